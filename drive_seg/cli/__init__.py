@@ -1,0 +1,1 @@
+"""The `drive-seg` command line: one file a subcommand."""

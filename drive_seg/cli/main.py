@@ -1,0 +1,59 @@
+"""`drive-seg SUBCOMMAND`: finds the subcommand's file, and turns known errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from drive_seg import __version__
+from drive_seg.cli.errors import CommandError
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import FrameError
+from drive_seg.network import NetworkError
+
+COMMANDS = {
+    "segment": "segment an image, a folder or a video",
+    "demo": "run the real node on footage and report (what `make run` does)",
+    "doctor": "say what this machine can run, and the fix for what it can't",
+    "bench": "measure what each stage of a frame costs",
+    "evaluate": "score a network on labelled images",
+    "train": "train a network",
+    "export": "turn a training run into an ONNX network",
+    "build": "build a TensorRT plan",
+    "replay": "replay bags offline: result bags and a report",
+    "compare": "compare two replay results",
+}
+"""Subcommands, each in drive_seg/cli/NAME.py with add_arguments(parser) and run(args) -> exit code."""
+
+EXPECTED = (CommandError, EngineError, FrameError, NetworkError, FileNotFoundError, PermissionError)
+"""Errors that say what is wrong and the fix themselves; anything else is a bug and shows its traceback."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns its exit code (2 for a known error)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="drive-seg", description="Road, pavement, obstacles and drivable area.")
+    parser.add_argument("--version", action="version", version=f"drive-seg {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary)
+        if name == chosen:  # only the chosen one is imported: `drive-seg --help` needs neither engine nor ROS
+            module = importlib.import_module(f"drive_seg.cli.{name}")
+            subparser.description = module.__doc__
+            subparser.formatter_class = argparse.RawDescriptionHelpFormatter
+            module.add_arguments(subparser)
+    args = parser.parse_args(argv)
+    try:
+        return module.run(args)
+    except EXPECTED as error:
+        print(f"drive-seg {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+from drive_seg.runtimes import ENGINES, open_engine
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """--network, --engine and --size."""
+    parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="runtime (default: auto)")
+    parser.add_argument("--size", type=size, metavar="HxW", help="network input size (default: the network's own)")
+
+
+def open_segmenter(args: argparse.Namespace) -> Segmenter:
+    """The segmenter that --network, --engine and --size ask for. Raises NetworkError or EngineError."""
+    network = Network.load(args.network or default_network())
+    return Segmenter(open_engine(args.engine, network, input_size=args.size), network.table)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Parse HxW, in pixels, e.g. 352x480."""
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: use HEIGHTxWIDTH, e.g. 352x480") from None
+    if height <= 0 or width <= 0 or height % 32 or width % 32:
+        raise argparse.ArgumentTypeError(f"height and width must be positive multiples of 32, this is {text}")
+    return height, width

@@ -1,0 +1,134 @@
+"""A camera frame: its bytes as they came, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+class FrameError(ValueError):
+    """Bytes that are no image; the message says what is wrong and the fix."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    channels: int  # interleaved bytes a pixel
+    to_bgr: int | None  # OpenCV's conversion code, None where the bytes are BGR already
+    rows: tuple[int, int] = (1, 1)  # rows of bytes for rows of pixels: 3/2 for planar 4:2:0
+    even: tuple[bool, bool] = (False, False)  # height, width must be even
+
+
+# OpenCV names a Bayer pattern after the second row's second and third pixel, ROS after the first row's first two.
+_LAYOUTS: dict[str, _Layout] = {
+    "bgr8": _Layout(3, None),
+    "8UC3": _Layout(3, None),
+    "rgb8": _Layout(3, cv2.COLOR_RGB2BGR),
+    "bgra8": _Layout(4, cv2.COLOR_BGRA2BGR),
+    "8UC4": _Layout(4, cv2.COLOR_BGRA2BGR),
+    "rgba8": _Layout(4, cv2.COLOR_RGBA2BGR),
+    "mono8": _Layout(1, cv2.COLOR_GRAY2BGR),
+    "8UC1": _Layout(1, cv2.COLOR_GRAY2BGR),
+    "yuv422": _Layout(2, cv2.COLOR_YUV2BGR_UYVY, even=(False, True)),
+    "uyvy": _Layout(2, cv2.COLOR_YUV2BGR_UYVY, even=(False, True)),
+    "yuv422_yuy2": _Layout(2, cv2.COLOR_YUV2BGR_YUY2, even=(False, True)),
+    "yuyv": _Layout(2, cv2.COLOR_YUV2BGR_YUY2, even=(False, True)),
+    "nv12": _Layout(1, cv2.COLOR_YUV2BGR_NV12, (3, 2), (True, True)),
+    "nv21": _Layout(1, cv2.COLOR_YUV2BGR_NV21, (3, 2), (True, True)),
+    "bayer_rggb8": _Layout(1, cv2.COLOR_BayerBG2BGR, even=(True, True)),
+    "bayer_bggr8": _Layout(1, cv2.COLOR_BayerRG2BGR, even=(True, True)),
+    "bayer_gbrg8": _Layout(1, cv2.COLOR_BayerGR2BGR, even=(True, True)),
+    "bayer_grbg8": _Layout(1, cv2.COLOR_BayerGB2BGR, even=(True, True)),
+}
+
+ENCODINGS = tuple(_LAYOUTS)
+"""The encodings that are read without help, by their names in sensor_msgs/image_encodings."""
+
+_RESIZES_AS_IT_IS = {"bgr8", "8UC3", "rgb8", "bgra8", "8UC4", "rgba8", "mono8", "8UC1"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image.
+
+    data: uint8, (rows, step) or (rows, width, channels), where rows = height (3/2 of it for nv12 and nv21); rows may
+    be padded. encoding: a name of ENCODINGS. height, width in pixels.
+    """
+
+    data: np.ndarray
+    encoding: str
+    height: int
+    width: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    @classmethod
+    def from_array(cls, image: np.ndarray, encoding: str = "bgr8") -> Frame:
+        """Wrap an interleaved image (H, W, channels) or (H, W), uint8, without a copy. Raises FrameError."""
+        layout = _layout(encoding)
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or layout.rows != (1, 1):
+            raise FrameError(f"an image is uint8 (H, W, channels); this is {image.dtype} {image.shape} as {encoding}")
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        if channels != layout.channels:
+            raise FrameError(f"{encoding} has {layout.channels} bytes a pixel, this image has {channels}")
+        if image.size == 0:
+            raise FrameError(f"the image is empty: shape {image.shape}")
+        _check_even(layout, encoding, *image.shape[:2])
+        return cls(image, encoding, image.shape[0], image.shape[1])
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview | np.ndarray, encoding: str, height: int, width: int,
+                   step: int) -> Frame:
+        """View the bytes of a sensor_msgs/Image as a frame, without a copy.
+
+        step: bytes from one row to the next, padding included. Raises FrameError.
+        """
+        layout = _layout(encoding)
+        if height <= 0 or width <= 0:
+            raise FrameError(f"the image is empty: width {width}, height {height}")
+        _check_even(layout, encoding, height, width)
+        row_bytes = width * layout.channels
+        if step < row_bytes:
+            raise FrameError(f"step is {step}, but a row of {width} {encoding} pixels has {row_bytes} bytes")
+        rows = height * layout.rows[0] // layout.rows[1]
+        buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
+        needed = step * (rows - 1) + row_bytes  # drivers differ in whether they pad the last row
+        if buffer.size < needed:
+            raise FrameError(f"data has {buffer.size} bytes, but step {step} x {rows} rows need {step * rows}")
+        shape = (rows, width, layout.channels) if layout.channels > 1 else (rows, width)
+        strides = (step, layout.channels, 1) if layout.channels > 1 else (step, 1)
+        pixels = np.ndarray(shape, np.uint8, buffer, 0, strides)
+        return cls(pixels, encoding, height, width)
+
+    def bgr(self) -> np.ndarray:
+        """The image as (H, W, 3) uint8 BGR; a view where the bytes are BGR already."""
+        return _to_bgr(self.data, self.encoding)
+
+    def resized(self, size: tuple[int, int], interpolation: int) -> np.ndarray:
+        """The image as BGR, (size[0], size[1], 3) uint8. Converts after shrinking where that is the same."""
+        height, width = size
+        if self.encoding in _RESIZES_AS_IT_IS:
+            small = cv2.resize(self.data, (width, height), interpolation=interpolation)
+            return _to_bgr(small, self.encoding)
+        return cv2.resize(self.bgr(), (width, height), interpolation=interpolation)
+
+
+def _to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
+    code = _LAYOUTS[encoding].to_bgr
+    return pixels if code is None else cv2.cvtColor(pixels, code)
+
+
+def _layout(encoding: str) -> _Layout:
+    try:
+        return _LAYOUTS[encoding]
+    except KeyError:
+        raise FrameError(f"encoding {encoding!r} is not supported; use one of {', '.join(ENCODINGS)}") from None
+
+
+def _check_even(layout: _Layout, encoding: str, height: int, width: int) -> None:
+    if (layout.even[0] and height % 2) or (layout.even[1] and width % 2):
+        raise FrameError(f"{encoding} shares colour between pixel pairs: {width}x{height} must be even")

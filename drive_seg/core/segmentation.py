@@ -1,0 +1,23 @@
+"""What the core says about one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Images of one frame, each (H, W) uint8 and pixel-aligned with it.
+
+    labels: planner ids (drive_seg.core.classes.Group, 255 unknown). classes: the network's own ids. drivable: 255 where
+    the vehicle can drive, else 0; None when not asked for. confidence: probability of the label, 255 = certain.
+    stages: milliseconds spent, by stage.
+    """
+
+    labels: np.ndarray
+    classes: np.ndarray
+    drivable: np.ndarray | None
+    confidence: np.ndarray
+    stages: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,53 @@
+"""The one entry point of the core: camera frame in, segmentation out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from drive_seg.core.classes import ClassTable
+from drive_seg.core.drivable import DrivableRule, drivable_area
+from drive_seg.core.engine import Engine
+from drive_seg.core.frame import Frame
+from drive_seg.core.segmentation import Segmentation
+from drive_seg.core.stopwatch import stage
+
+
+class Segmenter:
+    """Turns frames into labels and drivable area, with one engine. One thread at a time."""
+
+    def __init__(self, engine: Engine, table: ClassTable, rule: DrivableRule | None = None,
+                 ego: np.ndarray | None = None) -> None:
+        """ego: (h, w) mask of any size, non-zero where the camera sees the vehicle itself; scaled to the frame."""
+        self.engine = engine
+        self.table = table
+        self.rule = rule or DrivableRule()
+        self._ego = None if ego is None else (np.asarray(ego) != 0).astype(np.uint8)
+        self._scaled_ego: np.ndarray | None = None
+
+    def segment(self, frame: Frame | np.ndarray, *, size: tuple[int, int] | None = None,
+                drivable: bool = True) -> Segmentation:
+        """Segment one frame.
+
+        frame: a Frame, or a BGR image (H, W, 3) uint8. size: (height, width) of the results, the frame's own by
+        default. Raises FrameError for bytes that are no image and EngineError when the engine fails.
+        """
+        if not isinstance(frame, Frame):
+            frame = Frame.from_array(frame)
+        size = size or frame.size
+        stages: dict[str, float] = {}
+        decoded = self.engine.decode(frame, size, stages)
+        mask = None
+        if drivable:
+            with stage(stages, "drivable"):
+                mask = drivable_area(decoded.labels, decoded.classes, decoded.confidence, self.table, self.rule,
+                                     self._ego_mask(size))
+        return Segmentation(decoded.labels, decoded.classes, mask, decoded.confidence, stages)
+
+    def _ego_mask(self, size: tuple[int, int]) -> np.ndarray | None:
+        if self._ego is None:
+            return None
+        if self._scaled_ego is None or self._scaled_ego.shape != size:
+            scaled = cv2.resize(self._ego, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+            self._scaled_ego = scaled.astype(np.bool_)
+        return self._scaled_ego

@@ -1,0 +1,1 @@
+"""Footage on disk or from a device, as frames with time stamps."""

@@ -1,0 +1,85 @@
+"""A network on disk: the ONNX file and the YAML file beside it that says what its outputs mean."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from drive_seg.core.classes import ClassTable, ClassTableError
+from drive_seg.core.decode import TrustModel
+
+FORMAT = 1
+
+
+class NetworkError(ValueError):
+    """A network that can't be used; the message names the file and the fix."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """An ONNX network and its description.
+
+    input_size: (height, width). temperature: divides the logits before the soft-max. trust: see TrustModel, None when
+    the network brings no statistics. provenance: how it came about, as its author wrote it.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+    input_size: tuple[int, int]
+    table: ClassTable
+    temperature: float = 1.0
+    trust: TrustModel | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Network:
+        """Read NAME.onnx and NAME.yaml. Raises NetworkError for anything missing, damaged or not fitting."""
+        path = Path(path).expanduser()
+        if path.suffix != ".onnx":
+            raise NetworkError(f"a network is an .onnx file with a .yaml beside it, this is {path}")
+        if not path.is_file():
+            raise NetworkError(f"no network at {path}: give the path of an .onnx file")
+        sidecar = path.with_suffix(".yaml")
+        if not sidecar.is_file():
+            raise NetworkError(f"{path} has no {sidecar.name} beside it: it says what the classes are (see the README,"
+                               " 'Your own network')")
+        try:
+            facts = yaml.safe_load(sidecar.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise NetworkError(f"{sidecar} is no valid YAML: {error}") from error
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise NetworkError(f"{sidecar} must say `format: {FORMAT}` (see the README, 'Your own network')")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != facts.get("onnx_sha256"):
+            raise NetworkError(f"{path} is damaged or not the network that {sidecar.name} describes: its sha256 is"
+                               f" {digest}, expected {facts.get('onnx_sha256')}; fetch or export it again")
+        try:
+            table = ClassTable.from_dicts(facts.get("classes"))
+            return cls(path, str(facts.get("name", path.stem)), digest, _input_size(facts), table,
+                       float(facts.get("temperature", 1.0)), _trust(facts.get("unknown"), len(table)),
+                       facts.get("provenance") or {})
+        except (ClassTableError, TypeError, ValueError, KeyError) as error:
+            raise NetworkError(f"{sidecar}: {error}") from error
+
+
+def _input_size(facts: dict) -> tuple[int, int]:
+    size = facts.get("input") or {}
+    height, width = int(size.get("height", 0)), int(size.get("width", 0))
+    if height <= 0 or width <= 0:
+        raise ValueError("`input` must give height and width in pixels")
+    return height, width
+
+
+def _trust(facts: dict | None, classes: int) -> TrustModel | None:
+    if not facts:
+        return None
+    mean, std = (np.asarray(facts[key], np.float32) for key in ("mean", "std"))
+    if mean.shape != (classes,) or std.shape != (classes,):
+        raise ValueError(f"`unknown` must give {classes} values of mean and std, one a class")
+    return TrustModel(mean, std, float(facts["limit"]))

@@ -1,0 +1,1 @@
+"""Offline replay of bags through the core, with a report."""

@@ -1,0 +1,31 @@
+"""Where the package's own files are, in a source tree and installed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+NAME = "drive_seg"
+
+
+def share(*parts: str) -> Path:
+    """A file that ships with the package, e.g. share("engines", "drive_seg.onnx").
+
+    Looks in the source tree, then under share/drive_seg of the ament prefixes and of this Python. Raises
+    FileNotFoundError with the places it looked in.
+    """
+    source = Path(__file__).resolve().parents[1]
+    roots = [source] if (source / "package.xml").is_file() else []
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    roots += [prefix / "share" / NAME for prefix in (*prefixes, Path(sys.prefix))]
+    for root in roots:
+        if (root / Path(*parts)).exists():
+            return root / Path(*parts)
+    places = ", ".join(str(root) for root in roots)
+    raise FileNotFoundError(f"{'/'.join(parts)} is in none of {places}: install drive_seg again")
+
+
+def default_network() -> Path:
+    """The network that ships with the package."""
+    return share("engines", "drive_seg.onnx")

@@ -1,0 +1,1 @@
+"""The ROS 2 node: parameters, topics, time and life cycle around the core."""

