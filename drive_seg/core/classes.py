@@ -90,7 +90,8 @@ class ClassTable:
     def to_dicts(self) -> list[dict]:
         """The inverse of from_dicts."""
         return [
-            {"id": c.id, "name": c.name, "group": c.group.name.lower(), "colour": list(c.colour), "drivable": c.drivable}
+            {"id": c.id, "name": c.name, "group": c.group.name.lower(), "colour": list(c.colour),
+             "drivable": c.drivable}
             for c in self.classes
         ]
 
