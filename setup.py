@@ -77,7 +77,7 @@ setup(
     entry_points={
         "console_scripts": [
             "drive-seg = drive_seg.cli.main:main",
-            "segmentation_node = drive_seg.ros.node:main",
+            "segmentation_node = drive_seg.ros.main:main",
             "camera_player = drive_seg.demo.player:main",
         ],
     },

@@ -1,0 +1,38 @@
+"""Entry point of the node's process."""
+
+from __future__ import annotations
+
+import threading
+
+from drive_seg.ros import transport
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until it is told to stop."""
+    transport.apply()  # before rclpy is imported: it sets how memory and large images are handled
+
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    from drive_seg.ros.node import SegmentationNode
+
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = SegmentationNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        # Beside the executor, so that life-cycle services answer while an engine is being built.
+        threading.Thread(target=node.start_up, name="start_up", daemon=True).start()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

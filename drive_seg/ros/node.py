@@ -1,0 +1,185 @@
+"""The managed (lifecycle) node: camera topics in, label images and drivable area out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.engine import EngineError
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.network import Network, NetworkError
+from drive_seg.resources import default_network
+from drive_seg.ros import parameters
+from drive_seg.ros.outputs import OUTPUTS
+from drive_seg.ros.worker import Worker
+from drive_seg.runtimes import open_engine
+
+CAMERA_QOS = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+"""SensorDataQoS with depth 1: the newest frame or none."""
+
+_OK, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class SegmentationNode(LifecycleNode):
+    """Configuring opens the engine and the publishers; activating opens the subscriptions and starts the worker."""
+
+    def __init__(self, **options) -> None:
+        """options: what rclpy.node.Node takes besides its name. Raises rclpy's error for a parameter out of range."""
+        super().__init__("drive_seg", **options)
+        parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.settings: SimpleNamespace | None = None
+        self.segmenter: Segmenter | None = None
+        self.worker: Worker | None = None
+        self._result_publishers: dict = {}
+        self._camera_subscriptions: list = []
+        self._watch = None
+        self._last_image_ns = 0
+
+    def start_up(self) -> None:
+        """Configure and activate, unless the parameter autostart says otherwise. Failing leaves it unconfigured."""
+        if self.get_parameter("autostart").value and self.trigger_configure() == _OK:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open network, engine and publishers; on an error say it once and stay unconfigured."""
+        start = time.monotonic()
+        try:
+            self.settings = parameters.read(self)
+            network = Network.load(self.settings.network or default_network())
+            size = (self.settings.input_height, self.settings.input_width)
+            engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None)
+            self.segmenter = Segmenter(engine, network.table, _rule(self.settings), _read_mask(self.settings.ego_mask))
+        except (EngineError, NetworkError, FileNotFoundError, ValueError) as error:
+            self.get_logger().error(f"can't be configured: {error}")
+            self._release()
+            return _FAILED
+        self._result_publishers = {
+            output: self.create_lifecycle_publisher(output.type, output.topic, output.qos) for output in OUTPUTS}
+        height, width = engine.input_size
+        self.get_logger().info(f"network {network.name} ({width}x{height}) on {engine.name} {engine.precision},"
+                               f" {engine.device}; ready after {time.monotonic() - start:.1f} s")
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen to the camera."""
+        self.worker = Worker(self.segmenter, self._result_publishers, self.settings, self._complain)
+        self.worker.start()
+        compressed = self.settings.image_transport == "compressed"
+        image = self.create_subscription(CompressedImage if compressed else Image,
+                                         "image/compressed" if compressed else "image", self._on_image, CAMERA_QOS)
+        info = self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, CAMERA_QOS)
+        self._camera_subscriptions = [image, info]
+        self._last_image_ns = self.get_clock().now().nanoseconds
+        self._watch = self.create_timer(1.0, self._watch_camera)
+        self.get_logger().info(f"active: waiting for images on {image.topic_name}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; costs nothing until activated again."""
+        self._stop_listening()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back engine and publishers."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop from any state."""
+        self._stop_listening()
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After an unexpected error in a transition: back to unconfigured."""
+        self._stop_listening()
+        self._release()
+        return _OK
+
+    def close(self) -> None:
+        """End threads and engine before the process ends; safe to call twice."""
+        self._stop_listening()
+        self._release()
+
+    def _stop_listening(self) -> None:
+        for subscription in self._camera_subscriptions:
+            self.destroy_subscription(subscription)
+        self._camera_subscriptions = []
+        if self._watch is not None:
+            self.destroy_timer(self._watch)
+            self._watch = None
+        if self.worker is not None:
+            self.worker.stop()
+            self.worker = None
+
+    def _release(self) -> None:
+        for publisher in self._result_publishers.values():
+            self.destroy_lifecycle_publisher(publisher)
+        self._result_publishers = {}
+        if self.segmenter is not None:
+            self.segmenter.engine.close()
+            self.segmenter = None
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._last_image_ns = self.get_clock().now().nanoseconds
+        if self.worker is not None:
+            self.worker.mailbox.put(message)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        if self.worker is not None:
+            self.worker.camera = message
+
+    def _watch_camera(self) -> None:
+        topic = self._camera_subscriptions[0].topic_name
+        publishers = self.count_publishers(topic)
+        if publishers > 1:
+            self.get_logger().warning(f"{publishers} nodes publish on {topic}: frames of several cameras mix; give each"
+                                      " camera its own topic and node", throttle_duration_sec=10.0)
+        silent = (self.get_clock().now().nanoseconds - self._last_image_ns) / 1e9
+        if silent > self.settings.camera_timeout:
+            if publishers == 0:
+                why = "nobody publishes there: check the camera driver and the remapping of `image`"
+            else:
+                why = "a publisher is there but nothing arrives: check that large images fit the transport" \
+                    " (drive-seg doctor)"
+            self.get_logger().warning(f"no image on {topic} for {silent:.0f} s; {why}", throttle_duration_sec=10.0)
+
+    def _complain(self, kind: str, text: str) -> None:
+        # Each kind is throttled on its own: rclpy throttles by the place of the call.
+        if kind == "bad_message":
+            self.get_logger().warning(text, throttle_duration_sec=5.0)
+        else:
+            self.get_logger().error(text, throttle_duration_sec=5.0)
+
+    def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        configured = self.segmenter is not None
+        result = parameters.check(changes, configured)
+        if result.successful and configured:
+            for change in changes:
+                setattr(self.settings, change.name, change.value)
+            self.segmenter.rule = _rule(self.settings)
+        return result
+
+
+def _rule(settings: SimpleNamespace) -> DrivableRule:
+    return DrivableRule(settings.min_confidence, settings.start_width, settings.start_height)
+
+
+def _read_mask(path: str) -> np.ndarray | None:
+    if not path:
+        return None
+    mask = cv2.imread(str(Path(path).expanduser()), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise ValueError(f"ego_mask: {path} is no image that OpenCV reads")
+    return mask
