@@ -1,0 +1,91 @@
+"""What a process needs so that camera images travel without loss and without waste.
+
+Two faults of a stock set-up, and what cures them:
+
+- Fast DDS offers a 512 KB shared-memory segment: a best-effort image does not fit and is lost. A profile with a 64 MB
+  segment (config/fastdds_large_images.xml) cures it, in the process that publishes.
+- glibc gives the buffer of each large message back to the kernel and faults it in again for the next: up to four times
+  the CPU time per message. Higher thresholds keep the memory.
+
+Nothing here overrides what the user has set: a profile, FASTDDS_BUILTIN_TRANSPORTS, another RMW or MALLOC_* variables.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+
+from drive_seg.resources import share
+
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+"""Where Fast DDS looks for a profile: 3.x (ROS 2 Kilted and later), 2.x (up to Jazzy)."""
+
+_FAST_DDS_2 = ("foxy", "galactic", "humble", "iron", "jazzy")
+
+_OWN_TRANSPORT = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
+_FAST_DDS = ("", "rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp")
+
+MALLOC_THRESHOLDS = {
+    # 32 MB is the most that every glibc takes, and a 4K image is less.
+    "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 128 << 20),
+    "MALLOC_TOP_PAD_": (-2, 16 << 20),
+}
+"""glibc's environment variables: (the number that mallopt(3) knows them by, bytes)."""
+
+_ROS_WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
+
+
+def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a child process that sends or receives images.
+
+    base: the environment to start from, this process's own by default; it is not changed. Also leaves out what belongs
+    to this Python alone: ROS wheels set LD_LIBRARY_PATH to their own libraries and a variable that says so, which a
+    child of another virtual environment would trip over. A child of this one sets both again by itself.
+    """
+    child = dict(os.environ if base is None else base)
+    child.update(_profile(child))
+    for variable, (_, size) in MALLOC_THRESHOLDS.items():
+        child.setdefault(variable, str(size))
+    if child.pop(_ROS_WHEELS_GUARD, None) is not None:
+        parts = child.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+        kept = [part for part in parts if part and not _is_below(part, sys.prefix)]
+        child["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
+        if not kept:
+            del child["LD_LIBRARY_PATH"]
+    return child
+
+
+def apply() -> None:
+    """Give this process the same; call it before rclpy is imported.
+
+    Fast DDS reads its profile when the first node is created. Where the C library is not glibc, malloc is left alone.
+    """
+    os.environ.update(_profile(os.environ))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    for variable, (number, size) in MALLOC_THRESHOLDS.items():
+        if variable not in os.environ:
+            mallopt(number, size)
+
+
+def profile_in_force(variables: Mapping[str, str]) -> str | None:
+    """The Fast DDS profile that a process with these environment variables reads, None when there is none."""
+    if variables.get("RMW_IMPLEMENTATION", "") not in _FAST_DDS:
+        return None
+    return next((variables[name] for name in PROFILE_VARIABLES if variables.get(name)), None)
+
+
+def _profile(variables: Mapping[str, str]) -> dict[str, str]:
+    """The profile variables to add; none where the user has chosen a transport."""
+    if variables.get("RMW_IMPLEMENTATION", "") not in _FAST_DDS or any(variables.get(name) for name in _OWN_TRANSPORT):
+        return {}
+    name = PROFILE_VARIABLES[variables.get("ROS_DISTRO") in _FAST_DDS_2]  # 3.x warns about the name of 2.x
+    return {name: str(share("config", "fastdds_large_images.xml"))}
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
