@@ -109,8 +109,8 @@ transport.apply()
 import rclpy
 rclpy.init()
 node = rclpy.create_node("transport_test")
-sizes = [os.stat("/dev/shm/" + name).st_size for name in set(os.listdir("/dev/shm")) - before if name.startswith("fastdds_")]
-print(max(sizes))
+segments = [name for name in set(os.listdir("/dev/shm")) - before if name.startswith("fastdds_")]
+print(max(os.stat("/dev/shm/" + name).st_size for name in segments))
 node.destroy_node()
 rclpy.shutdown()
 """
