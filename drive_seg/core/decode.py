@@ -8,8 +8,8 @@ the logits are interpolated only where the two ends of the row's interval still 
 Confidence is the probability of the published label: the soft-max of each cell, summed over the classes of a group and
 interpolated like the logits. A mixture of calibrated cells is calibrated, and falls where two regions meet.
 
-Trust says how familiar the network found a cell (its free energy, log-sum-exp of the logits, standardised per class;
-Liu et al., NeurIPS 2020; Jung et al., ICCV 2021). Where the interpolated trust is under a limit, the label is unknown.
+Trust says how familiar the network found a cell: its free energy T log sum exp(logits / T), standardised per class
+(Liu et al., NeurIPS 2020; Jung et al., ICCV 2021). Where the interpolated trust is under a limit, the label is unknown.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Decoder:
         classes = len(table)
         self._classes = classes
         self._group_of_class = table.group_lut[:classes].copy()
-        self._inverse_temperature = np.float32(1.0 / temperature)
+        self._temperature = np.float32(temperature)
         if trust is None:
             trust = TrustModel(np.zeros(classes, np.float32), np.ones(classes, np.float32), -np.inf)
         if trust.mean.shape != (classes,) or trust.std.shape != (classes,) or not (trust.std > 0).all():
@@ -78,7 +78,7 @@ class Decoder:
                              " use the class table that belongs to this network")
         cells = np.ascontiguousarray(logits.transpose(1, 2, 0), np.float32)
         cell_class, cell_group, cell_trust, finite = _describe_cells(
-            cells, self._group_of_class, self._inverse_temperature,
+            cells, self._group_of_class, self._temperature,
             np.asarray(self._trust.mean, np.float32), np.asarray(self._trust.std, np.float32))
         if not finite:
             raise ValueError("the network gave logits that are no finite numbers (overflow?)")
@@ -111,12 +111,13 @@ def _axis(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def _describe_cells(cells, group_of_class, inverse_temperature, mean, std):
+def _describe_cells(cells, group_of_class, temperature, mean, std):
     """Per cell: argmax class, group probabilities, standardised free energy; and whether every logit is finite."""
     gh, gw, classes = cells.shape
     cell_class = np.empty((gh, gw), np.uint8)
-    cell_group = np.empty((gh, gw, _GROUPS), np.float32)
+    cell_group = np.zeros((gh, gw, _GROUPS), np.float32)
     cell_trust = np.empty((gh, gw), np.float32)
+    inverse = np.float32(1.0) / temperature
     finite = True
     for y in range(gh):
         for x in range(gw):
@@ -127,19 +128,16 @@ def _describe_cells(cells, group_of_class, inverse_temperature, mean, std):
                     finite = False
                 if value > highest:
                     best, highest = k, value
-            group = np.zeros(_GROUPS, np.float32)
             total = np.float32(0.0)
-            energy = np.float32(0.0)
             for k in range(classes):
-                difference = cells[y, x, k] - highest
-                share = np.exp(difference * inverse_temperature)
-                group[group_of_class[k]] += share
+                share = np.exp((cells[y, x, k] - highest) * inverse)
+                cell_group[y, x, group_of_class[k]] += share
                 total += share
-                energy += np.exp(difference)
+            scale = np.float32(1.0) / total
             for g in range(_GROUPS):
-                cell_group[y, x, g] = group[g] / total
+                cell_group[y, x, g] *= scale
             cell_class[y, x] = best
-            cell_trust[y, x] = (highest + np.log(energy) - mean[best]) / std[best]
+            cell_trust[y, x] = (highest + temperature * np.log(total) - mean[best]) / std[best]
     return cell_class, cell_group, cell_trust, finite
 
 
@@ -158,64 +156,96 @@ def _byte(probability):
     return np.uint8(np.int32(probability * np.float32(255.0) + np.float32(0.5)))
 
 
+_FLAT, _SLOPED, _MIXED = 0, 1, 2  # corners agree in class and confidence; in class; not in class
+
+
 @njit(cache=True, nogil=True)
 def _decode_rows(cells, cell_class, cell_group, cell_trust, trust_limit, group_of_class, row_cell, row_weight,
                  column_cell, column_weight, first, last, classes_out, labels_out, confidence_out):
     gh, gw, classes = cells.shape
-    width = column_cell.shape[0]
+    intervals = max(gw - 1, 1)
+    starts = np.searchsorted(column_cell, np.arange(intervals + 1))
+    kind = np.empty(intervals, np.uint8)
+    doubtful = np.empty(intervals, np.bool_)
     left = np.empty(classes, np.float32)
     right = np.empty(classes, np.float32)
     one = np.float32(1.0)
+    described = -1
     for y in range(first, last):
         y0 = row_cell[y]
         y1 = min(y0 + 1, gh - 1)
         fy = row_weight[y]
         gy = one - fy
-        class_row, label_row, confidence_row = classes_out[y], labels_out[y], confidence_out[y]
-        x = 0
-        while x < width:
-            x0 = column_cell[x]
-            x1 = min(x0 + 1, gw - 1)
-            end = x + 1
-            while end < width and column_cell[end] == x0:
-                end += 1
-            class_left = cell_class[y0, x0]
-            class_right = class_left
-            if not (class_left == cell_class[y0, x1] == cell_class[y1, x0] == cell_class[y1, x1]):
-                for k in range(classes):
-                    left[k] = gy * cells[y0, x0, k] + fy * cells[y1, x0, k]
-                    right[k] = gy * cells[y0, x1, k] + fy * cells[y1, x1, k]
-                class_left, class_right = _argmax(left), _argmax(right)
-            if class_left == class_right:
-                group = group_of_class[class_left]
-                class_row[x:end] = class_left
-                label_row[x:end] = group
-                a = gy * cell_group[y0, x0, group] + fy * cell_group[y1, x0, group]
-                b = gy * cell_group[y0, x1, group] + fy * cell_group[y1, x1, group]
-                if _byte(a) == _byte(b):  # then so is all between
-                    confidence_row[x:end] = _byte(a)
+        if y0 != described:  # what holds for all pixel rows between two rows of cells
+            described = y0
+            for c in range(intervals):
+                c1 = min(c + 1, gw - 1)
+                k = cell_class[y0, c]
+                if k == cell_class[y0, c1] and k == cell_class[y1, c] and k == cell_class[y1, c1]:
+                    g = group_of_class[k]
+                    level = _byte(cell_group[y0, c, g])
+                    same = (level == _byte(cell_group[y0, c1, g]) and level == _byte(cell_group[y1, c, g])
+                            and level == _byte(cell_group[y1, c1, g]))
+                    kind[c] = _FLAT if same else _SLOPED
                 else:
-                    for i in range(x, end):
+                    kind[c] = _MIXED
+                doubtful[c] = (cell_trust[y0, c] < trust_limit or cell_trust[y0, c1] < trust_limit
+                               or cell_trust[y1, c] < trust_limit or cell_trust[y1, c1] < trust_limit)
+        class_row, label_row, confidence_row = classes_out[y], labels_out[y], confidence_out[y]
+        c = 0
+        while c < intervals:
+            c1 = min(c + 1, gw - 1)
+            k = cell_class[y0, c]
+            begin, end = starts[c], starts[c + 1]
+            if kind[c] != _MIXED:
+                group = group_of_class[k]
+                if kind[c] == _FLAT:
+                    level = _byte(cell_group[y0, c, group])
+                    follower = c + 1
+                    while (follower < intervals and kind[follower] == _FLAT and cell_class[y0, follower] == k):
+                        follower += 1  # neighbours share two corners: class and confidence are the same
+                    end = starts[follower]
+                    for i in range(begin, end):
+                        confidence_row[i] = level
+                    c = follower
+                else:
+                    a = gy * cell_group[y0, c, group] + fy * cell_group[y1, c, group]
+                    b = gy * cell_group[y0, c1, group] + fy * cell_group[y1, c1, group]
+                    for i in range(begin, end):
                         confidence_row[i] = _byte((one - column_weight[i]) * a + column_weight[i] * b)
-            else:
-                for i in range(x, end):
-                    fx = column_weight[i]
-                    gx = one - fx
-                    best, highest = 0, gx * left[0] + fx * right[0]
-                    for k in range(1, classes):
-                        value = gx * left[k] + fx * right[k]
-                        if value > highest:
-                            best, highest = k, value
-                    group = group_of_class[best]
-                    a = gy * cell_group[y0, x0, group] + fy * cell_group[y1, x0, group]
-                    b = gy * cell_group[y0, x1, group] + fy * cell_group[y1, x1, group]
-                    class_row[i] = best
+                    c += 1
+                for i in range(begin, end):
+                    class_row[i] = k
+                for i in range(begin, end):
                     label_row[i] = group
-                    confidence_row[i] = _byte(gx * a + fx * b)
-            a = gy * cell_trust[y0, x0] + fy * cell_trust[y1, x0]
-            b = gy * cell_trust[y0, x1] + fy * cell_trust[y1, x1]
-            if a < trust_limit or b < trust_limit:
-                for i in range(x, end):
-                    if (one - column_weight[i]) * a + column_weight[i] * b < trust_limit:
-                        label_row[i] = UNKNOWN
-            x = end
+                continue
+            for j in range(classes):
+                left[j] = gy * cells[y0, c, j] + fy * cells[y1, c, j]
+                right[j] = gy * cells[y0, c1, j] + fy * cells[y1, c1, j]
+            class_left, class_right = _argmax(left), _argmax(right)
+            for i in range(begin, end):
+                fx = column_weight[i]
+                gx = one - fx
+                best = class_left
+                if class_left != class_right:
+                    best, highest = 0, gx * left[0] + fx * right[0]
+                    for j in range(1, classes):
+                        value = gx * left[j] + fx * right[j]
+                        if value > highest:
+                            best, highest = j, value
+                group = group_of_class[best]
+                a = gy * cell_group[y0, c, group] + fy * cell_group[y1, c, group]
+                b = gy * cell_group[y0, c1, group] + fy * cell_group[y1, c1, group]
+                class_row[i] = best
+                label_row[i] = group
+                confidence_row[i] = _byte(gx * a + fx * b)
+            c += 1
+        for c in range(intervals):
+            if doubtful[c]:
+                c1 = min(c + 1, gw - 1)
+                a = gy * cell_trust[y0, c] + fy * cell_trust[y1, c]
+                b = gy * cell_trust[y0, c1] + fy * cell_trust[y1, c1]
+                if a < trust_limit or b < trust_limit:
+                    for i in range(starts[c], starts[c + 1]):
+                        if (one - column_weight[i]) * a + column_weight[i] * b < trust_limit:
+                            label_row[i] = UNKNOWN

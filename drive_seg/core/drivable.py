@@ -55,22 +55,24 @@ def _reach(labels, classes, confidence, drivable_lut, ego, least, start):
     start_top, start_left, start_right = start
     has_ego = ego.shape[0] == height and ego.shape[1] == width and height * width > 1
     out = np.zeros((height, width), np.uint8)
-    ended = np.zeros(width, np.bool_)
-    runs = 0
-    for y in range(height - 1, -1, -1):
+    is_open = np.ones(width, np.bool_)
+    still_open, runs, top = width, 0, height
+    while top > 0 and still_open > 0:
+        top -= 1
         before = False
         for x in range(width):
             inside = False
-            if not (has_ego and ego[y, x]):
-                label = labels[y, x]
-                if label != Group.ROAD and label != Group.PAVEMENT:
-                    ended[x] = True
-                inside = (not ended[x]) and drivable_lut[classes[y, x]] and label == Group.ROAD \
-                    and confidence[y, x] >= least
-                if inside:
-                    out[y, x] = 255
-            if inside and not before:
-                runs += 1
+            if is_open[x] and not (has_ego and ego[top, x]):
+                label = labels[top, x]
+                if label == Group.ROAD:
+                    inside = drivable_lut[classes[top, x]] and confidence[top, x] >= least
+                elif label != Group.PAVEMENT:
+                    is_open[x] = False
+                    still_open -= 1
+            if inside:
+                out[top, x] = 255
+                if not before:
+                    runs += 1
             before = inside
 
     # Connected runs (4-neighbours), bottom up, by union-find; a root knows whether its region starts at the vehicle.
@@ -80,7 +82,7 @@ def _reach(labels, classes, confidence, drivable_lut, ego, least, start):
     parent = np.empty(runs, np.int32)
     reached = np.zeros(runs, np.bool_)
     count, below, below_end = 0, 0, 0
-    for y in range(height - 1, -1, -1):
+    for y in range(height - 1, top - 1, -1):
         begin, candidate = count, below
         x = 0
         while x < width:
