@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
 
 NAME = "drive_seg"
 HERE = Path(__file__).parent
@@ -26,11 +26,19 @@ DATA_FILES = [
     (f"{SHARE}/engines", files("engines", "*.onnx", "*.yaml", "*.md")),
 ]
 
-# setup.cfg puts the executables where `ros2 run` and launch look for them, but a wheel ignores it: lay them there
-# as data files too, so that `pip install .` serves `ros2 launch` as colcon does.
+# `ros2 run` and launch look for executables in lib/drive_seg. setup.cfg makes colcon put them there; a wheel ignores
+# it, so it brings scripts that call the ones in bin.
 BUILDS_WHEEL = any(command in sys.argv for command in ("bdist_wheel", "editable_wheel"))
 if BUILDS_WHEEL:
     DATA_FILES.append((f"lib/{NAME}", files("resource/bin", "*")))
+
+
+class DataFilesAlways(Distribution):
+    """Makes `pip install -e` lay the data files as well: setuptools asks has_data there, which it forgot to define."""
+
+    def has_data(self) -> bool:
+        return self.has_data_files()
+
 
 ROS_WHEELS = [  # real ROS 2 for machines that have none; a robot has these from its distribution
     "ros-rclpy>=9.1,<10",
@@ -44,6 +52,7 @@ ROS_WHEELS = [  # real ROS 2 for machines that have none; a robot has these from
 ]
 
 setup(
+    distclass=DataFilesAlways,
     name=NAME,
     version="0.1.0",
     description="Camera frames in, road / pavement / obstacle labels and drivable-area masks out, in real time.",
