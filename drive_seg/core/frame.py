@@ -104,6 +104,16 @@ class Frame:
         pixels = np.ndarray(shape, np.uint8, buffer, 0, strides)
         return cls(pixels, encoding, height, width)
 
+    @classmethod
+    def from_compressed(cls, data: bytes | memoryview | np.ndarray, form: str = "") -> Frame:
+        """Decompress the data of a sensor_msgs/CompressedImage; form is its format field. Raises FrameError."""
+        buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
+        image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+        if image is None:
+            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is no image that OpenCV reads:"
+                             " publish JPEG or PNG")
+        return cls.from_array(image)
+
     def bgr(self) -> np.ndarray:
         """The image as (H, W, 3) uint8 BGR; a view where the bytes are BGR already."""
         return _to_bgr(self.data, self.encoding)

@@ -15,7 +15,7 @@ from drive_seg.core.frame import ENCODINGS, Frame, FrameError
 def to_frame(message: Image | CompressedImage) -> Frame:
     """View a message as a frame (raw: without a copy; compressed: decoded). Raises FrameError."""
     if isinstance(message, CompressedImage):
-        return _decompress(message)
+        return Frame.from_compressed(message.data, message.format)
     if message.encoding not in ENCODINGS:
         return _through_cv_bridge(message)
     return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step)
@@ -47,15 +47,6 @@ def _bytes(data: np.ndarray) -> array.array:
     out = array.array("B")
     out.frombytes(memoryview(data).cast("B"))
     return out
-
-
-def _decompress(message: CompressedImage) -> Frame:
-    data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise FrameError(f"a CompressedImage ({message.format!r}, {data.size} bytes) is no image that OpenCV reads:"
-                         " publish JPEG or PNG")
-    return Frame.from_array(image)
 
 
 def _through_cv_bridge(message: Image) -> Frame:

@@ -1,0 +1,276 @@
+"""Camera images in rosbags: rosbag2 (mcap, sqlite3, compressed or not) and ROS 1, without a ROS installation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rosbags.rosbag1 import Reader as Ros1Reader
+from rosbags.rosbag2 import Reader as Ros2Reader
+from rosbags.typesys import Stores, get_typestore
+
+from drive_seg.core.frame import ENCODINGS, Frame, FrameError
+from drive_seg.footage.shot import FootageError, Shot
+
+RAW = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+
+SUFFIXES = (".mcap", ".db3", ".bag")
+
+
+class BagError(FootageError):
+    """A bag that can't be read, or lacks what was asked for; the message names the bag and the fix."""
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path looks like a bag: a .mcap, .db3 or .bag file, or a rosbag2 folder."""
+    if path.is_dir():
+        return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
+    return path.suffix in SUFFIXES
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag. qos: the profiles that its recorder saw offered, as rosbags reads them."""
+
+    name: str
+    type: str
+    count: int
+    qos: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class BagImage:
+    """One image message, not yet decoded.
+
+    log_ns: when it was recorded. stamp_ns, frame_id: of its header. message: the message as rosbags reads it.
+    """
+
+    index: int
+    log_ns: int
+    stamp_ns: int
+    frame_id: str
+    message: Any
+
+    def frame(self) -> Frame:
+        """Decode it, as the node does. Raises FrameError."""
+        message = self.message
+        if hasattr(message, "format"):
+            return Frame.from_compressed(message.data, message.format)
+        return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step)
+
+
+class Bag:
+    """An open bag. Messages are read one by one, never all at once. Use as a context manager."""
+
+    def __init__(self, path: str | Path) -> None:
+        """path: a rosbag2 folder, or a .mcap, .db3 or (ROS 1) .bag file. Raises BagError."""
+        self.path = Path(path).expanduser()
+        self._is_ros1 = self.path.suffix == ".bag"
+        self._reader = self._open()
+        counts: dict[str, int] = {}
+        for connection in self._reader.connections:
+            counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
+        self.topics = tuple(
+            Topic(c.topic, c.msgtype, counts[c.topic], tuple(getattr(c.ext, "offered_qos_profiles", None) or ()))
+            for c in {c.topic: c for c in self._reader.connections}.values())
+
+    def _open(self) -> Ros1Reader | Ros2Reader:
+        if not self.path.exists():
+            raise BagError(f"there is no bag at {self.path}")
+        target = self.path
+        if target.is_dir() and not (target / "metadata.yaml").is_file():
+            files = _storage_files(target)
+            if len(files) != 1:
+                raise BagError(f"{target} has no metadata.yaml"
+                               + (f" and {len(files)} bag files: name one, or run `ros2 bag reindex`" if files
+                                  else " and no .mcap or .db3 file: it is no bag"))
+            target = files[0]
+        elif target.is_file() and target.suffix not in SUFFIXES:
+            raise BagError(f"{target} is no bag: use a rosbag2 folder or a {', '.join(SUFFIXES)} file")
+        with self._readable():
+            reader = Ros1Reader(target) if self._is_ros1 else Ros2Reader(target)
+            reader.open()
+        return reader
+
+    def _readable(self) -> _Readable:
+        return _Readable(self.path)
+
+    @property
+    def start_ns(self) -> int:
+        """When the first message was recorded; 0 for an empty bag."""
+        return self._reader.start_time if self._reader.message_count else 0
+
+    @property
+    def end_ns(self) -> int:
+        """When the last message was recorded; 0 for an empty bag."""
+        return self._reader.end_time - 1 if self._reader.message_count else 0
+
+    def image_topics(self) -> list[Topic]:
+        """The topics with images, raw or compressed, and at least one message."""
+        return [t for t in self.topics if t.type in (RAW, COMPRESSED) and t.count]
+
+    def image_topic(self, name: str | None = None) -> Topic:
+        """The image topic of that name, or the bag's only camera.
+
+        Without a name, depth images and other encodings that are no pictures are passed over, a camera with a
+        camera_info topic goes before images without, and raw before compressed. Raises BagError, which lists what
+        the bag has.
+        """
+        if name is not None:
+            topic = next((t for t in self.topics if t.name == name), None)
+            if topic is None:
+                raise BagError(f"{self.path} has no topic {name}; {self._what_there_is()}")
+            if topic.type not in (RAW, COMPRESSED):
+                raise BagError(f"{name} in {self.path} is {topic.type}, no image; {self._what_there_is()}")
+            if not topic.count:
+                raise BagError(f"{name} in {self.path} has no messages; {self._what_there_is()}")
+            return topic
+        candidates = [t for t in self.image_topics() if self._is_picture(t)]
+        with_info = [t for t in candidates if self._info_topic(t)]
+        candidates = with_info or candidates
+        cameras = {_base(t.name) for t in candidates}
+        if not cameras:
+            raise BagError(f"{self.path} has no camera images; {self._what_there_is()}")
+        if len(cameras) > 1:
+            raise BagError(f"{self.path} has images of several cameras: choose one with --topic, of "
+                           + ", ".join(t.name for t in candidates))
+        return min(candidates, key=lambda t: (t.type != RAW, t.name))
+
+    def camera_info(self, topic: Topic) -> Any | None:
+        """The first CameraInfo message that belongs to an image topic, as rosbags reads it; None without one."""
+        name = self._info_topic(topic)
+        if name is None:
+            return None
+        for _, _, data in self.messages([name]):
+            return self.read(data, CAMERA_INFO)
+        return None
+
+    def messages(self, topics: Collection[str] = (), start_ns: int | None = None,
+                 stop_ns: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
+        """Messages of some topics (all by default) with start_ns <= time < stop_ns, in the order of recording.
+
+        Yields the topic, the time of recording and the serialised message. Raises BagError where the bag is damaged.
+        """
+        by_name = {t.name: t for t in self.topics}
+        connections = [c for c in self._reader.connections if not topics or c.topic in topics]
+        if not connections:
+            return
+        with self._readable():
+            for connection, log_ns, data in self._reader.messages(connections, start_ns, stop_ns):
+                yield by_name[connection.topic], log_ns, data
+
+    def images(self, topic: Topic, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[BagImage]:
+        """The messages of an image topic, in the order of recording. Raises BagError where the bag is damaged."""
+        for index, (_, log_ns, data) in enumerate(self.messages([topic.name], start_ns, stop_ns)):
+            message = self.read(data, topic.type)
+            stamp = message.header.stamp
+            yield BagImage(index, log_ns, stamp.sec * 10**9 + stamp.nanosec, message.header.frame_id, message)
+
+    def read(self, data: bytes, type_: str) -> Any:
+        """A message from its bytes. Types are known by their ROS definition, whatever the bag says. Raises BagError."""
+        with self._readable():
+            if self._is_ros1:
+                return _typestore(True).deserialize_ros1(data, type_)
+            return _typestore(False).deserialize_cdr(data, type_)
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._reader.is_open if isinstance(self._reader, Ros2Reader) else self._reader.bio:
+            self._reader.close()
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_picture(self, topic: Topic) -> bool:
+        for image in self.images(topic):
+            if topic.type == RAW:
+                return image.message.encoding in ENCODINGS
+            try:
+                image.frame()
+            except FrameError:
+                return False
+            return True
+        return False
+
+    def _info_topic(self, topic: Topic) -> str | None:
+        wanted = _base(topic.name).rsplit("/", 1)[0] + "/camera_info"
+        return next((t.name for t in self.topics if t.name == wanted and t.type == CAMERA_INFO and t.count), None)
+
+    def _what_there_is(self) -> str:
+        images = self.image_topics()
+        if images:
+            return "images are on " + ", ".join(t.name for t in images)
+        others = ", ".join(f"{t.name} ({t.type})" for t in self.topics)
+        return f"it has no images, only {others}" if others else "it has no messages at all"
+
+
+class BagFootage:
+    """One camera of a bag as footage (drive_seg.footage.shot.Footage)."""
+
+    def __init__(self, path: str | Path, topic: str | None = None) -> None:
+        """topic: the image topic, by default the bag's only camera. Raises BagError."""
+        self.bag = Bag(path)
+        try:
+            self.topic = self.bag.image_topic(topic)
+            self.camera = self.bag.camera_info(self.topic)
+        except BaseException:
+            self.bag.close()
+            raise
+        seconds = (self.bag.end_ns - self.bag.start_ns) / 1e9
+        self.count: int | None = self.topic.count
+        self.rate = (self.topic.count - 1) / seconds if seconds > 0 and self.topic.count > 1 else 30.0
+
+    def __iter__(self) -> Iterator[Shot]:
+        for image in self.bag.images(self.topic):
+            yield Shot(image.stamp_ns or image.log_ns, image.frame(), f"{self.bag.path.stem}_{image.index:06d}")
+
+    def close(self) -> None:
+        """Close the bag."""
+        self.bag.close()
+
+
+class _Readable:
+    """Turns whatever the library raises on damaged bytes into a BagError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or not isinstance(error, Exception) or isinstance(error, BagError):
+            return
+        if isinstance(error, PermissionError):
+            raise BagError(f"{self._path} may not be read: {error.strerror}") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        fix = "copy it again"
+        if "end magic" in reason or "Truncated" in reason:
+            fix = "the file is cut short; `mcap recover` writes a copy of what is whole"
+        elif "not in timestamp order" in reason:
+            fix = "`mcap recover` writes a copy with an index"
+        elif "database" in reason.lower():
+            fix = "the file is cut short or damaged; `sqlite3 FILE .recover` saves what is whole"
+        raise BagError(f"{self._path} can't be read: {reason} ({fix})") from error
+
+
+@cache
+def _typestore(ros1: bool) -> Any:
+    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
+
+
+def _base(topic: str) -> str:
+    """The camera's base topic: /camera/image_raw for /camera/image_raw/compressed."""
+    return topic.removesuffix("/compressed")
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix in (".mcap", ".db3"))
