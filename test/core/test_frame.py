@@ -1,0 +1,128 @@
+"""Every encoding, padded rows and odd sizes; and bytes that are no image."""
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_seg.core.frame import ENCODINGS, Frame, FrameError
+from drive_seg.core.resize import network_input
+
+HEIGHT, WIDTH = 24, 32
+
+
+def colourful() -> np.ndarray:
+    """A BGR image that survives chroma subsampling: four flat quarters."""
+    image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    image[:12, :16], image[:12, 16:] = (200, 60, 20), (30, 180, 60)
+    image[12:, :16], image[12:, 16:] = (40, 50, 220), 128
+    return image
+
+
+def bayer(bgr: np.ndarray, first_row: str, second_row: str) -> np.ndarray:
+    """Mosaic as ROS names it: the colours of the first two pixels of the first two rows."""
+    mosaic = np.empty(bgr.shape[:2], np.uint8)
+    for y, row in enumerate((first_row, second_row)):
+        for x, colour in enumerate(row):
+            mosaic[y::2, x::2] = bgr[y::2, x::2, "bgr".index(colour)]
+    return mosaic
+
+
+def encode(encoding: str, bgr: np.ndarray) -> np.ndarray:
+    """The bytes of an image in an encoding, rows of bytes (rows, row bytes)."""
+    if encoding.startswith("bayer"):
+        pattern = encoding.split("_")[1][:4]
+        return bayer(bgr, pattern[:2], pattern[2:])
+    yuv = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)  # BT.601 limited range, as OpenCV's decoders expect
+    y, u, v = yuv[:HEIGHT], yuv[HEIGHT:HEIGHT * 5 // 4].reshape(12, 16), yuv[HEIGHT * 5 // 4:].reshape(12, 16)
+    if encoding in ("nv12", "nv21"):
+        pair = (u, v) if encoding == "nv12" else (v, u)
+        return np.vstack([y, np.dstack(pair).reshape(12, WIDTH)])
+    if encoding in ("yuv422", "uyvy", "yuv422_yuy2", "yuyv"):
+        u, v = np.repeat(u, 2, 0), np.repeat(v, 2, 0)
+        order = (u, y[:, ::2], v, y[:, 1::2]) if encoding in ("yuv422", "uyvy") else (y[:, ::2], u, y[:, 1::2], v)
+        return np.dstack(order).reshape(HEIGHT, -1)
+    convert = {"bgr8": None, "8UC3": None, "rgb8": cv2.COLOR_BGR2RGB, "bgra8": cv2.COLOR_BGR2BGRA,
+               "8UC4": cv2.COLOR_BGR2BGRA, "rgba8": cv2.COLOR_BGR2RGBA, "mono8": cv2.COLOR_BGR2GRAY,
+               "8UC1": cv2.COLOR_BGR2GRAY}[encoding]
+    image = bgr if convert is None else cv2.cvtColor(bgr, convert)
+    return image.reshape(HEIGHT, -1)
+
+
+@pytest.mark.parametrize("padding", [0, 7])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_gives_the_picture(encoding, padding):
+    bgr = colourful()
+    rows = encode(encoding, bgr)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
+    frame = Frame.from_bytes(padded.tobytes(), encoding, HEIGHT, WIDTH, padded.shape[1])
+    expected = np.dstack([cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)] * 3) if encoding in ("mono8", "8UC1") else bgr
+    got = frame.bgr()
+    assert got.shape == (HEIGHT, WIDTH, 3)
+    inner = np.zeros((HEIGHT, WIDTH), bool)  # demosaicing mixes colours along the quarters' borders
+    for y, x in ((3, 3), (3, 19), (15, 3), (15, 19)):
+        inner[y:y + 6, x:x + 10] = True
+    assert np.abs(got[inner].astype(int) - expected[inner]).max() <= 6
+    small = network_input(frame, (8, 16))
+    np.testing.assert_allclose(small[1, 2], expected[4, 5][::-1], atol=6)
+
+
+def test_raw_bytes_are_viewed_not_copied():
+    data = np.zeros(HEIGHT * WIDTH * 3, np.uint8)
+    frame = Frame.from_bytes(data, "bgr8", HEIGHT, WIDTH, WIDTH * 3)
+    data[:] = 9
+    assert (frame.bgr() == 9).all()
+    assert np.shares_memory(frame.bgr(), data)
+
+
+def test_a_last_row_without_its_padding_is_enough():
+    step = WIDTH * 3 + 10
+    data = np.zeros(step * (HEIGHT - 1) + WIDTH * 3, np.uint8)
+    assert Frame.from_bytes(data, "rgb8", HEIGHT, WIDTH, step).bgr().shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"encoding": "32FC1"}, "not supported"),
+    ({"encoding": "bgr16"}, "not supported"),
+    ({"height": 0}, "empty"),
+    ({"width": 0}, "empty"),
+    ({"step": 10}, "step is 10"),
+    ({"data": b"abc"}, "data has 3 bytes"),
+    ({"encoding": "nv12", "height": 23}, "must be even"),
+    ({"encoding": "yuyv", "width": 31}, "must be even"),
+])
+def test_bytes_that_are_no_image(change, match):
+    good = {"data": bytes(HEIGHT * WIDTH * 3), "encoding": "bgr8", "height": HEIGHT, "width": WIDTH, "step": WIDTH * 3}
+    Frame.from_bytes(**good)
+    with pytest.raises(FrameError, match=match):
+        Frame.from_bytes(**(good | change))
+
+
+@pytest.mark.parametrize("image", [
+    np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8),
+    np.zeros(4, np.uint8),
+])
+def test_arrays_that_are_no_bgr_image(image):
+    with pytest.raises(FrameError):
+        Frame.from_array(image)
+
+
+def test_shrinking_keeps_a_thin_pole():
+    # A pole of one pixel in five: plain bilinear sampling would see it in some columns and miss it in others.
+    image = np.zeros((720, 1280, 3), np.uint8)
+    image[:, ::5] = 255
+    small = network_input(Frame.from_array(image), (352, 480))
+    assert small[100].mean() == pytest.approx(51, abs=6)
+    assert small[100, :, 0].max() < 200
+
+
+@pytest.mark.parametrize("size", [(352, 480), (704, 960), (719, 1279), (97, 33), (1, 1)])
+def test_any_frame_size_fits_the_network(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    out = network_input(Frame.from_array(image), (352, 480))
+    assert out.shape == (352, 480, 3) and out.flags.c_contiguous
+
+
+def test_channels_reach_the_network_as_rgb():
+    image = np.full((352, 480, 3), (10, 20, 30), np.uint8)
+    assert network_input(Frame.from_array(image), (352, 480))[0, 0].tolist() == [30, 20, 10]
+    assert network_input(Frame.from_array(image, "rgb8"), (352, 480))[0, 0].tolist() == [10, 20, 30]
