@@ -12,13 +12,14 @@ NAME = "drive_seg"
 def share(*parts: str) -> Path:
     """A file that ships with the package, e.g. share("engines", "drive_seg.onnx").
 
-    Looks in the source tree, then under share/drive_seg of the ament prefixes and of this Python. Raises
-    FileNotFoundError with the places it looked in.
+    Looks in the source tree, then in share/drive_seg below the prefix that this code is installed in, below the ament
+    prefixes and below this Python's. Raises FileNotFoundError with the places it looked in.
     """
     source = Path(__file__).resolve().parents[1]
     roots = [source] if (source / "package.xml").is_file() else []
+    above = [folder for folder in source.parents if (folder / "share" / NAME).is_dir()]
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    roots += [prefix / "share" / NAME for prefix in (*prefixes, Path(sys.prefix))]
+    roots += [prefix / "share" / NAME for prefix in (*above[:1], *prefixes, Path(sys.prefix))]
     for root in roots:
         if (root / Path(*parts)).exists():
             return root / Path(*parts)
