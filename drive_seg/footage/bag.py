@@ -13,24 +13,16 @@ from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_typestore
 
 from drive_seg.core.frame import ENCODINGS, Frame, FrameError
-from drive_seg.footage.shot import FootageError, Shot
+from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
+from drive_seg.footage.open import BAG_SUFFIXES
 
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
-SUFFIXES = (".mcap", ".db3", ".bag")
-
 
 class BagError(FootageError):
     """A bag that can't be read, or lacks what was asked for; the message names the bag and the fix."""
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a .mcap, .db3 or .bag file, or a rosbag2 folder."""
-    if path.is_dir():
-        return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
-    return path.suffix in SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -90,8 +82,8 @@ class Bag:
                                + (f" and {len(files)} bag files: name one, or run `ros2 bag reindex`" if files
                                   else " and no .mcap or .db3 file: it is no bag"))
             target = files[0]
-        elif target.is_file() and target.suffix not in SUFFIXES:
-            raise BagError(f"{target} is no bag: use a rosbag2 folder or a {', '.join(SUFFIXES)} file")
+        elif target.is_file() and target.suffix not in BAG_SUFFIXES:
+            raise BagError(f"{target} is no bag: use a rosbag2 folder or a {', '.join(BAG_SUFFIXES)} file")
         with self._readable():
             reader = Ros1Reader(target) if self._is_ros1 else Ros2Reader(target)
             reader.open()
@@ -212,29 +204,30 @@ class Bag:
         return f"it has no images, only {others}" if others else "it has no messages at all"
 
 
-class BagFootage:
-    """One camera of a bag as footage (drive_seg.footage.shot.Footage)."""
+class BagFootage(Footage):
+    """One camera of a bag. Every iteration reads the bag anew, with the stamps of the headers."""
 
     def __init__(self, path: str | Path, topic: str | None = None) -> None:
         """topic: the image topic, by default the bag's only camera. Raises BagError."""
-        self.bag = Bag(path)
-        try:
-            self.topic = self.bag.image_topic(topic)
-            self.camera = self.bag.camera_info(self.topic)
-        except BaseException:
-            self.bag.close()
-            raise
-        seconds = (self.bag.end_ns - self.bag.start_ns) / 1e9
+        self.source = str(path)
+        with Bag(path) as bag:
+            self.topic = bag.image_topic(topic)
+            info = bag.camera_info(self.topic)
+            seconds = (bag.end_ns - bag.start_ns) / 1e9
+        self.camera = None if info is None else _intrinsics(info)
+        self.compressed = self.topic.type == COMPRESSED
         self.count: int | None = self.topic.count
         self.rate = (self.topic.count - 1) / seconds if seconds > 0 and self.topic.count > 1 else 30.0
 
     def __iter__(self) -> Iterator[Shot]:
-        for image in self.bag.images(self.topic):
-            yield Shot(image.stamp_ns or image.log_ns, image.frame(), f"{self.bag.path.stem}_{image.index:06d}")
-
-    def close(self) -> None:
-        """Close the bag."""
-        self.bag.close()
+        """See Footage."""
+        with Bag(self.source) as bag:
+            for image in bag.images(self.topic):
+                stamp, name = image.stamp_ns or image.log_ns, f"{image.index:06d}"
+                if self.compressed:
+                    yield Shot(stamp, name, encoded=memoryview(image.message.data), encoded_format=image.message.format)
+                else:
+                    yield Shot(stamp, name, image.frame())
 
 
 class _Readable:
@@ -260,6 +253,15 @@ class _Readable:
         elif "database" in reason.lower():
             fix = "the file is cut short or damaged; `sqlite3 FILE .recover` saves what is whole"
         raise BagError(f"{self._path} can't be read: {reason} ({fix})") from error
+
+
+def _intrinsics(info: Any) -> Intrinsics | None:
+    """None for a camera that is not calibrated (K is zero)."""
+    k, d = (info.K, info.D) if hasattr(info, "K") else (info.k, info.d)  # ROS 1 writes them large
+    if not k[0] > 0:
+        return None
+    return Intrinsics(int(info.width), int(info.height), tuple(map(float, k)), tuple(map(float, d)),
+                      info.distortion_model or "plumb_bob")
 
 
 @cache
