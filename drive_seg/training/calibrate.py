@@ -1,0 +1,81 @@
+"""Statistics that make a network's confidence honest: soft-max temperature, and what free energy is normal.
+
+Both are fitted on training pictures changed by the recipe's augmentation, so that val stays untouched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from drive_seg.core.classes import ClassTable, Group
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.training import data
+from drive_seg.training.losses import IGNORE
+from drive_seg.training.model import Segmenter
+from drive_seg.training.recipe import Recipe
+
+TEMPERATURES = np.geomspace(0.5, 3.0, 61)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibrate found.
+
+    temperature: divides the logits. mean, std: free energy at that temperature by predicted class, one value a class.
+    limit: the standardised free energy under which `share` of the true road cells lie.
+    """
+
+    temperature: float
+    mean: list[float]
+    std: list[float]
+    limit: float
+
+
+@torch.no_grad()
+def calibrate(network: Segmenter, datasets: list[Dataset], table: ClassTable, recipe: Recipe, *, images: int = 120,
+              share: float = 0.005, seed: int = 1) -> Calibration:
+    """Fits temperature (least cross-entropy, Guo et al. 2017) and trust (free energy, Liu et al. 2020; standardised by
+    class, Jung et al. 2021) on `images` augmented training pictures."""
+    sources, allowed = data.load_sources(datasets, "train", table)
+    samples = data.Samples(sources, table, recipe.with_seed(recipe.seed + seed))
+    size, scales = recipe.phases[-1].size, (1.0, 1.3)
+    logits, codes = [], []
+    for number in range(images):
+        source = number % len(sources) if number % 4 == 3 else 0
+        image, target = samples[data.Request(number, source, size, scales)]
+        out = network(image[None].float().to(next(network.parameters()).device))
+        logits.append(out[0].float().permute(1, 2, 0).reshape(-1, len(table)).cpu().numpy())
+        codes.append(target[::2, ::2].reshape(-1).numpy())
+    cells, truth = np.concatenate(logits), np.concatenate(codes)
+    told = truth != IGNORE
+    cells, truth = cells[told], truth[told]
+
+    single = truth < len(table)
+    pick = np.random.default_rng(seed).permutation(np.flatnonzero(single))[:400_000]
+    temperature = float(min(TEMPERATURES, key=lambda t: _cross_entropy(cells[pick] / t, truth[pick])))
+
+    energy = temperature * _log_sum_exp(cells / temperature)
+    predicted = cells.argmax(1)
+    right = allowed[truth, predicted]
+    mean, std = np.zeros(len(table)), np.ones(len(table))
+    for c in range(len(table)):
+        of_class = energy[right & (predicted == c)]
+        if len(of_class) > 1:
+            mean[c], std[c] = of_class.mean(), max(float(of_class.std()), 1e-3)
+    score = (energy - mean[predicted]) / std[predicted]
+    road = [c.id for c in table.classes if c.group is Group.ROAD]
+    limit = float(np.quantile(score[np.isin(truth, road)], share))
+    return Calibration(round(temperature, 4), [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std],
+                       round(limit, 4))
+
+
+def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
+    highest = logits.max(1)
+    return highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+
+
+def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> float:
+    return float((_log_sum_exp(logits) - np.take_along_axis(logits, truth[:, None], 1)[:, 0]).mean())

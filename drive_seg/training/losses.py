@@ -1,0 +1,102 @@
+"""Losses. Targets are codes: each names the set of classes that a pixel may be."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+IGNORE = 255
+
+
+class CodeBook:
+    """Which classes each target code allows.
+
+    A fully told pixel's code allows one class. A pixel told only as "obstacle" allows every class of that group.
+    """
+
+    def __init__(self, allowed: torch.Tensor, weights: torch.Tensor) -> None:
+        """allowed: (codes, classes) bool. weights: (classes,) loss weight of each class."""
+        self.single = allowed.sum(1) == 1
+        self.penalty = torch.where(allowed, 0.0, float("-inf")).float()
+        share = allowed.float() / allowed.sum(1, keepdim=True)
+        self.weights = share @ weights.float()
+        self.classes = allowed.float().argmax(1)
+
+    def to(self, device: torch.device) -> CodeBook:
+        for name in ("single", "penalty", "weights", "classes"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+
+def marginal_cross_entropy(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> torch.Tensor:
+    """-log of the probability that the pixel is any of the allowed classes, weighted mean over told pixels.
+
+    logits: (N, C, H, W). codes: (N, H, W) int64, IGNORE where nothing is told. The log of a sum of probabilities is the
+    difference of two log-sum-exps: over the allowed classes and over all.
+    """
+    flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
+    codes = codes.reshape(-1)
+    told = codes != IGNORE
+    flat, codes = flat[told], codes[told]
+    if codes.numel() == 0:
+        return logits.sum() * 0
+    weights = book.weights[codes]
+    single = book.single[codes]
+    loss = flat.new_zeros(())
+    if single.any():
+        each = F.cross_entropy(flat[single], book.classes[codes[single]], reduction="none")
+        loss = loss + (each * weights[single]).sum()
+    if not single.all():
+        several = flat[~single]
+        inside = torch.logsumexp(several + book.penalty[codes[~single]], 1)
+        loss = loss + ((torch.logsumexp(several, 1) - inside) * weights[~single]).sum()
+    return loss / weights.sum()
+
+
+def lovasz_softmax(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Lovász-softmax over the classes present (Berman, Triki and Blaschko, CVPR 2018, algorithm 1).
+
+    logits: (P, C). classes: (P,) int64. The convex surrogate of 1 - mean IoU.
+    """
+    if classes.numel() == 0:
+        return logits.sum() * 0
+    probabilities = logits.softmax(1)
+    losses = []
+    for index in classes.unique():
+        truth = (classes == index).float()
+        errors, order = torch.sort((truth - probabilities[:, index]).abs(), descending=True)
+        truth = truth[order]
+        missed = truth.sum() - truth.cumsum(0)
+        union = truth.sum() + (1 - truth).cumsum(0)
+        jaccard = 1 - missed / union
+        gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+        losses.append(torch.dot(errors, gradient))
+    return torch.stack(losses).mean()
+
+
+def boundary_target(codes: torch.Tensor, book: CodeBook) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the class changes, at half the labels' resolution.
+
+    codes: (N, H, W). Returns (edge, valid), each (N, H/2, W/2) float: edge 1 in cells with a change of code within one
+    label pixel; valid 0 in cells that touch untold pixels, or lie inside a region whose class is only partly told.
+    """
+    padded = F.pad(codes.float().unsqueeze(1), (1, 1, 1, 1), mode="replicate")
+    highest = F.max_pool2d(padded, 3, 1)
+    edge = F.max_pool2d((highest != -F.max_pool2d(-padded, 3, 1)).float(), 2).squeeze(1)
+    single = torch.cat([book.single, book.single.new_zeros(IGNORE + 1 - len(book.single))])
+    vague = F.max_pool2d((~single[codes]).float().unsqueeze(1), 2).squeeze(1)
+    untold = F.max_pool2d((highest == IGNORE).float(), 2).squeeze(1)
+    return edge, (1 - untold) * (1 - vague * (1 - edge))
+
+
+def boundary_loss(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> torch.Tensor:
+    """Binary cross-entropy plus Dice on class boundaries (as the detail head of STDC, Fan et al., CVPR 2021).
+
+    logits: (N, 1, H/4, W/4) for codes (N, H/2, W/2).
+    """
+    edge, valid = boundary_target(codes, book)
+    logits = logits.squeeze(1)
+    each = F.binary_cross_entropy_with_logits(logits, edge, reduction="none") * (1 + 2 * edge)
+    probability = logits.sigmoid() * valid
+    dice = 1 - (2 * (probability * edge).sum() + 1) / ((probability ** 2).sum() + (edge * valid).sum() + 1)
+    return (each * valid).sum() / valid.sum().clamp(min=1) + dice

@@ -1,0 +1,269 @@
+"""The training loop: steps, averaged weights, validation, checkpoints and exact resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from torch.nn import functional as F
+
+from drive_seg.core.classes import ClassTable
+from drive_seg.core.segmentation import Segmentation
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.evaluation.scores import Scores
+from drive_seg.training import data
+from drive_seg.training.curves import draw_curves
+from drive_seg.training.losses import IGNORE, boundary_loss, lovasz_softmax, marginal_cross_entropy
+from drive_seg.training.model import Segmenter, double, load_imagenet
+from drive_seg.training.recipe import Recipe
+
+CHECKPOINT = "checkpoint.pt"
+RECIPE = "recipe.json"
+CLASSES = "classes.yaml"
+DATA = "data.yaml"
+LOG = "log.jsonl"
+
+
+class RunError(RuntimeError):
+    """A run folder that can't be used; the message names the fix."""
+
+
+class Trainer:
+    """One run in one folder. Killed and resumed, it goes on as if it had never stopped (in steps mode, to the bit)."""
+
+    def __init__(self, datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
+                 device: str | None = None, pretrained: bool = True) -> None:
+        self.out, self.recipe = out, recipe
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        cv2.setNumThreads(1)
+        torch.manual_seed(recipe.seed)
+        self.datasets = datasets
+        self.table = data.class_table(datasets[0])
+        sources, allowed = data.load_sources(datasets, "train", self.table)
+        self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
+        self.samples = data.Samples(sources, self.table, recipe)
+        self.network = Segmenter(len(self.table))
+        if pretrained and not resume:
+            load_imagenet(self.network.backbone)
+        if not recipe.train_shallow:
+            for module in self.network.backbone.shallow_modules():
+                module.requires_grad_(False)
+        self.network.to(self.device, memory_format=torch.channels_last)
+        self.average = deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = _optimizer(self.network, recipe)
+        self.step, self.seconds = 0, 0.0
+        out.mkdir(parents=True, exist_ok=True)
+        if resume:
+            self._restore()
+        elif (out / CHECKPOINT).exists():
+            raise RunError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
+        else:
+            recipe.save(out / RECIPE)
+            (out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
+            (out / DATA).write_text(yaml.safe_dump([
+                {"name": d.name, "licence": d.licence, "images": len(s.images), "folder": str(d.root.resolve())}
+                for d, s in zip(datasets, sources, strict=True)], sort_keys=False))
+
+    def progress(self, step: int) -> float:
+        """Share of the run, 0..1, that is over when this step begins."""
+        if self.recipe.minutes is not None:
+            return min(1.0, self.seconds / (60 * self.recipe.minutes))
+        return min(1.0, step / self.recipe.steps)
+
+    def train(self, stop_after: int | None = None) -> None:
+        """Runs to the end, or until step `stop_after`."""
+        batches = iter(data.loader(self.samples, data.Schedule(len(self.samples.sources), self.recipe, self.step,
+                                                                self.progress)))
+        saved = validated = self.progress(self.step)
+        losses: list[dict[str, float]] = []
+        while self.progress(self.step) < 1 and (stop_after is None or self.step < stop_after):
+            start = time.monotonic()
+            losses.append(self._train_step(*next(batches)))
+            self.step += 1
+            self.seconds += time.monotonic() - start
+            now = self.progress(self.step)
+            if self.step % 20 == 0 or now >= 1:
+                mean = {k: round(float(np.mean([one[k] for one in losses])), 4) for k in losses[0]}
+                self._log({"step": self.step, "progress": round(now, 4), "seconds": round(self.seconds, 1), **mean})
+                losses = []
+            if now - validated >= self.recipe.validate_every or now >= 1:
+                self._log({"step": self.step, "progress": round(now, 4), **self.validate()})
+                draw_curves(self.out / LOG, self.out / "curves.png")
+                validated = now
+            if now - saved >= self.recipe.save_every or now >= 1:
+                self.save()
+                saved = now
+        self.save()
+
+    def _train_step(self, images: torch.Tensor, codes: torch.Tensor) -> dict[str, float]:
+        recipe = self.recipe
+        self.network.train()
+        rates = self._set_rates()
+        images = images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
+        codes = codes.to(self.device, non_blocking=True)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            outputs = self.network(images)
+        logits, eighth, sixteenth, edges = (o.float() for o in outputs)
+        full = double(logits)
+        parts = {
+            "cross_entropy": marginal_cross_entropy(full, codes, self.book),
+            "auxiliary": recipe.auxiliary * (
+                marginal_cross_entropy(double(eighth), codes[:, ::2, ::2], self.book)
+                + marginal_cross_entropy(double(sixteenth), codes[:, ::4, ::4], self.book)),
+        }
+        if recipe.boundary:
+            parts["boundary"] = recipe.boundary * boundary_loss(edges, codes, self.book)
+        if recipe.lovasz:
+            parts["lovasz"] = recipe.lovasz * self._lovasz(full, codes)
+        loss = sum(parts.values())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+        if not torch.isfinite(norm):
+            raise RunError(f"step {self.step}: the gradient is not finite; lower lr in {self.out / RECIPE}")
+        self.optimizer.step()
+        self._update_average()
+        return {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "gradient": norm.item(), "lr": rates}
+
+    def _lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Lovász-softmax on a random part of the fully told pixels."""
+        single = torch.cat([self.book.single, self.book.single.new_zeros(IGNORE + 1 - len(self.book.single))])
+        told = torch.nonzero(single[codes].reshape(-1)).squeeze(1)
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        chosen = told[torch.randint(max(1, len(told)), (min(len(told), self.recipe.lovasz_pixels),),
+                                    generator=generator).to(told.device)]
+        flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
+        return lovasz_softmax(flat[chosen], self.book.classes[codes.reshape(-1)[chosen]])
+
+    def _set_rates(self) -> float:
+        """Warm-up, then half a cosine down to nought."""
+        now, warmup = self.progress(self.step), self.recipe.warmup
+        share = now / warmup if now < warmup else 0.5 + 0.5 * math.cos(math.pi * (now - warmup) / (1 - warmup))
+        share = max(share, 2e-3)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * share
+        return share
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential mean of weights and batch norm statistics, shorter at the start."""
+        keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        mine, theirs = self.average.state_dict(), self.network.state_dict()
+        for name, value in mine.items():
+            if value.dtype.is_floating_point:
+                value.lerp_(theirs[name], 1 - keep)
+            else:
+                value.copy_(theirs[name])
+
+    @torch.no_grad()
+    def validate(self, most_images: int = 36) -> dict:
+        """Scores of the averaged network on part of each val split: a quick look, without the node's core."""
+        scores = {}
+        for dataset in self.datasets:
+            if "val" not in dataset.splits:
+                continue
+            pairs = dataset.pairs("val")
+            total = Scores(dataset, self.table)
+            for pair in pairs[::math.ceil(len(pairs) / most_images)]:
+                image, labels = pair.read()
+                classes = predict(self.average, image, self.recipe.phases[-1].size, self.device)
+                whole = np.full(classes.shape, 255, np.uint8)
+                total.add(Segmentation(self.table.group_lut[classes], classes, None, whole), labels)
+            report = total.report()
+            scores[dataset.name] = {k: _rounded(report[k]) for k in ("miou", "iou", "group_iou")}
+        return {"val": scores}
+
+    def save(self) -> None:
+        """Writes the checkpoint; a kill while writing leaves the previous one."""
+        state = {
+            "step": self.step, "seconds": self.seconds, "network": self.network.state_dict(),
+            "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "torch_random": torch.get_rng_state(), "device": self.device.type,
+        }
+        temporary = self.out / (CHECKPOINT + ".part")
+        torch.save(state, temporary)
+        temporary.replace(self.out / CHECKPOINT)
+
+    def _restore(self) -> None:
+        path = self.out / CHECKPOINT
+        if not path.is_file():
+            raise RunError(f"no checkpoint in {self.out}: start the run without --resume")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        torch.set_rng_state(state["torch_random"])
+
+    def _log(self, entry: dict) -> None:
+        with (self.out / LOG).open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        print(json.dumps(entry), flush=True)
+
+
+def predict(network: torch.nn.Module, image: np.ndarray, size: tuple[int, int], device: torch.device) -> np.ndarray:
+    """Class ids (H, W) uint8 of a BGR image, with the network's input at `size`."""
+    small = cv2.cvtColor(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
+    tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float().to(device, memory_format=torch.channels_last)
+    logits = F.interpolate(network(tensor), image.shape[:2], mode="bilinear", align_corners=False)
+    return logits.argmax(1)[0].byte().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it stands on disk. network: the averaged one. data: name, licence and images of each data set, and
+    folders where they were. val: the last scores of its log."""
+
+    network: Segmenter
+    table: ClassTable
+    recipe: Recipe
+    step: int
+    seconds: float
+    device: str
+    data: list[dict]
+    folders: list[Path]
+    val: dict
+
+
+def load_run(folder: Path) -> Run:
+    """Reads a run folder. Raises RunError."""
+    for name in (CHECKPOINT, RECIPE, CLASSES, DATA):
+        if not (folder / name).is_file():
+            raise RunError(f"{folder} is no training run: {name} is missing")
+    table = ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
+    network = Segmenter(len(table))
+    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+    network.load_state_dict(state["average"])
+    data_sets = yaml.safe_load((folder / DATA).read_text())
+    lines = (folder / LOG).read_text().splitlines() if (folder / LOG).is_file() else []
+    val = [entry for entry in map(json.loads, lines) if "val" in entry]
+    return Run(network.eval(), table, Recipe.load(folder / RECIPE), state["step"], state["seconds"],
+               state.get("device", "cpu"), [{k: v for k, v in d.items() if k != "folder"} for d in data_sets],
+               [Path(d["folder"]) for d in data_sets], val[-1]["val"] if val else {})
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return None if value is None else round(value, 4)
+
+
+def _optimizer(network: Segmenter, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW in four groups: backbone and heads, each with and without weight decay (none on biases and norms)."""
+    backbone = {id(p) for p in network.backbone.parameters()}
+    groups = []
+    for inside, lr in ((True, recipe.backbone_lr), (False, recipe.lr)):
+        for decayed in (True, False):
+            parameters = [p for p in network.parameters()
+                          if p.requires_grad and (id(p) in backbone) is inside and (p.ndim > 1) is decayed]
+            groups.append({"params": parameters, "lr": lr, "base_lr": lr,
+                           "weight_decay": recipe.weight_decay if decayed else 0.0})
+    return torch.optim.AdamW(groups)
