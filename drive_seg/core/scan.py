@@ -1,0 +1,88 @@
+"""Free space as a laser scan around base_link."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from drive_seg.core.ground import BLOCKED, DISTRUSTED, PAVEMENT, UNSEEN, UNSURE, GroundView, Sight
+
+
+class Scan:
+    """Turns what is seen into ranges from base_link's origin. Holds the look-up table for one view.
+
+    angle_min, angle_max, increment: radians in base_link, counter-clockwise. range_min, range_max: metres between which
+    every ray that the image does not cut off can measure.
+    """
+
+    def __init__(self, view: GroundView, *, increment: float = np.radians(0.5), resolution: float = 0.05,
+                 pavement_is_obstacle: bool = True) -> None:
+        """increment: radians between rays. resolution: metres between the points looked at along a ray."""
+        if not 0 < increment <= np.pi or not resolution > 0:
+            raise ValueError(f"a scan needs an increment in 0..pi and a positive resolution, not {increment},"
+                             f" {resolution}")
+        self.increment = float(increment)
+        self._pavement_ends = pavement_is_obstacle
+        sure = view.sure_range
+        reach = np.arange(resolution / 2, sure + np.hypot(*view.foot) + resolution, resolution)
+        count = int(np.pi / increment)
+        angles = np.arange(-count, count + 1) * increment
+        x, y = np.cos(angles)[:, None] * reach, np.sin(angles)[:, None] * reach
+        line, step = view.locate(x, y)
+        step = np.rint(step)
+        distance = np.hypot(x - view.foot[0], y - view.foot[1])
+        # Nothing is told beyond the camera's sure range, so that +inf means the same on every ray.
+        valid = (line >= 0) & (step >= 0) & (distance <= sure) & (step < view.limit[np.maximum(line, 0)])
+        some = np.flatnonzero(valid.any(axis=1))
+        if not some.size:
+            raise ValueError(f"no ray of the scan meets ground that the camera sees: the increment ({increment:g} rad)"
+                             " is too large")
+        rays = slice(some[0], some[-1] + 1)
+        self.angle_min, self.angle_max = float(angles[some[0]]), float(angles[some[-1]])
+        self._line = np.where(valid, line, -1)[rays].astype(np.int32)
+        self._step = np.where(valid, step, 0)[rays].astype(np.int32)
+        self._reach = (reach - resolution / 2).astype(np.float32)  # an edge lies before the first point behind it
+        last = valid.shape[1] - 1 - valid[some, ::-1].argmax(axis=1)
+        ends, whole = self._reach[last], distance[some, last] > sure - 2 * resolution
+        self.range_max = float(ends[whole].min() if whole.any() else ends.max())
+        self.range_min = float(self._reach[valid[some].argmax(axis=1)].min())
+
+    def ranges(self, sight: Sight) -> np.ndarray:
+        """(rays,) float32 metres to the end of free space, as REP-117 has it: +inf free up to range_max, NaN not known.
+
+        Free space ends at the first contact with an obstacle, at pavement (as configured), or where road stops being
+        called drivable in front of one of these. Where nothing or unknown follows such road, the range is NaN.
+        """
+        return _ranges(sight.state, sight.end, self._line, self._step, self._reach, self._pavement_ends,
+                       np.float32(self.range_max))
+
+
+@njit(cache=True, nogil=True)
+def _ranges(state, end, line, step, reach, pavement_ends, range_max):
+    rays, points = line.shape
+    last_step = state.shape[1] - 1
+    out = np.full(rays, np.nan, np.float32)
+    for a in range(rays):
+        free_end = np.float32(-1.0)  # where road stops being called drivable
+        farthest = np.float32(-1.0)
+        for j in range(points):
+            i = line[a, j]
+            if i < 0:
+                continue
+            # Behind a contact everything stands for the contact.
+            now = state[i, min(step[a, j], end[i], last_step)]
+            if now == UNSEEN:
+                continue
+            if now == DISTRUSTED:
+                farthest = np.float32(-1.0)
+                break
+            if now == UNSURE and free_end < 0:
+                free_end = reach[j]
+            if now == BLOCKED or (now == PAVEMENT and pavement_ends):
+                out[a] = free_end if free_end >= 0 else reach[j]
+                farthest = np.float32(-1.0)
+                break
+            farthest = reach[j]
+        if out[a] > range_max or (np.isnan(out[a]) and free_end < 0 and farthest >= range_max):
+            out[a] = np.inf
+    return out
