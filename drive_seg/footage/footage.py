@@ -1,0 +1,104 @@
+"""What every kind of footage gives: shots, one after the other, with time stamps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from drive_seg.core.frame import Frame
+
+
+class FootageError(ValueError):
+    """Footage that can't be read; the message names the source and the fix."""
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A camera's intrinsics at one image size, as in sensor_msgs/CameraInfo.
+
+    width, height in pixels. matrix: the nine values of K, row by row, in pixels. distortion: coefficients of `model`
+    (`plumb_bob`: k1, k2, p1, p2, k3).
+    """
+
+    width: int
+    height: int
+    matrix: tuple[float, ...]
+    distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    model: str = "plumb_bob"
+
+
+class Shot:
+    """One image of some footage.
+
+    stamp_ns: nanoseconds on the footage's own clock (a video starts at 0, a bag has the recorded stamps). name: unique
+    within the footage and fit for a file name, e.g. `000012`. encoded: JPEG or PNG bytes as recorded, with the `format`
+    of their CompressedImage; None for raw images.
+    """
+
+    def __init__(self, stamp_ns: int, name: str, pixels: Frame | None = None, encoded: bytes | memoryview | None = None,
+                 encoded_format: str = "") -> None:
+        """Give pixels or encoded."""
+        self.stamp_ns = stamp_ns
+        self.name = name
+        self.encoded = encoded
+        self.encoded_format = encoded_format
+        self._pixels = pixels
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The image, decoded when first asked for. Raises FrameError when the bytes are no image."""
+        if self._pixels is not None:
+            return self._pixels
+        return Frame.from_compressed(self.encoded, self.encoded_format)
+
+
+class Footage(ABC):
+    """A sequence of shots; iterating starts from the beginning each time, except for a live camera."""
+
+    source: str
+    """What the user gave."""
+
+    rate: float
+    """Frames a second."""
+
+    count: int | None
+    """Number of shots, None when nobody knows before the end."""
+
+    camera: Intrinsics | None = None
+    """The camera's intrinsics, None where the footage does not bring them."""
+
+    live: bool = False
+    """A camera: it can't be seen twice."""
+
+    compressed: bool = False
+    """The shots carry the encoded bytes as they were recorded."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Shot]:
+        """The shots in order of time. Raises FootageError."""
+
+
+class Section(Footage):
+    """The beginning of some footage: the shots of the first `duration` seconds."""
+
+    def __init__(self, whole: Footage, duration: float) -> None:
+        """duration: seconds, more than 0. Raises FootageError when it is not."""
+        if not duration > 0:
+            raise FootageError(f"the duration must be more than 0 s, it is {duration:g}")
+        self.whole = whole
+        self.source, self.rate, self.camera = whole.source, whole.rate, whole.camera
+        self.live, self.compressed = whole.live, whole.compressed
+        self._duration_ns = round(duration * 1e9)
+        most = max(1, round(duration * whole.rate))
+        self.count = most if whole.count is None else min(whole.count, most)
+
+    def __iter__(self) -> Iterator[Shot]:
+        end: int | None = None
+        for shot in self.whole:
+            if end is None:
+                end = shot.stamp_ns + self._duration_ns
+            if shot.stamp_ns >= end:
+                return
+            yield shot

@@ -1,0 +1,61 @@
+"""Images on disk: one, or a folder of them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from drive_seg.core.frame import Frame
+from drive_seg.footage.footage import Footage, FootageError, Shot
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+"""Names of image files end so, in small or capital letters."""
+
+
+class ImageFootage(Footage):
+    """One image, or the images of a folder in natural order (img2 before img10), `rate` a second."""
+
+    def __init__(self, path: Path, rate: float = 10.0) -> None:
+        """Raises FootageError for a folder without images."""
+        self.source, self.rate = str(path), rate
+        if path.is_dir():
+            self._paths = sorted((p for p in path.iterdir() if is_image(p) and p.is_file()), key=_natural)
+        else:
+            self._paths = [path]
+        if not self._paths:
+            raise FootageError(f"{path} has no images ({', '.join(SUFFIXES)}): give a folder of images, a video or a"
+                               " rosbag2")
+        stems = Counter(p.stem for p in self._paths)
+        self._names = [p.stem if stems[p.stem] == 1 else p.name.replace(".", "_") for p in self._paths]
+        self.count = len(self._paths)
+
+    def __iter__(self) -> Iterator[Shot]:
+        for i, (path, name) in enumerate(zip(self._paths, self._names, strict=True)):
+            yield Shot(round(i * 1e9 / self.rate), name, read_image(path))
+
+
+def read_image(path: Path) -> Frame:
+    """Read an image file as BGR, turned upright where its EXIF data says so. Raises FootageError."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise FootageError(f"can't read {path}: {error.strerror}") from error
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise FootageError(f"{path} is no image that OpenCV reads: it is damaged or of another kind")
+    return Frame.from_array(image)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's name is that of an image (hidden files are not)."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _natural(path: Path) -> list:
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if part.isdigit() else part.lower() for part in parts]

@@ -1,0 +1,50 @@
+"""One way in: whatever the user points at, as footage."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from drive_seg.footage.clip import PREFIX, ClipFootage
+from drive_seg.footage.footage import Footage, FootageError, Section
+from drive_seg.footage.images import ImageFootage, is_image
+from drive_seg.footage.video import CameraFootage, VideoFootage
+
+BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+"""Names of bag files: rosbag2's, and ROS 1's."""
+
+KINDS = "a video, an image, a folder of images, a rosbag2 or /dev/videoN"
+
+
+def open_footage(source: str | Path, *, duration: float | None = None, topic: str | None = None,
+                 rate: float = 10.0) -> Footage:
+    """Open a video, an image, a folder of images, a bag (folder or file), a camera (/dev/videoN) or `clip:NAME`.
+
+    duration: seconds to read at most. topic: image topic of a bag with several cameras. rate: frames a second of a
+    folder of images. Raises FootageError, which names the fix.
+    """
+    footage = _open(str(source), topic, rate)
+    return footage if duration is None else Section(footage, duration)
+
+
+def _open(source: str, topic: str | None, rate: float) -> Footage:
+    if source.startswith(PREFIX):
+        return ClipFootage(source.removeprefix(PREFIX))
+    if re.fullmatch(r"/dev/video\d+", source):
+        return CameraFootage(source)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise FootageError(f"there is no {source}: give {KINDS}")
+    if _is_bag(path):
+        from drive_seg.footage.bag import BagFootage  # rosbags is slow to import
+
+        return BagFootage(path, topic)
+    if path.is_dir() or is_image(path):
+        return ImageFootage(path, rate)
+    return VideoFootage(path)
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "metadata.yaml").is_file() or any(p.suffix in BAG_SUFFIXES for p in path.iterdir())
+    return path.suffix in BAG_SUFFIXES
