@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +32,20 @@ CAMERA_QOS = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability
 _OK, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
+def _logged(transition):
+    """Log what a transition raises: rclpy swallows it and only goes to on_error."""
+
+    @functools.wraps(transition)
+    def wrapped(self, state):
+        try:
+            return transition(self, state)
+        except Exception:
+            self.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            raise
+
+    return wrapped
+
+
 class SegmentationNode(LifecycleNode):
     """Configuring opens the engine and the publishers; activating opens the subscriptions and starts the worker."""
 
@@ -51,6 +67,7 @@ class SegmentationNode(LifecycleNode):
         if self.get_parameter("autostart").value and self.trigger_configure() == _OK:
             self.trigger_activate()
 
+    @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open network, engine and publishers; on an error say it once and stay unconfigured."""
         start = time.monotonic()
@@ -71,6 +88,7 @@ class SegmentationNode(LifecycleNode):
                                f" {engine.device}; ready after {time.monotonic() - start:.1f} s")
         return super().on_configure(state)
 
+    @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen to the camera."""
         self.worker = Worker(self.segmenter, self._result_publishers, self.settings, self._complain)
@@ -85,16 +103,19 @@ class SegmentationNode(LifecycleNode):
         self.get_logger().info(f"active: waiting for images on {image.topic_name}")
         return super().on_activate(state)
 
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; costs nothing until activated again."""
         self._stop_listening()
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back engine and publishers."""
         self._release()
         return super().on_cleanup(state)
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop from any state."""
         self._stop_listening()

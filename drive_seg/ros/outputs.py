@@ -6,7 +6,7 @@ An output is computed only while somebody subscribes to it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +47,7 @@ class Result:
         return self._overlay
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Output:
     """One topic below the node's name. needs_drivable: it shows the drivable area."""
 
@@ -55,7 +55,7 @@ class Output:
     type: type
     make: Callable[[Result], Any]
     needs_drivable: bool = False
-    qos: QoSProfile = IMAGE_QOS
+    qos: QoSProfile = field(default_factory=lambda: IMAGE_QOS)
 
 
 OUTPUTS: tuple[Output, ...] = (
