@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 from drive_seg.ros import transport
@@ -28,6 +29,7 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C under ros2 launch comes twice: from terminal and launch
         if node is not None:
             node.close()
             node.destroy_node()
