@@ -1,0 +1,74 @@
+"""The launch file, by the real launch_ros where there is one: PyPI has none, ROS distributions do."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from drive_seg.ros.parameters import PARAMETERS
+
+LAUNCH_FILE = Path(__file__).parents[2] / "launch/seg.launch.py"
+
+
+def test_compiles():
+    compile(LAUNCH_FILE.read_text(), str(LAUNCH_FILE), "exec")
+
+
+def load():
+    """The launch file as a module."""
+    pytest.importorskip("launch_ros", reason="launch_ros is not installed (a ROS 2 machine has it)")
+    from launch.launch_description_sources import load_python_launch_file_as_module
+
+    return load_python_launch_file_as_module(str(LAUNCH_FILE))
+
+
+def test_every_argument_that_becomes_a_parameter_is_one():
+    types = {spec.name: type(spec.default) for spec in PARAMETERS} | {"use_sim_time": bool}
+    module = load()
+    assert set(module.PARAMETERS) <= set(module.ARGUMENTS)
+    assert {name: types[name] for name in module.PARAMETERS} == module.PARAMETERS
+
+
+@pytest.fixture
+def launched(colour_network_path, tmp_path):
+    """`ros2 launch` of the file, with arguments and a parameter file; ends as by Ctrl-C."""
+    pytest.importorskip("ros2launch", reason="ros2launch is not installed (a ROS 2 machine has it)")
+    from ament_index_python import PackageNotFoundError, get_package_prefix
+
+    try:
+        get_package_prefix("drive_seg")
+    except (PackageNotFoundError, OSError):
+        pytest.skip("drive_seg is not in AMENT_PREFIX_PATH: source the workspace, or add the virtual environment")
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    min_confidence: 0.75\n    engine: nonsense\n")
+    from domain_coordinator import domain_id
+
+    with domain_id() as domain:
+        process = subprocess.Popen(
+            ["ros2", "launch", "drive_seg", "seg.launch.py", "namespace:=front", "image:=/camera/image_raw",
+             "camera_info:=/camera/camera_info", "image_transport:=compressed", f"network:={colour_network_path}",
+             "engine:=openvino", f"params_file:={parameters}"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
+        yield process
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(20)
+
+
+def test_starts_the_node_with_what_was_asked(launched):
+    end = time.monotonic() + 60
+    lines = []
+    while "active: waiting for images" not in (lines[-1:] or [""])[0]:
+        assert time.monotonic() < end and launched.poll() is None, "".join(lines)
+        lines.append(launched.stdout.readline())
+    assert "/camera/image_raw/compressed" in lines[-1]
+    assert any("colours" in line and "openvino" in line for line in lines), "the arguments win over the parameter file"
+
+    launched.send_signal(signal.SIGINT)
+    rest = launched.stdout.read()
+    assert launched.wait(20) == 0, rest
+    assert "finished cleanly" in rest and "Traceback" not in rest, rest

