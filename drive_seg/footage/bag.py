@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -162,6 +162,23 @@ class Bag:
             message = self.read(data, topic.type)
             stamp = message.header.stamp
             yield BagImage(index, log_ns, stamp.sec * 10**9 + stamp.nanosec, message.header.frame_id, message)
+
+    def images_at(self, topic: Topic, log_ns: Collection[int]) -> Iterator[BagImage]:
+        """The images recorded at some times, in that order; `index` counts from 0 here. Reads little of a large bag."""
+        wanted = sorted(set(log_ns))
+        if self._seeks:
+            windows: Iterable[Iterator[BagImage]] = (self.images(topic, ns, ns + 1) for ns in wanted)
+        else:
+            windows = [self.images(topic, wanted[0], wanted[-1] + 1)] if wanted else []
+        chosen = set(wanted)
+        for window in windows:
+            yield from (image for image in window if image.log_ns in chosen)
+
+    @property
+    def _seeks(self) -> bool:
+        # An mcap without chunks (rosbag2's preset `fastwrite`) has no index: each look-up would read all of it.
+        storage = getattr(self._reader, "storage", None)
+        return all(getattr(part, "chunks", True) for part in getattr(storage, "storages", [storage]))
 
     def read(self, data: bytes, type_: str) -> Any:
         """A message from its bytes. Types are known by their ROS definition, whatever the bag says. Raises BagError."""

@@ -35,7 +35,7 @@ def _open(source: str, topic: str | None, rate: float) -> Footage:
     path = Path(source).expanduser()
     if not path.exists():
         raise FootageError(f"there is no {source}: give {KINDS}")
-    if _is_bag(path):
+    if is_bag(path):
         from drive_seg.footage.bag import BagFootage  # rosbags is slow to import
 
         return BagFootage(path, topic)
@@ -44,7 +44,8 @@ def _open(source: str, topic: str | None, rate: float) -> Footage:
     return VideoFootage(path)
 
 
-def _is_bag(path: Path) -> bool:
+def is_bag(path: Path) -> bool:
+    """Whether a path is a rosbag2 (its folder, or one of its files) or a ROS 1 bag."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file() or any(p.suffix in BAG_SUFFIXES for p in path.iterdir())
     return path.suffix in BAG_SUFFIXES

@@ -1,0 +1,166 @@
+"""Replay bags offline: every frame, in bag time, through the core that the node runs.
+
+Each bag gets a folder OUT/NAME with a result bag, frames.jsonl, summary.json and report.html. Finished bags are not
+done again, so the same command resumes a run. Exit code 0: every frame was segmented (and agrees with the golden
+result, where one is given); 1: a bag or a frame failed, or differs; 2: the command can't be carried out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import add_network
+from drive_seg.core.drivable import DrivableRule
+from drive_seg.replay.batch import find_bags, name_results, run_jobs
+from drive_seg.replay.compare import Limits, find_results
+from drive_seg.replay.job import Job, Outcome
+from drive_seg.replay.resultbag import MASKS, OUTPUTS, STORAGES
+from drive_seg.replay.settings import ReplayError, Settings
+
+_RULE = DrivableRule()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bags", nargs="+", metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag; or a glob"
+                        " in quotes, e.g. 'archive/**/*.mcap'")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    parser.add_argument("--topic", metavar="NAME", help="image topic (default: the bag's only camera)")
+    add_network(parser)
+    parser.add_argument("--labels", type=Path, metavar="DIR",
+                        help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml")
+    parser.add_argument("--golden", type=Path, metavar="RESULT", help="an earlier --out to agree with")
+    add_limits(parser)
+    parser.add_argument("--outputs", type=_outputs, default=Settings.outputs, metavar="LIST",
+                        help=f"what the result bag gets besides {' and '.join(MASKS)}, of {', '.join(OUTPUTS[2:])}"
+                        " (default: classes,confidence)")
+    parser.add_argument("--storage", choices=STORAGES, default="mcap", help="of the result bag (default: mcap)")
+    parser.add_argument("--min-confidence", type=float, default=_RULE.min_confidence, metavar="P",
+                        help="as the node's parameter min_confidence")
+    parser.add_argument("--start-width", type=float, default=_RULE.start_width, metavar="P", help="as the node's")
+    parser.add_argument("--start-height", type=float, default=_RULE.start_height, metavar="P", help="as the node's")
+    parser.add_argument("--ego-mask", type=Path, metavar="FILE", help="as the node's parameter ego_mask")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--again", action="store_true", help="replace finished results")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="bags at a time (default: 1)")
+    parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS",
+                        help="replay on a Ray cluster (pip install 'drive-seg[ray]'); no address: on this machine")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """--min-labels, --min-drivable and --max-frames, which `compare` has too."""
+    limits = Limits()
+    parser.add_argument("--min-labels", type=float, default=limits.labels, metavar="SHARE",
+                        help="share of the pixels that must have the same label in each frame (default: 1)")
+    parser.add_argument("--min-drivable", type=float, default=limits.drivable, metavar="IOU",
+                        help="IoU that the drivable masks must have in each frame (default: 1)")
+    parser.add_argument("--max-frames", type=int, default=limits.frames, metavar="N",
+                        help="frames that may be below (default: 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        jobs = _jobs(args)
+        return _report(_run(jobs, args), args.out)
+    except ReplayError as error:
+        raise CommandError(str(error)) from error
+
+
+def _jobs(args: argparse.Namespace) -> list[Job]:
+    if args.workers < 1:
+        raise CommandError(f"--workers must be 1 or more, it is {args.workers}")
+    settings = Settings(str(args.network) if args.network else None, args.engine, args.size, args.topic, args.outputs,
+                        args.storage, args.min_confidence, args.start_width, args.start_height,
+                        str(args.ego_mask) if args.ego_mask else None)
+    settings.load_network()  # an error of the command, not of every bag
+    limits = Limits(args.min_labels, args.min_drivable, args.max_frames)
+    bags = find_bags(args.bags, args.out)
+    names = name_results(bags)
+    return [Job(bag, args.out / name, settings, _labels(args.labels, name, len(bags)),
+                _golden(args.golden, name, len(bags)), limits, not args.no_report, args.again)
+            for bag, name in zip(bags, names, strict=True)]
+
+
+def _labels(folder: Path | None, name: str, bags: int) -> Path | None:
+    if folder is None or bags == 1:
+        return folder
+    return folder / name if (folder / name).is_dir() else None
+
+
+def _golden(root: Path | None, name: str, bags: int) -> Path | None:
+    if root is None:
+        return None
+    results = find_results(root)
+    if name in results:
+        return results[name]
+    if bags == 1 and len(results) == 1:
+        return next(iter(results.values()))
+    raise CommandError(f"{root} has no result called {name}; it has {', '.join(results)}")
+
+
+def _run(jobs: list[Job], args: argparse.Namespace) -> list[Outcome]:
+    one = len(jobs) == 1
+    with tqdm(total=None if one else len(jobs), unit="frame" if one else "bag", disable=None, file=sys.stderr) as bar:
+        def done(outcome: Outcome) -> None:
+            if not one:
+                bar.update()
+            bar.write(_line(outcome), file=sys.stdout)
+
+        def tell(frames: int, total: int) -> None:
+            if one:
+                bar.total = total
+                bar.update(frames - bar.n)
+
+        if args.ray is not None:
+            from drive_seg.replay.on_ray import run_on_ray
+
+            return run_on_ray(jobs, args.ray, done)
+        return run_jobs(jobs, args.workers, done, tell)
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.summary is None:
+        return f"FAILED {outcome.bag}: {outcome.problem}"
+    summary = outcome.summary
+    word = "done before" if outcome.skipped else "done"
+    if not outcome.ok:
+        word = "FAILED" if outcome.problem else "DIFFERS"
+    line = f"{word} {outcome.bag}: {summary['frames']['segmented']} frames"
+    if summary["latency_ms"]:
+        line += f", {summary['frames_per_s']:.1f} frames/s, latency {summary['latency_ms']['median']:.1f} ms"
+    if summary["truth"] and summary["truth"]["miou"] is not None:
+        line += f", mIoU {100 * summary['truth']['miou']:.2f}"
+    if summary["golden"]:
+        line += f", {summary['golden']['identical']} of {summary['golden']['frames']} frames identical to golden"
+        for frame in summary["golden"]["worst"][:3] if outcome.differs else ():
+            line += f"\n  frame {frame['index']}: labels {frame['labels']:.5f}, drivable IoU {frame['drivable']:.5f}"
+    if outcome.problem:
+        line += f"; {outcome.problem}"
+    report = outcome.folder / "report.html"
+    return line + f" -> {report if report.is_file() else outcome.folder}"
+
+
+def _report(outcomes: list[Outcome], out: Path) -> int:
+    bad = [outcome for outcome in outcomes if not outcome.ok]
+    if out.is_dir():
+        rows = [{"bag": str(o.bag), "folder": str(o.folder), "ok": o.ok, "problem": o.problem, "differs": o.differs,
+                 "masks_sha256": o.summary["masks_sha256"] if o.summary else None} for o in outcomes]
+        (out / "bags.json").write_text(json.dumps(rows, indent=1) + "\n")
+    if len(outcomes) > 1:
+        print(f"{len(outcomes) - len(bad)} of {len(outcomes)} bags are fine")
+        for outcome in bad:
+            print(f"  {outcome.bag}: {outcome.problem or 'differs from the golden result'}")
+    return 1 if bad else 0
+
+
+def _outputs(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    wrong = [name for name in names if name not in OUTPUTS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"{', '.join(wrong)} is none of {', '.join(OUTPUTS)}")
+    return tuple(name for name in OUTPUTS if name in MASKS or name in names)

@@ -1,0 +1,134 @@
+"""Many bags: find them, name their results, and replay them in one process or several."""
+
+from __future__ import annotations
+
+import glob
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from drive_seg.footage.open import is_bag
+from drive_seg.replay.job import Job, Outcome, Tell, run_job
+from drive_seg.replay.settings import ReplayError
+
+Done = Callable[[Outcome], None]
+
+
+def find_bags(patterns: Sequence[str], out: Path) -> list[Path]:
+    """Bags by path or glob (** for any depth), each once, sorted. A file inside a rosbag2 folder counts as its folder.
+
+    out: folder of results, in which nothing is looked for. Raises ReplayError for a pattern that matches no bag.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        given = Path(pattern).expanduser()
+        matches = [given] if given.exists() else map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207
+        bags = [path for path in matches if is_bag(path) and out.resolve() not in path.resolve().parents]
+        if not bags:
+            raise ReplayError(f"{pattern} is no bag and matches none: give a rosbag2 folder, or a .mcap, .db3 or .bag"
+                              " file")
+        for path in bags:
+            if path.is_file() and (path.parent / "metadata.yaml").is_file():
+                path = path.parent
+            found.setdefault(path.resolve(), path)
+    return sorted(found.values())
+
+
+def name_results(bags: Sequence[Path]) -> list[str]:
+    """A folder name for each bag's result: its own name, and as much of its path as tells it from the others."""
+    names = [bag.name if bag.is_dir() else bag.stem for bag in bags]
+    if len(set(names)) == len(names):
+        return names
+    common = Path(os.path.commonpath([bag.resolve().parent for bag in bags]))
+    whole = [bag.resolve().relative_to(common) for bag in bags]
+    names = [str(name if bag.is_dir() else name.with_suffix("")) for bag, name in zip(bags, whole, strict=True)]
+    return names if len(set(names)) == len(names) else [str(name) for name in whole]
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, done: Done, tell: Tell | None = None) -> list[Outcome]:
+    """Replay bags, `workers` at a time; `done` hears of each as it ends. The results do not depend on `workers`.
+
+    A bag that fails, or takes its process with it, is an outcome with a problem; the others go on.
+    """
+    if workers <= 1 or len(jobs) <= 1:
+        outcomes = []
+        for job in jobs:
+            outcomes.append(run_job(job, tell))
+            done(outcomes[-1])
+        return outcomes
+    by_job = dict(_in_processes(jobs, min(workers, len(jobs)), done))
+    return [by_job[index] for index in range(len(jobs))]
+
+
+def _in_processes(jobs: Sequence[Job], workers: int, done: Done) -> Iterator[tuple[int, Outcome]]:
+    context = multiprocessing.get_context("spawn")  # engines have threads, which a fork would lose
+    waiting = list(range(len(jobs)))[::-1]
+    busy: dict[Connection, tuple[int, multiprocessing.process.BaseProcess, int]] = {}
+
+    def start(slot: int) -> None:
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, _share_of_cores(slot, workers)), daemon=True)
+        process.start()
+        there.close()
+        hand_out(here, process, slot)
+
+    def hand_out(here: Connection, process: multiprocessing.process.BaseProcess, slot: int) -> None:
+        if waiting:
+            index = waiting.pop()
+            busy[here] = (index, process, slot)
+            here.send(jobs[index])
+        else:
+            here.close()
+            process.join()
+
+    try:
+        for slot in range(workers):
+            start(slot)
+        while busy:
+            for here in wait(list(busy)):
+                index, process, slot = busy.pop(here)
+                try:
+                    outcome = here.recv()
+                except EOFError:  # it is gone, and its bag with it
+                    process.join()
+                    outcome = Outcome(jobs[index].bag, jobs[index].folder, _why_gone(process.exitcode))
+                    here.close()
+                    if waiting:
+                        start(slot)
+                else:
+                    hand_out(here, process, slot)
+                done(outcome)
+                yield index, outcome
+    finally:
+        for _, process, _ in busy.values():
+            process.terminate()
+            process.join()
+
+
+def _work(pipe: Connection, cores: set[int]) -> None:
+    """A worker process: replays one bag after the other."""
+    os.sched_setaffinity(0, cores)  # before any library counts its threads
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            outcome = run_job(job)
+        except Exception as error:  # a bug must not end the other bags
+            outcome = Outcome(job.bag, job.folder, f"{type(error).__name__}: {error}")
+        pipe.send(outcome)
+
+
+def _share_of_cores(slot: int, workers: int) -> set[int]:
+    cores = sorted(os.sched_getaffinity(0))
+    share = cores[slot * len(cores) // workers : (slot + 1) * len(cores) // workers]
+    return set(share or [cores[slot % len(cores)]])
+
+
+def _why_gone(code: int | None) -> str:
+    if code == -9:
+        return "its process was killed (out of memory?); run the same command again to resume"
+    return f"its process ended with code {code}; run the same command again to resume"

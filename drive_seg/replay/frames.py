@@ -1,0 +1,78 @@
+"""frames.jsonl: one line a frame, read back as columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+STAGES = ("read", "receive", "resize", "infer", "decode", "drivable", "write")
+"""The stages of a frame, in their order. A GPU engine has stages of its own beside them."""
+
+OUTSIDE_LATENCY = ("read", "write")
+"""Stages that a replay has and the node has not."""
+
+
+def read_frames(path: Path) -> Iterator[dict]:
+    """The records of frames.jsonl, one by one."""
+    with path.open() as file:
+        for line in file:
+            yield json.loads(line)
+
+
+class Columns:
+    """The figures of every frame as float32 arrays of length n, NaN where a frame has none.
+
+    series: drivable, confidence, unknown, changed, flicker, the share of each label as share_NAME, latency (what the
+    node would have needed), and each stage as ms_NAME. index: (n,) int64. stamp_ns: (n,) int64. problems: text by
+    row of the frames that have no result.
+    """
+
+    def __init__(self, path: Path) -> None:
+        rows: dict[str, list[float]] = {}
+        index, stamps = [], []
+        self.problems: dict[int, str] = {}
+        for row, record in enumerate(read_frames(path)):
+            index.append(record["index"])
+            stamps.append(record["stamp_ns"])
+            if record["problem"] is not None:
+                self.problems[row] = record["problem"]
+            for name, value in _figures(record).items():
+                column = rows.setdefault(name, [])
+                column.extend([np.nan] * (row - len(column)))
+                column.append(np.nan if value is None else value)
+        self.index = np.array(index, np.int64)
+        self.stamp_ns = np.array(stamps, np.int64)
+        self.series = {name: np.array(column + [np.nan] * (len(index) - len(column)), np.float32)
+                       for name, column in rows.items()}
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def get(self, name: str) -> np.ndarray:
+        """A series by name; all NaN where no frame has it."""
+        return self.series.get(name, np.full(len(self), np.nan, np.float32))
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages that occur, in their order."""
+        present = [name[3:] for name in self.series if name.startswith("ms_")]
+        known = [name for name in STAGES if name in present]
+        return known[:-1] + [s for s in present if s not in known] + known[-1:] if "write" in known else present
+
+
+def _figures(record: dict) -> dict[str, float | None]:
+    figures = {f"ms_{name}": value for name, value in record["ms"].items()}
+    if record["problem"] is not None:
+        return figures
+    figures["latency"] = sum(v for k, v in record["ms"].items() if k not in OUTSIDE_LATENCY)
+    for name in ("drivable", "confidence", "changed", "flicker"):
+        figures[name] = record[name]
+    for name, share in record["shares"].items():
+        figures[f"share_{name}"] = share
+    figures["unknown"] = record["shares"]["unknown"]
+    if record.get("truth"):
+        figures["accuracy"] = record["truth"]["pixel_accuracy"]
+    return figures

@@ -1,0 +1,118 @@
+"""The result bag: what the node would have published, at the times at which the camera's messages were recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+from rosbags.typesys import Stores, get_typestore
+
+from drive_seg.footage.bag import COMPRESSED, RAW, Bag, BagImage
+
+NODE = "/drive_seg"
+MASKS = ("labels", "drivable_area")
+"""Always written: comparisons and reports need them."""
+OUTPUTS = (*MASKS, "classes", "confidence", "overlay")
+"""What can be written, each under the node's name; the overlay goes to overlay/compressed."""
+STORAGES = ("mcap", "sqlite3")
+
+_QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.VOLATILE, QosTime(0, 0), QosTime(0, 0),
+           QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
+"""The quality of service with which the node publishes."""
+
+
+def topic_of(output: str) -> str:
+    """The topic of one of OUTPUTS."""
+    return f"{NODE}/overlay/compressed" if output == "overlay" else f"{NODE}/{output}"
+
+
+class ResultBag:
+    """Writes a result bag. Use as a context manager; an error inside leaves an unfinished bag behind."""
+
+    def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap") -> None:
+        """folder: where the bag goes, must not exist. Messages are compressed with zstd, as rosbag2 does."""
+        self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin[storage.upper()])
+        mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
+        self._writer.set_compression(mode, CompressionFormat.ZSTD)
+        self._outputs = outputs
+        self._connections: dict[str, Any] = {}
+
+    def __enter__(self) -> ResultBag:
+        self._writer.__enter__()
+        for output in self._outputs:
+            self._connections[output] = self._writer.add_connection(
+                topic_of(output), COMPRESSED if output == "overlay" else RAW, typestore=_types(),
+                offered_qos_profiles=[_QOS])
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)
+
+    def write(self, source: BagImage, images: dict[str, np.ndarray]) -> None:
+        """Write one frame's images with the header and the time of the message that they come from.
+
+        images: by name of OUTPUTS, (H, W) uint8, or JPEG bytes (n,) for the overlay.
+        """
+        types = _types().types
+        stamp = types["builtin_interfaces/msg/Time"](*divmod(source.stamp_ns, 10**9))
+        header = types["std_msgs/msg/Header"](stamp, source.frame_id)
+        for output, connection in self._connections.items():
+            image = images[output]
+            if output == "overlay":
+                message = types[COMPRESSED](header, "bgr8; jpeg compressed bgr8", image)
+            else:
+                message = types[RAW](header, *image.shape, "mono8", 0, image.shape[1], image.reshape(-1))
+            self._writer.write(connection, source.log_ns, _types().serialize_cdr(message, connection.msgtype))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """One frame of a result bag. log_ns: when its camera message was recorded. images: by name of OUTPUTS, (H, W)."""
+
+    log_ns: int
+    stamp_ns: int
+    images: dict[str, np.ndarray]
+
+
+class ResultReader:
+    """Reads a result bag. Use as a context manager."""
+
+    def __init__(self, folder: Path, outputs: Sequence[str] = MASKS) -> None:
+        """outputs: those of OUTPUTS to read; what the bag lacks is left out. Raises BagError."""
+        self._bag = Bag(folder)
+        there = {topic.name for topic in self._bag.topics}
+        self._names = {topic_of(output): output for output in outputs if topic_of(output) in there}
+
+    def frames(self, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Masks]:
+        """The frames recorded from start_ns to before stop_ns, in their order. Raises BagError."""
+        found: dict[str, np.ndarray] = {}
+        for topic, log_ns, data in self._bag.messages(list(self._names), start_ns, stop_ns):
+            message = self._bag.read(data, topic.type)
+            output = self._names[topic.name]
+            if output == "overlay":
+                found[output] = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
+            else:
+                found[output] = message.data.reshape(message.height, message.width)
+            if len(found) == len(self._names):
+                stamp = message.header.stamp
+                yield Masks(log_ns, stamp.sec * 10**9 + stamp.nanosec, found)
+                found = {}
+
+    def __enter__(self) -> ResultReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bag.close()
+
+
+@cache
+def _types() -> Any:
+    return get_typestore(Stores.ROS2_HUMBLE)

@@ -1,0 +1,68 @@
+"""What a replay depends on besides the bag."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+from drive_seg.runtimes import open_engine
+
+
+class ReplayError(RuntimeError):
+    """A replay that can't be done; the message names the fix."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices that change a result; everything in it can be pickled and written as JSON.
+
+    network: an .onnx file, None for the one that ships. size: (height, width) that the network sees, None for its own.
+    topic: the image topic, None for the bag's only camera. outputs: names of drive_seg.replay.resultbag.OUTPUTS.
+    ego_mask: image file, non-zero where the camera sees the vehicle itself.
+    """
+
+    network: str | None = None
+    engine: str = "auto"
+    size: tuple[int, int] | None = None
+    topic: str | None = None
+    outputs: tuple[str, ...] = ("labels", "drivable_area", "classes", "confidence")
+    storage: str = "mcap"
+    min_confidence: float = DrivableRule.min_confidence
+    start_width: float = DrivableRule.start_width
+    start_height: float = DrivableRule.start_height
+    ego_mask: str | None = None
+
+    def load_network(self) -> Network:
+        """Raises NetworkError or FileNotFoundError."""
+        return Network.load(self.network or default_network())
+
+    def open_segmenter(self) -> Segmenter:
+        """Raises NetworkError, EngineError or ReplayError."""
+        network = self.load_network()
+        try:
+            rule = DrivableRule(self.min_confidence, self.start_width, self.start_height)
+        except ValueError as error:
+            raise ReplayError(str(error)) from error
+        ego = self._read_ego_mask()
+        return Segmenter(open_engine(self.engine, network, input_size=self.size), network.table, rule, ego)
+
+    def _read_ego_mask(self) -> np.ndarray | None:
+        if self.ego_mask is None:
+            return None
+        mask = cv2.imread(self.ego_mask, cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise ReplayError(f"the ego mask {self.ego_mask} is no image that OpenCV reads")
+        return mask
+
+    def to_dict(self) -> dict:
+        """For summary.json."""
+        facts = asdict(self)
+        facts["network"] = str(Path(self.network).resolve()) if self.network else None
+        return facts

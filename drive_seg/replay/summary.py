@@ -1,0 +1,94 @@
+"""summary.json: the figures of one replay."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.replay.frames import Columns
+from drive_seg.replay.suspicious import suspicious
+
+_LIBRARIES = ("numpy", "opencv-python-headless", "numba", "openvino", "onnxruntime", "tensorrt", "rosbags")
+
+
+def summarise(frames: Path, facts: dict, segmenter: Segmenter, seconds: float) -> dict:
+    """The summary of a result folder's frames.jsonl. facts: what the replay knows itself. seconds: how long it took."""
+    columns = Columns(frames)
+    failed = len(columns.problems)
+    stamps = columns.stamp_ns
+    return {
+        **facts,
+        "frames": {"total": len(columns), "segmented": len(columns) - failed, "failed": failed},
+        "start_ns": int(stamps.min()) if len(columns) else 0,
+        "duration_s": round(float(stamps.max() - stamps.min()) / 1e9, 6) if len(columns) else 0.0,
+        "replay_s": round(seconds, 3),
+        "frames_per_s": round(len(columns) / seconds, 2),
+        "drivable": _spread(columns.get("drivable")),
+        "confidence": _spread(columns.get("confidence")),
+        "unknown": _spread(columns.get("unknown")),
+        "changed": _spread(columns.get("changed")),
+        "flicker": _spread(columns.get("flicker")),
+        "shares": {name[6:]: _mean(values) for name, values in columns.series.items() if name.startswith("share_")},
+        "latency_ms": _spread(columns.get("latency")),
+        "stages_ms": {name: _spread(columns.get(f"ms_{name}")) for name in columns.stages},
+        "suspicious": suspicious(columns),
+        "engine": describe(segmenter),
+        "machine": machine(),
+    }
+
+
+def describe(segmenter: Segmenter) -> dict:
+    """Network and engine, by name and hash."""
+    engine = segmenter.engine
+    network = getattr(engine, "network", None)
+    return {
+        "engine": engine.name, "device": engine.device, "precision": engine.precision,
+        "input_size": list(engine.input_size),
+        "network": getattr(network, "name", None), "network_sha256": getattr(network, "sha256", None),
+        "classes": list(segmenter.table.names),
+    }
+
+
+def machine() -> dict:
+    """The machine and the versions of what counts on it."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"system": f"{platform.system()} {platform.machine()}", "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)), "versions": versions}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+                platform.processor() or platform.machine())
+
+
+def _spread(values: np.ndarray) -> dict | None:
+    """Mean, least, median, 95th percentile and greatest; None without values."""
+    values = values[np.isfinite(values)].astype(np.float64)
+    if not values.size:
+        return None
+    low, median, high, top = np.percentile(values, (0, 50, 95, 100))
+    return {"mean": _round(values.mean()), "min": _round(low), "median": _round(median), "p95": _round(high),
+            "max": _round(top)}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return _round(values.mean()) if values.size else None
+
+
+def _round(value: float) -> float:
+    return round(float(value), 6)

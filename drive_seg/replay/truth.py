@@ -1,0 +1,101 @@
+"""Ground truth for a replay: labelled frames of the bag, scored exactly as `drive-seg evaluate` scores images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from drive_seg.core.classes import ClassTable
+from drive_seg.core.segmentation import Segmentation
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.scores import Scores
+from drive_seg.footage.bag import BagImage
+
+
+class TruthError(ValueError):
+    """Labels that do not fit the bag; the message names the fix."""
+
+
+class Truth:
+    """Labels by frame, and the scores so far.
+
+    The folder holds one PNG of class ids a frame (or has them in labels/); its dataset.yaml lies in it or above. A PNG
+    belongs to a frame by its name: the header stamp in nanoseconds, or else the frame's index in the bag. Any other
+    names are taken in their order when there are as many as frames. Not every frame needs labels, unless by order.
+    """
+
+    def __init__(self, dataset: Dataset, files: dict[int, Path], by_stamp: bool, table: ClassTable) -> None:
+        self.dataset = dataset
+        self._files = files
+        self._by_stamp = by_stamp
+        self._scores = Scores(dataset, table)
+        self._steady = self._kept = 0
+        self._before: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def open(cls, folder: Path, table: ClassTable, frames: int) -> Truth:
+        """Labels for a bag with so many frames. Raises TruthError."""
+        folder = folder.expanduser().resolve()
+        if not folder.is_dir():
+            raise TruthError(f"there is no folder of labels at {folder}")
+        root = next((p for p in (folder, *list(folder.parents)[:2]) if (p / "dataset.yaml").is_file()), None)
+        if root is None:
+            raise TruthError(f"{folder} has no dataset.yaml in it or above: it says what the class ids mean")
+        try:
+            dataset = Dataset.load(root)
+        except DatasetError as error:
+            raise TruthError(str(error)) from error
+        where = folder / "labels" if (folder / "labels").is_dir() else folder
+        files = sorted(where.glob("*.png"))
+        if not files:
+            raise TruthError(f"{where} has no PNG files: name them by stamp (nanoseconds) or by frame index")
+        numbers = [int(p.stem) if p.stem.isdecimal() else None for p in files]
+        if None not in numbers and len(set(numbers)) == len(files):
+            by_stamp = max(numbers) >= 10**12  # nanoseconds since 1970, or an index
+            if not by_stamp and max(numbers) >= frames:
+                raise TruthError(f"{where} has labels for frame {max(numbers)}, the bag has {frames} frames")
+            return cls(dataset, dict(zip(numbers, files, strict=True)), by_stamp, table)
+        if len(files) != frames:
+            raise TruthError(f"{where} has {len(files)} labels, the bag {frames} frames: name them by stamp"
+                             " (nanoseconds) or by frame index")
+        return cls(dataset, dict(enumerate(files)), False, table)
+
+    def add(self, source: BagImage, segmentation: Segmentation) -> dict | None:
+        """Score one frame; None when it has no labels. Raises TruthError for labels that are no labels."""
+        file = self._files.get(source.stamp_ns if self._by_stamp else source.index)
+        if file is None:
+            self.skip()
+            return None
+        truth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if truth is None or truth.ndim != 2 or truth.dtype != np.uint8:
+            raise TruthError(f"{file} is no 8-bit picture with one channel of class ids")
+        if truth.shape != segmentation.labels.shape:
+            height, width = segmentation.labels.shape
+            raise TruthError(f"{file} is {truth.shape[1]}x{truth.shape[0]}, the frame is {width}x{height}:"
+                             " these are not the labels of this bag")
+        accuracy = self._scores.add(segmentation, truth)
+        if self._before is not None and self._before[0].shape == truth.shape:
+            steady = truth == self._before[0]
+            if self.dataset.ignore is not None:
+                steady &= truth != self.dataset.ignore
+            self._steady += int(np.count_nonzero(steady))
+            self._kept += int(np.count_nonzero(steady & (segmentation.labels == self._before[1])))
+        self._before = (truth, segmentation.labels)
+        return {"pixel_accuracy": round(accuracy, 5)}
+
+    def skip(self) -> None:
+        """A frame without labels or result."""
+        self._before = None
+
+    def scores(self) -> dict:
+        """What `drive-seg evaluate` reports, and `temporal_consistency`: of the pixels whose true class stays the same
+        from one labelled frame to the next, the share whose planner label does too. Raises TruthError when no label
+        belonged to any frame.
+        """
+        if not self._scores.images:
+            raise TruthError(f"no labels of {self.dataset.root} belong to a frame of the bag: name them by stamp"
+                             " (nanoseconds) or by frame index")
+        consistency = self._kept / self._steady if self._steady else None
+        return {**self._scores.report(), "temporal_consistency": consistency, "dataset": self.dataset.name}
