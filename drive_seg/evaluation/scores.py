@@ -82,7 +82,7 @@ class Scores:
         boundary_iou: Cheng et al. 2021, over the whole split. drivable: `iou` of the mask with the true road;
         `false_drivable`, `false_drivable_obstacle`: shares of the pixels called drivable; `missed`: share of true road.
         """
-        groups = iou(self.group_matrix)
+        groups = iou(self.group_matrix)[:GROUPS]
         values = iou(self.class_matrix) if self.on_classes else groups
         union = self._boundary[:, 1]
         bands = np.divide(self._boundary[:, 0], union, out=np.full(len(self.names), np.nan), where=union > 0)
