@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.network import Network
 from drive_seg.resources import default_network
@@ -18,10 +20,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, metavar="HxW", help="network input size (default: the network's own)")
 
 
-def open_segmenter(args: argparse.Namespace) -> Segmenter:
-    """The segmenter that --network, --engine and --size ask for. Raises NetworkError or EngineError."""
+def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> Segmenter:
+    """The segmenter that --network, --engine and --size ask for. ego: see Segmenter. Raises NetworkError or
+    EngineError."""
     network = Network.load(args.network or default_network())
-    return Segmenter(open_engine(args.engine, network, input_size=args.size), network.table)
+    return Segmenter(open_engine(args.engine, network, input_size=args.size), network.table, ego=ego)
 
 
 def size(text: str) -> tuple[int, int]:

@@ -13,6 +13,8 @@ import cv2
 from drive_seg.core.frame import Frame
 from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what is wrong is said by FootageError
+
 _FALLBACK_RATE = 25.0
 
 
@@ -55,7 +57,9 @@ class VideoFootage(Footage):
             capture.release()
 
     def _open(self) -> cv2.VideoCapture:
+        level = cv2.utils.logging.setLogLevel(0)  # OpenCV also complains to stderr
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        cv2.utils.logging.setLogLevel(level)
         if not capture.isOpened():
             raise FootageError(f"{self._path} is no video that OpenCV reads: it is damaged or of another kind (H.264 in"
                                " an .mp4 works)")

@@ -1,0 +1,60 @@
+"""Run the real node on footage, as `make run` does: a player publishes the frames at their own rate over DDS, a
+listener subscribes to the masks as a planner would. Leaves overlay.mp4, contact.png, summary.json and the logs in the
+output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import add_network
+from drive_seg.footage.clip import CLIPS, DEFAULT
+from drive_seg.footage.open import KINDS
+from drive_seg.ros import transport
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `drive-seg demo`."""
+    parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}, or a clip that is fetched, clip:NAME with one of"
+                        f" {', '.join(CLIPS)} (default: {DEFAULT})")
+    parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="footage to play (default: 20)")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
+    parser.add_argument("--topic", help="image topic, for a bag with several cameras")
+    add_network(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; returns the exit code."""
+    transport.apply()  # before rclpy is imported
+    try:
+        from drive_seg.demo import report
+        from drive_seg.demo.child import DemoError
+        from drive_seg.demo.run import run as run_demo
+    except ImportError as error:
+        raise CommandError(f"the demo needs ROS 2 ({error}): source your ROS 2 set-up, or pip install 'drive-seg[ros]'"
+                           ) from error
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        summary = run_demo(args.source, args.duration, args.out, topic=args.topic, parameters=_parameters(args))
+    except DemoError as error:
+        raise CommandError(str(error)) from error
+    print(report.table(summary, args.out))
+    return 0
+
+
+def _parameters(args: argparse.Namespace) -> dict[str, Any]:
+    parameters: dict[str, Any] = {"engine": args.engine}
+    if args.network:
+        parameters["network"] = str(args.network.resolve())
+    if args.size:
+        parameters["input_height"], parameters["input_width"] = args.size
+    return parameters
+
+
+def _interrupt(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # unwinds, so that the children are ended

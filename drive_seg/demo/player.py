@@ -1,0 +1,198 @@
+"""Play footage as a camera would: images and camera_info on ROS topics, at the footage's own rate.
+
+Publishes `image` (or `image/compressed`, for bags that recorded it: the bytes go out as they are) and `camera_info`,
+stamped with the time of publishing on the ROS clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from drive_seg.core.frame import FrameError
+from drive_seg.footage.clip import DEFAULT
+from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
+from drive_seg.footage.open import KINDS, open_footage
+from drive_seg.ros import transport
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+_AHEAD = 8  # frames decoded before they are due
+_GRACE = 0.5  # seconds: a publisher sees its subscriber before the subscriber sees it
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Play footage until it ends; returns the exit code."""
+    transport.apply()  # before rclpy is imported
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
+
+    words = list(sys.argv[1:] if args is None else args)
+    options = _parser().parse_args(remove_ros_args(words))
+    try:
+        footage = open_footage(options.source, duration=options.duration, topic=options.topic)
+    except FootageError as error:
+        print(f"camera_player: {error}", file=sys.stderr)
+        return 2
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("camera_player")
+    try:
+        Player(node, footage, options.frame_id, options.keep).play(options.wait, report=options.report)
+    except (FootageError, TimeoutError) as error:
+        print(f"camera_player: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="camera_player", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}, or clip:NAME (default: {DEFAULT})")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="stop after so much footage")
+    parser.add_argument("--topic", help="image topic, for a bag with several cameras")
+    parser.add_argument("--frame-id", default="camera_front", help="of the published headers (default: camera_front)")
+    parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS",
+                        help="wait so long for a subscriber before the first frame; 0 starts at once (default: 60)")
+    parser.add_argument("--report", action="store_true", help="print a line of JSON for each published frame")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="also save every frame as a JPEG (for cameras)")
+    return parser
+
+
+class Player:
+    """Publishes the shots of some footage, each when it is due."""
+
+    def __init__(self, node: Node, footage: Footage, frame_id: str = "camera_front", keep: Path | None = None) -> None:
+        """keep: folder in which every frame is saved as NAME.jpg."""
+        from rclpy.qos import qos_profile_sensor_data
+        from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+        self._node = node
+        self._footage = footage
+        self._frame_id = frame_id
+        self._keep = keep
+        kind, topic = (CompressedImage, "image/compressed") if footage.compressed else (Image, "image")
+        self._images = node.create_publisher(kind, topic, qos_profile_sensor_data)
+        self._infos = node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
+
+    def play(self, wait: float, report: bool) -> None:
+        """Publish everything. Raises TimeoutError when nobody subscribes within `wait` seconds, and FootageError."""
+        ready: queue.Queue = queue.Queue(_AHEAD)
+        stop = threading.Event()
+        threading.Thread(target=self._decode, args=(ready, stop), name="decode", daemon=True).start()
+        try:
+            if wait:
+                self._wait_for_subscriber(wait)
+            self._publish(ready, report)
+        finally:
+            stop.set()
+
+    def _wait_for_subscriber(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._images.get_subscription_count():
+            if time.monotonic() > end:
+                raise TimeoutError(f"nobody subscribed to {self._images.topic_name} within {seconds:g} s: start the"
+                                   " node, or give --wait 0")
+            time.sleep(0.05)
+        time.sleep(_GRACE)
+
+    def _publish(self, ready: queue.Queue, report: bool) -> None:
+        start = first = None
+        while (item := ready.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            shot, image, info = item
+            if start is None:
+                start, first = time.monotonic(), shot.stamp_ns
+            if not self._footage.live:
+                time.sleep(max(0.0, start + (shot.stamp_ns - first) * 1e-9 - time.monotonic()))
+            now = self._node.get_clock().now()
+            image.header.stamp = info.header.stamp = now.to_msg()
+            self._infos.publish(info)
+            self._images.publish(image)
+            if report:
+                print(json.dumps({"name": shot.name, "stamp_ns": now.nanoseconds}), flush=True)
+            if self._keep is not None:
+                cv2.imwrite(str(self._keep / f"{shot.name}.jpg"), shot.frame.bgr(), (cv2.IMWRITE_JPEG_QUALITY, 92))
+        time.sleep(_GRACE)  # let the last frame leave before the publisher goes
+
+    def _decode(self, ready: queue.Queue, stop: threading.Event) -> None:
+        """Prepare messages ahead of time; None ends them, an exception is raised where they are published."""
+        def put(item: object) -> bool:
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                    return True
+                except queue.Full:
+                    continue
+            return False
+
+        try:
+            for shot in self._footage:
+                image = _compressed(shot) if self._footage.compressed else _raw(shot)
+                info = _camera_info(self._footage.camera, None if self._footage.compressed else shot.frame.size)
+                image.header.frame_id = info.header.frame_id = self._frame_id
+                if not put((shot, image, info)):
+                    return
+            put(None)
+        except FrameError as error:
+            put(FootageError(f"{self._footage.source}: {error}"))
+        except Exception as error:  # raised again by the thread that publishes
+            put(error)
+
+
+def _raw(shot: Shot) -> Image:
+    from drive_seg.ros.images import to_image
+
+    return to_image(shot.frame.bgr(), _header(), "bgr8")
+
+
+def _compressed(shot: Shot) -> CompressedImage:
+    from sensor_msgs.msg import CompressedImage
+
+    data = array.array("B")  # rclpy takes it as it is
+    data.frombytes(shot.encoded)
+    return CompressedImage(header=_header(), format=shot.encoded_format, data=data)
+
+
+def _camera_info(camera: Intrinsics | None, size: tuple[int, int] | None) -> CameraInfo:
+    """Zeros in K say `not calibrated`, as ROS has it; so do intrinsics of another image size."""
+    from sensor_msgs.msg import CameraInfo
+
+    info = CameraInfo(header=_header())
+    if camera is not None and size in (None, (camera.height, camera.width)):
+        info.height, info.width = camera.height, camera.width
+        info.distortion_model, info.d, info.k = camera.model, list(camera.distortion), list(camera.matrix)
+        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        k = camera.matrix
+        info.p = [*k[0:3], 0.0, *k[3:6], 0.0, *k[6:9], 0.0]
+    elif size is not None:
+        info.height, info.width = size
+    return info
+
+
+def _header():  # noqa: ANN202 - the type needs ROS
+    from std_msgs.msg import Header
+
+    return Header()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

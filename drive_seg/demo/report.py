@@ -1,0 +1,115 @@
+"""What the demo leaves behind: overlay.mp4, contact.png and summary.json."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from drive_seg.core.frame import FrameError
+from drive_seg.core.overlay import draw_overlay
+from drive_seg.demo.listener import Masks
+from drive_seg.footage.footage import Footage
+from drive_seg.footage.write import VideoWriter
+
+_CONTACT = (3, 3)
+_CONTACT_WIDTH = 640
+_READY = re.compile(r"network (\S+) \((\d+)x(\d+)\) on (\S+) (\S+), (.*); ready after ([\d.]+) s")
+
+
+def summarise(source: str, published: Mapping[str, int], masks: Mapping[int, Masks], node_log: str) -> dict[str, Any]:
+    """The figures of a run.
+
+    published: stamp by name of the shot. Latency is from the camera stamp to the moment when labels and drivable area
+    have both arrived; fps is that of complete results.
+    """
+    answered = [(stamp, masks[stamp]) for stamp in published.values() if stamp in masks and masks[stamp].complete]
+    latency = [(m.received_ns - stamp) / 1e6 for stamp, m in answered]
+    arrivals = sorted(m.received_ns for _, m in answered)
+    seconds = (arrivals[-1] - arrivals[0]) / 1e9 if len(arrivals) > 1 else 0.0
+    return {
+        "source": source,
+        "frames_in": len(published),
+        "published": len(published),
+        "received": len(answered),
+        "dropped": len(published) - len(answered),
+        "fps": round((len(arrivals) - 1) / seconds, 2) if seconds else None,
+        "latency_ms": {f"p{q}": round(float(np.percentile(latency, q)), 1) for q in (50, 95, 99)} if latency else None,
+    } | _what_ran(node_log)
+
+
+def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Masks], out: Path) -> None:
+    """Draw the masks that were received over the frames that were published: overlay.mp4 and contact.png."""
+    names = list(published)
+    tiles = {names[i] for i in np.linspace(0, len(names) - 1, _CONTACT[0] * _CONTACT[1]).round().astype(int)}
+    contact: list[np.ndarray] = []
+    first_ns: int | None = None
+    with VideoWriter(out / "overlay.mp4", footage.rate) as video:
+        for shot in tqdm(footage, "drawing", len(published), unit="frame", disable=None, file=sys.stderr, leave=False):
+            if shot.name not in published:
+                continue
+            try:
+                image = shot.frame.bgr()
+            except FrameError:  # a damaged image in a bag: the node got it and said so
+                continue
+            first_ns = shot.stamp_ns if first_ns is None else first_ns
+            picture = _picture(image, published[shot.name], masks, (shot.stamp_ns - first_ns) / 1e9)
+            video.write(picture, shot.stamp_ns)
+            if shot.name in tiles:
+                contact.append(picture)
+    cv2.imwrite(str(out / "contact.png"), _contact_sheet(contact))
+
+
+def table(summary: Mapping[str, Any], out: Path) -> str:
+    """The summary for people."""
+    rows = [
+        ("source", summary["source"]),
+        ("network", f"{summary['network']}, {summary['input_size'][1]}x{summary['input_size'][0]}"),
+        ("engine", f"{summary['engine']} {summary['precision']}, {summary['device']}"),
+        ("frames", f"{summary['published']} published, {summary['received']} answered, {summary['dropped']} dropped"),
+        ("rate", f"{summary['fps']} results a second" if summary["fps"] else "one result"),
+        ("latency", "p50 {p50} ms, p95 {p95} ms, p99 {p99} ms, camera stamp to masks received".format(
+            **summary["latency_ms"])),
+        ("results", ", ".join(str(out / name) for name in ("overlay.mp4", "contact.png", "summary.json"))),
+    ]
+    return "\n".join(f"  {name:9}{value}" for name, value in rows)
+
+
+def _what_ran(node_log: str) -> dict[str, Any]:
+    """What the node says about itself in its log."""
+    match = _READY.search(node_log)
+    if match is None:
+        raise ValueError("the node's log does not say which network and engine it runs")
+    network, width, height, engine, precision, device, seconds = match.groups()
+    return {"network": network, "input_size": [int(height), int(width)], "engine": engine, "precision": precision,
+            "device": device, "ready_after_s": float(seconds)}
+
+
+def _picture(image: np.ndarray, stamp: int, masks: Mapping[int, Masks], seconds: float) -> np.ndarray:
+    found = masks.get(stamp)
+    if found is None or not found.complete:
+        return draw_overlay(image, None, caption=f"{seconds:.1f} s")
+    labels, drivable = found.image("labels"), found.image("drivable_area")
+    if labels.shape != image.shape[:2]:  # the parameter output_size: network
+        size = (image.shape[1], image.shape[0])
+        labels, drivable = (cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in (labels, drivable))
+    return draw_overlay(image, labels, drivable,
+                        caption=f"{seconds:.1f} s   masks after {(found.received_ns - stamp) / 1e6:.0f} ms")
+
+
+def _contact_sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Up to nine pictures in rows of three, on a dark ground. Returns (H, W, 3) uint8 BGR."""
+    rows, columns = _CONTACT
+    gap, height = 6, round(_CONTACT_WIDTH * pictures[0].shape[0] / pictures[0].shape[1])
+    sheet = np.full((rows * (height + gap) + gap, columns * (_CONTACT_WIDTH + gap) + gap, 3), 24, np.uint8)
+    for i, picture in enumerate(pictures[: rows * columns]):
+        top, left = gap + i // columns * (height + gap), gap + i % columns * (_CONTACT_WIDTH + gap)
+        sheet[top : top + height, left : left + _CONTACT_WIDTH] = cv2.resize(
+            picture, (_CONTACT_WIDTH, height), interpolation=cv2.INTER_AREA)
+    return sheet[: gap + -(-len(pictures) // columns) * (height + gap)]

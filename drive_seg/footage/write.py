@@ -1,0 +1,71 @@
+"""Writing videos that every player and browser shows: H.264, 4:2:0, the index in front."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+
+_TIME_BASE = Fraction(1, 90_000)
+
+
+class VideoWriter:
+    """Writes frames to an .mp4. Use as a context manager: the file appears under its name when all is written."""
+
+    def __init__(self, path: Path, rate: float, quality: int = 21) -> None:
+        """rate: frames a second, for players; each frame's own time counts. quality: x264's CRF, lower is better."""
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._rate = Fraction(rate).limit_denominator(1001)
+        self._quality = quality
+        self._container: av.container.OutputContainer | None = None
+        self._stream: av.VideoStream | None = None
+        self._first_ns = 0
+        self._last = -1
+
+    def write(self, image: np.ndarray, stamp_ns: int) -> None:
+        """Append (H, W, 3) uint8 BGR, shown at stamp_ns on any clock.
+
+        The first frame sets the video's size, made even by a repeated row or column; others are scaled to it.
+        """
+        if self._stream is None:
+            self._start(image.shape[0], image.shape[1])
+            self._first_ns = stamp_ns
+        height, width = self._size
+        if image.shape[:2] != (height, width):
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        if height % 2 or width % 2:
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        self._last = max(self._last + 1, round((stamp_ns - self._first_ns) * 1e-9 / _TIME_BASE))
+        frame.pts, frame.time_base = self._last, _TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+                 ) -> None:
+        if self._container is None:
+            return
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        if kind is None:
+            self._partial.replace(self._path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def _start(self, height: int, width: int) -> None:
+        self._size = (height, width)
+        self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
+        self._stream = self._container.add_stream("libx264", rate=self._rate,
+                                                  options={"crf": str(self._quality), "preset": "veryfast"})
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = _TIME_BASE
+        self._stream.time_base = _TIME_BASE
