@@ -1,0 +1,66 @@
+"""Build a TensorRT plan: the network in fp16 for one GPU, kept for the next start.
+
+The engine builds its plan by itself when none fits; this does so beforehand, and for GPUs that are not in this machine
+where the installed TensorRT can (TensorRT for RTX).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from drive_seg.cli import options
+from drive_seg.core.engine import EngineError
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `drive-seg build`."""
+    parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
+    parser.add_argument("--size", type=options.size, metavar="HxW", help="network input size (default: its own)")
+    parser.add_argument("--compute-capability", type=_capability, metavar="X.Y",
+                        help="of the GPU that the plan is for, e.g. 8.6 (default: the GPU of this machine)")
+    parser.add_argument("--plans", type=Path, metavar="FOLDER", help="plan folder (default: in the user's cache)")
+    parser.add_argument("-o", "--output", type=Path, metavar="PLAN", help="write the plan here, not to the plan folder")
+    parser.add_argument("--rebuild", action="store_true", help="build even if a fitting plan is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the plan; 0 when it is there and fits. Raises EngineError or NetworkError."""
+    from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
+    from drive_seg.runtimes.tensorrt.driver import first_gpu
+    from drive_seg.runtimes.tensorrt.files import CACHE
+    from drive_seg.runtimes.tensorrt.kernels import compiled
+    from drive_seg.runtimes.tensorrt.library import load_library
+
+    network = Network.load(args.network or default_network())
+    library = load_library()
+    folder = (args.plans or CACHE).expanduser()
+    try:
+        here = first_gpu()
+    except EngineError as error:
+        if args.compute_capability is None:
+            raise EngineError(f"{error}; or name the GPU that the plan is for with --compute-capability") from None
+        here = None
+    capability = args.compute_capability or here[1]
+    is_here = here is not None and here[1] == capability
+    target = Target(here[0] if is_here else ANY_GPU, capability, is_here)
+    path, stored = obtain_plan(network, args.size or network.input_size, library, target, folder, print,
+                               rebuild=args.rebuild, path=args.output)
+    print(json.dumps(stored.sidecar["built"]))
+    try:
+        print(f"kernels: {compiled(capability, folder)}")
+    except EngineError as error:  # the plan is there; the GPU's own machine can compile them
+        print(f"kernels: not compiled here ({error})")
+    print(f"plan: {path}")
+    return 0
+
+
+def _capability(text: str) -> tuple[int, int]:
+    try:
+        major, minor = (int(part) for part in text.split("."))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no compute capability: write it as in 8.6") from None
+    return major, minor

@@ -1,0 +1,136 @@
+"""The TensorRT engine: opens GPU, kernels and plan, and keeps a frame path for the camera's layout."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import numpy as np
+
+from drive_seg.core.decode import Decoded
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame, FrameError
+from drive_seg.network import Network
+from drive_seg.runtimes.tensorrt.builder import Progress, Target, obtain_plan
+from drive_seg.runtimes.tensorrt.files import CACHE
+from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError
+from drive_seg.runtimes.tensorrt.gpu import Gpu
+from drive_seg.runtimes.tensorrt.intake import Intake
+from drive_seg.runtimes.tensorrt.kernels import compiled
+from drive_seg.runtimes.tensorrt.library import load_library
+from drive_seg.runtimes.tensorrt.plan import annotate
+from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
+
+
+def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *, plan_folder: Path | None = None,
+                  progress: Progress = lambda line: None) -> TensorRtEngine:
+    """The network on this machine's GPU, warmed up; builds and stores its plan when none fits.
+
+    input_size: (height, width) other than the network's own. plan_folder: where plans and kernels are kept, by default
+    in the user's cache. progress takes lines on what takes long. Raises EngineError naming the fix.
+    """
+    folder = (plan_folder or CACHE).expanduser()
+    input_size = input_size or network.input_size
+    start = time.monotonic()
+    gpu = Gpu()
+    engine = runner = None
+    try:
+        library = load_library()
+        cubin = compiled(gpu.compute_capability, folder)
+        target = Target(gpu.name, gpu.compute_capability)
+        with gpu.current():
+            gpu.load_kernels(cubin)
+            path, stored = obtain_plan(network, input_size, library, target, folder, progress)
+            try:
+                runner = PlanRunner(gpu, library, stored.data)
+            except PlanRefusedError as error:
+                progress(f"{error}: building it again")
+                path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
+                runner = PlanRunner(gpu, library, stored.data)
+            if stored.sidecar["built"].get("inspected") is None:
+                annotate(path, stored, inspected=runner.inspect())
+        engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title)
+        engine.warm_up()
+    except BaseException:
+        with contextlib.suppress(EngineError):  # of tidying up: the first error is the one to tell
+            if engine is not None:
+                engine.close()
+            else:
+                if runner is not None:
+                    with gpu.current():
+                        runner.close()
+                gpu.close()
+        raise
+    progress(f"{library.title} is ready after {time.monotonic() - start:.1f} s")
+    return engine
+
+
+class TensorRtEngine:
+    """See drive_seg.core.engine.Engine. Everything is allocated when the first frame of a layout comes, once."""
+
+    name = "tensorrt"
+
+    def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str) -> None:
+        """Takes over `gpu` and `runner`. library: what runs the network. Raises EngineError when they don't fit."""
+        if runner.logits_shape[0] != len(network.table):
+            raise EngineError(f"{network.path} gives {runner.logits_shape[0]} classes, its class table has"
+                              f" {len(network.table)}: use the class table that belongs to this network")
+        self.network = network
+        self.precision = precision
+        self.library = library
+        self.device = "{} (compute capability {}.{})".format(gpu.name, *gpu.compute_capability)
+        self.input_size = runner.input_size
+        self._gpu = gpu
+        self._runner = runner
+        self._path: FramePath | None = None
+        self._failed: str | None = None
+
+    def warm_up(self) -> None:
+        """Run twice on noise, so that the first frame finds everything set up. Raises EngineError."""
+        noise = Frame.from_array(np.random.default_rng(0).integers(0, 256, (*self.input_size, 3), np.uint8))
+        for _ in range(2):
+            self.decode(noise, self.input_size, {})
+
+    def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
+        """See drive_seg.core.engine.Engine.decode. After an error of the GPU every later frame fails too."""
+        if self._failed:
+            raise EngineError(f"the GPU engine stopped after an error ({self._failed}): clean up and configure the node"
+                              " again, or restart the program")
+        intake = Intake.of(frame, self.input_size)
+        try:
+            with self._gpu.current():
+                return self._path_for(intake, size).run(frame, stages)
+        except (NotFiniteError, FrameError):  # of this frame alone
+            raise
+        except EngineError as error:
+            self._failed = str(error)
+            raise
+        except BaseException as error:
+            self._failed = f"{type(error).__name__}: {error}"
+            raise
+
+    def _path_for(self, intake: Intake, size: tuple[int, int]) -> FramePath:
+        path = self._path
+        if path is None or path.intake != intake or path.size != size:
+            if path is not None:
+                self._path = None
+                path.close()
+            path = self._path = FramePath(self._gpu, self._runner, self.network, intake, size)
+            path.enqueue()
+            self._gpu.synchronise()
+            path.capture()
+        return path
+
+    def close(self) -> None:
+        """Give back the GPU. Never fails: a GPU in error can't be tidied up."""
+        if self._gpu is None:
+            return
+        gpu, self._gpu = self._gpu, None
+        self._failed = self._failed or "it was closed"
+        with contextlib.suppress(EngineError):
+            with gpu.current():
+                if self._path is not None:
+                    self._path.close()
+                self._runner.close()
+            gpu.close()

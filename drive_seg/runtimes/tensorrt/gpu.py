@@ -1,0 +1,163 @@
+"""One GPU through pycuda: memory that the camera and the network share, kernels, and one stream."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from drive_seg.core.engine import EngineError
+from drive_seg.runtimes.tensorrt.driver import Graph, load_driver
+
+
+@dataclass
+class Buffer:
+    """GPU memory. pointer: its address on the device. host: the same bytes for the processor, None if there are none.
+
+    Where the GPU shares the processor's memory, both are one memory and copies cost nothing.
+    """
+
+    pointer: int
+    nbytes: int
+    host: np.ndarray | None
+    memory: tuple  # what keeps it alive
+
+
+def import_pycuda():
+    """pycuda.driver. Raises EngineError naming the fix."""
+    try:
+        import pycuda.driver
+    except ImportError as error:
+        raise EngineError(f"pycuda can't be loaded ({error}): `pip install pycuda` builds it against the CUDA toolkit"
+                          " (nvcc and cuda.h must be there: on a Jetson `sudo apt install cuda-toolkit`; if it asks for"
+                          " curand.h, libcurand-dev)") from None
+    return pycuda.driver
+
+
+class Gpu:
+    """The first CUDA device, its primary context (which TensorRT uses too), and a stream.
+
+    Wrap every use in `with gpu.current():` - it makes the context current on this thread and turns CUDA's errors into
+    EngineError.
+    """
+
+    def __init__(self) -> None:
+        """Raises EngineError without a driver, a GPU or pycuda."""
+        self._driver = load_driver()
+        self._cuda = import_pycuda()
+        self._module = None
+        self._functions: dict[str, object] = {}
+        self._context = None
+        try:
+            self._cuda.init()
+            device = self._cuda.Device(0)
+            self.name = device.name()
+            self.compute_capability: tuple[int, int] = device.compute_capability()
+            self.integrated = bool(device.get_attribute(self._cuda.device_attribute.INTEGRATED))
+            self.memory = device.total_memory()
+            self._context = device.retain_primary_context()
+        except self._cuda.Error as error:
+            raise EngineError(f"the GPU can't be opened ({error}): another process may hold it exclusively") from error
+        with self.current():
+            self._stream = self._cuda.Stream()
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make this GPU's context current here. Raises EngineError for any CUDA error inside."""
+        if self._context is None:
+            raise EngineError("the GPU was closed: configure the engine again")
+        try:
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._cuda.Context.pop()
+        except self._cuda.MemoryError as error:
+            raise EngineError(f"the GPU's memory is used up ({error}): close other programs on it, or use a smaller"
+                              " network input") from error
+        except self._cuda.Error as error:
+            raise EngineError(f"the GPU failed ({error})") from error
+
+    @property
+    def stream(self) -> int:
+        """Handle of the stream that everything runs on."""
+        return self._stream.handle
+
+    def allocate(self, nbytes: int, host: bool = False) -> Buffer:
+        """Memory on the GPU, with host=True also for the processor: one memory on an integrated GPU, a page-locked
+        copy elsewhere."""
+        if not host:
+            device = self._cuda.mem_alloc(nbytes)
+            return Buffer(int(device), nbytes, None, (device,))
+        flags = self._cuda.host_alloc_flags.DEVICEMAP if self.integrated else 0
+        pinned = self._cuda.pagelocked_empty(nbytes, np.uint8, mem_flags=flags)
+        if self.integrated:
+            return Buffer(int(pinned.base.get_device_pointer()), nbytes, pinned, (pinned,))
+        device = self._cuda.mem_alloc(nbytes)
+        return Buffer(int(device), nbytes, pinned, (device, pinned))
+
+    def constant(self, values: np.ndarray) -> Buffer:
+        """Memory on the GPU that holds a copy of `values`."""
+        values = np.ascontiguousarray(values)
+        buffer = self.allocate(values.nbytes)
+        self._cuda.memcpy_htod(buffer.pointer, values)
+        return buffer
+
+    def free(self, buffer: Buffer) -> None:
+        """Give memory back."""
+        for memory in buffer.memory:
+            release = getattr(memory, "free", None) or memory.base.free
+            release()
+        buffer.memory = ()
+
+    def upload(self, buffer: Buffer) -> None:
+        """Enqueue: the processor's copy to the GPU. Nothing to do where they are one."""
+        if not self.integrated:
+            self._cuda.memcpy_htod_async(buffer.pointer, buffer.host, self._stream)
+
+    def download(self, buffer: Buffer) -> None:
+        """Enqueue: the GPU's copy to the processor. Nothing to do where they are one."""
+        if not self.integrated:
+            self._cuda.memcpy_dtoh_async(buffer.host, buffer.pointer, self._stream)
+
+    def load_kernels(self, cubin: Path) -> None:
+        """Load compiled kernels. Raises EngineError when they don't fit this GPU."""
+        try:
+            self._module = self._cuda.module_from_buffer(cubin.read_bytes())
+        except self._cuda.Error as error:
+            raise EngineError(f"{cubin} can't be loaded ({error}): delete it, it is compiled again") from error
+        self._functions = {}
+
+    def launch(self, kernel: str, grid: tuple[int, int], block: tuple[int, int], arguments: ctypes.Structure) -> None:
+        """Enqueue a kernel whose one parameter is a struct."""
+        function = self._functions.get(kernel)
+        if function is None:
+            function = self._module.get_function(kernel)
+            function.prepare([f"{ctypes.sizeof(arguments)}s"])
+            self._functions[kernel] = function
+        function.prepared_async_call((*grid, 1), (*block, 1), self._stream, bytes(arguments))
+
+    def capture(self, work: Callable[[], None]) -> Graph:
+        """Capture the work that `work` enqueues. Raises EngineError."""
+        return Graph(self._driver, self.stream, work)
+
+    def synchronise(self) -> None:
+        """Wait until everything enqueued is done."""
+        self._stream.synchronize()
+
+    def event(self):
+        """Record an event now: `later.time_since(earlier)` gives milliseconds once it is synchronised."""
+        return self._cuda.Event().record(self._stream)
+
+    def close(self) -> None:
+        """Give back the context. Buffers must be freed before."""
+        if self._context is None:
+            return
+        context, self._context = self._context, None
+        context.push()
+        self._functions, self._module, self._stream = {}, None, None
+        context.detach()  # while current: pycuda lets go only then, or on the thread that opened it

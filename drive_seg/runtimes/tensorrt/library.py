@@ -1,0 +1,71 @@
+"""Which TensorRT is installed: TensorRT 10.3 to 11, or TensorRT for RTX. Imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from types import ModuleType
+
+from drive_seg.core.engine import EngineError
+
+OLDEST = (10, 3)
+"""The first TensorRT that builds strongly typed networks as this package needs them; JetPack 6 has it."""
+
+_MODULES = (("tensorrt", "tensorrt"), ("tensorrt_rtx", "tensorrt_rtx"), ("tensorrt_rtx", "tensorrt_rtx_bindings"))
+
+INSTALL = ("on a Jetson it comes with JetPack 6 or 7 (a virtual environment needs --system-site-packages); on a PC"
+           " `pip install tensorrt`, or for RTX cards"
+           " `pip install --no-deps tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings`")
+
+
+@dataclass(frozen=True)
+class Library:
+    """An imported TensorRT. flavour: `tensorrt` or `tensorrt_rtx`; version: as it names itself."""
+
+    module: ModuleType
+    flavour: str
+    version: str
+
+    @property
+    def title(self) -> str:
+        """What a user calls it."""
+        return f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.version}"
+
+    @property
+    def is_rtx(self) -> bool:
+        """TensorRT for RTX builds for GPUs that are not there, and has versions of its own."""
+        return self.flavour == "tensorrt_rtx"
+
+
+def load_library(flavour: str | None = None) -> Library:
+    """Import TensorRT. flavour: `tensorrt` or `tensorrt_rtx`; None takes the first that works, in this order.
+
+    Raises EngineError when none is there, or when it is older than TensorRT 10.3.
+    """
+    problems = []
+    for name, module_name in _MODULES:
+        if flavour not in (None, name):
+            continue
+        try:
+            module = importlib.import_module(module_name)
+            version = str(module.__version__)
+        except ModuleNotFoundError as error:
+            if error.name != module_name:
+                problems.append(f"{module_name} lacks {error.name}")
+        except Exception as error:  # a half-installed library fails in many ways, none of them worth a traceback
+            problems.append(f"{module_name} can't be loaded ({str(error).splitlines()[0] if str(error) else error!r})")
+        else:
+            found = Library(module, name, version)
+            if found.is_rtx or _numbers(version) >= OLDEST:
+                return found
+            problems.append(f"TensorRT {version} is too old: this needs {OLDEST[0]}.{OLDEST[1]} or newer (JetPack 6 or"
+                            " later; Jetson Nano and Xavier stay on 8.x and can't run it: use engine openvino there)")
+    if problems:
+        raise EngineError("; ".join(problems))
+    raise EngineError(f"TensorRT is not installed: {INSTALL}")
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,122 @@
+"""The plan cache: a plan is loaded only when its sidecar says that it is exactly what is wanted here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drive_seg.runtimes.tensorrt.files import locked, stamp, write_whole
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PlanKey:
+    """All that a plan depends on. Two plans are interchangeable only when every entry is the same.
+
+    onnx_sha256: of the fp32 network. gpu: its name, or "any" where the plan suits every GPU of a compute capability.
+    fp32_layers: layers that stay fp32. input_shape: (1, 3, height, width). options: of the builder. converter: version
+    of the fp32 -> fp16 conversion.
+    """
+
+    onnx_sha256: str
+    flavour: str
+    version: str
+    gpu: str
+    compute_capability: str
+    input_shape: tuple[int, ...]
+    fp32_layers: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    converter: int = 1
+
+    def facts(self) -> dict[str, Any]:
+        """As it stands in the sidecar."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def digest(self) -> str:
+        """Of all entries, for file names."""
+        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """A plan's bytes, and its sidecar."""
+
+    data: bytes
+    sidecar: dict[str, Any]
+
+
+def sidecar_of(plan: Path) -> Path:
+    """NAME.plan -> NAME.json."""
+    return plan.with_suffix(".json")
+
+
+def store(path: Path, key: PlanKey, plan: bytes, built: dict[str, Any]) -> StoredPlan:
+    """Write plan and sidecar, each whole or not at all. built: what the builder found. Raises EngineError."""
+    sidecar = {"format": FORMAT, "key": key.facts(), "built": built, "written": stamp(),
+               "plan": {"sha256": hashlib.sha256(plan).hexdigest(), "bytes": len(plan)}}
+    # A plan without its own sidecar is never loaded, so the order matters only in that the sidecar comes last.
+    with write_whole(path) as part:
+        part.write_bytes(plan)
+    with write_whole(sidecar_of(path)) as part:
+        part.write_text(json.dumps(sidecar, indent=2) + "\n")
+    return StoredPlan(plan, sidecar)
+
+
+def load(path: Path, key: PlanKey) -> StoredPlan | str:
+    """Read a plan that was built for exactly this key; or say in one line why there is none."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return f"there is no plan at {path}" if isinstance(error, FileNotFoundError) else f"{path}: {error.strerror}"
+    try:
+        sidecar = json.loads(sidecar_of(path).read_text())
+        expected, plan = sidecar["key"], sidecar["plan"]
+        stored_format, size, digest = sidecar["format"], plan["bytes"], plan["sha256"]
+        sidecar["built"]["precision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{path} has no readable sidecar {sidecar_of(path).name}"
+    if stored_format != FORMAT:
+        return f"{sidecar_of(path)} has format {stored_format}, this reads {FORMAT}"
+    wanted = key.facts()
+    for name in wanted:
+        if expected.get(name) != wanted[name]:
+            return f"{path} was built for {name} {expected.get(name)!r}, here it is {wanted[name]!r}"
+    if len(data) != size:
+        return f"{path} is cut short: {len(data)} bytes, its sidecar says {size}"
+    if hashlib.sha256(data).hexdigest() != digest:
+        return f"{path} is damaged: its sha256 is not the one in its sidecar"
+    return StoredPlan(data, sidecar)
+
+
+def annotate(path: Path, stored: StoredPlan, **facts: Any) -> None:
+    """Add facts to a plan's sidecar that only the GPU could tell. Raises EngineError."""
+    stored.sidecar["built"].update(facts)
+    with write_whole(sidecar_of(path)) as part:
+        part.write_text(json.dumps(stored.sidecar, indent=2) + "\n")
+
+
+class PlanCache:
+    """A folder of plans, one for each key, which several processes may use at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser()
+
+    def path(self, name: str, key: PlanKey) -> Path:
+        """Where the plan of this key is, or would be."""
+        height, width = key.input_shape[2:]
+        return self.folder / f"{name}-{height}x{width}-sm{key.compute_capability.replace('.', '')}-{key.digest}.plan"
+
+    @property
+    def timing_cache(self) -> Path:
+        """Measurements of earlier builds; TensorRT itself checks that they fit."""
+        return self.folder / "timing.cache"
+
+    def lock(self, path: Path, waiting=None) -> contextlib.AbstractContextManager[None]:
+        """Of several processes that would build the same plan, one builds at a time."""
+        return locked(path.with_suffix(".lock"), waiting)

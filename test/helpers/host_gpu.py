@@ -1,0 +1,145 @@
+"""The kernels' own source on the processor, behind the interface of drive_seg.runtimes.tensorrt.gpu.Gpu.
+
+Nothing here is a GPU: it proves arithmetic, addresses, argument layouts and what the engine does on errors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from drive_seg.core.engine import EngineError
+from drive_seg.network import Network
+from drive_seg.runtimes.tensorrt import kernels, typed_onnx
+from drive_seg.runtimes.tensorrt.gpu import Buffer
+
+_GUARD = 256
+_POISON = 0xA5
+
+
+def build_kernels(folder: Path) -> ctypes.CDLL:
+    """kernels.cu as a shared library of this machine; skips the test where there is no C++ compiler."""
+    compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler: the kernels' arithmetic can't be built for the host")
+    library = folder / "kernels.so"
+    source = Path(__file__).with_name("kernels_on_host.cpp")
+    subprocess.run([compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-attributes",
+                    f"-I{kernels.SOURCE.parent}", str(source), "-o", str(library)], check=True)
+    loaded = ctypes.CDLL(str(library))
+    loaded.launch.argtypes = [ctypes.c_char_p, *[ctypes.c_uint] * 4, ctypes.c_void_p, ctypes.c_size_t]
+    return loaded
+
+
+class HostGpu:
+    """Runs launches in host memory. Every buffer is poisoned, and guarded on both sides.
+
+    integrated: one memory for both sides, as on a Jetson; else two, and copies between them. Set `broken` to a message
+    and every later launch fails with it, as after a lost context.
+    """
+
+    name = "processor"
+    compute_capability = (0, 0)
+
+    def __init__(self, library: ctypes.CDLL, integrated: bool) -> None:
+        self.integrated = integrated
+        self.broken: str | None = None
+        self.launches: list[str] = []
+        self.captures = 0
+        self.live: dict[int, np.ndarray] = {}
+        self._library = library
+
+    @contextmanager
+    def current(self):
+        yield
+
+    def allocate(self, nbytes: int, host: bool = False) -> Buffer:
+        whole = np.full(nbytes + 2 * _GUARD, _POISON, np.uint8)
+        device = whole[_GUARD: _GUARD + nbytes]
+        pointer = device.ctypes.data
+        self.live[pointer] = whole
+        if not host:
+            return Buffer(pointer, nbytes, None, (whole,))
+        return Buffer(pointer, nbytes, device if self.integrated else np.full(nbytes, _POISON, np.uint8), (whole,))
+
+    def view(self, buffer: Buffer) -> np.ndarray:
+        """The device's side of a buffer."""
+        return self.live[buffer.pointer][_GUARD: _GUARD + buffer.nbytes]
+
+    def constant(self, values: np.ndarray) -> Buffer:
+        values = np.ascontiguousarray(values)
+        buffer = self.allocate(values.nbytes)
+        self.view(buffer)[:] = values.reshape(-1).view(np.uint8)
+        return buffer
+
+    def free(self, buffer: Buffer) -> None:
+        whole = self.live.pop(buffer.pointer)
+        assert (whole[:_GUARD] == _POISON).all() and (whole[-_GUARD:] == _POISON).all(), "written out of bounds"
+
+    def upload(self, buffer: Buffer) -> None:
+        if not self.integrated:
+            self.view(buffer)[:] = buffer.host
+
+    def download(self, buffer: Buffer) -> None:
+        if not self.integrated:
+            buffer.host[:] = self.view(buffer)
+
+    def launch(self, kernel, grid, block, arguments) -> None:
+        if self.broken:
+            raise EngineError(self.broken)
+        self.launches.append(kernel)
+        status = self._library.launch(kernel.encode(), *grid, *block, ctypes.addressof(arguments),
+                                      ctypes.sizeof(arguments))
+        assert status == 0, f"launch of {kernel}: {status}"
+
+    def capture(self, work):
+        self.captures += 1
+
+        class Replay:
+            launch = staticmethod(work)
+
+            def close(self) -> None:
+                pass
+
+        return Replay()
+
+    def synchronise(self) -> None:
+        pass
+
+    def close(self) -> None:
+        assert not self.live, "memory was not given back"
+
+
+class HostRunner:
+    """The strongly typed fp16 network, the one that TensorRT is given, on OpenVINO."""
+
+    def __init__(self, gpu: HostGpu, network: Network) -> None:
+        typed = typed_onnx.typed_fp16(typed_onnx.load_onnx(network.path))
+        compiled = ov.Core().compile_model(ov.Core().read_model(typed.SerializeToString()), "CPU",
+                                           {"INFERENCE_PRECISION_HINT": "f32"})
+        self._request = compiled.create_infer_request()
+        self._gpu = gpu
+        shapes = [tuple(compiled.inputs[0].shape), tuple(compiled.outputs[0].shape)]
+        self.input_size, self.logits_shape = shapes[0][2:], shapes[1][1:]
+        self._shape = shapes[0]
+        self.planes, self.logits = (gpu.allocate(2 * int(np.prod(shape))) for shape in shapes)
+        self.spoil = False  # True: overflow in one cell, as a network that fp16 can't hold
+
+    def enqueue(self) -> None:
+        planes = self._gpu.view(self.planes).view(np.float16).reshape(self._shape)
+        self._request.infer({0: planes})
+        logits = self._request.get_output_tensor(0).data.astype(np.float16)
+        if self.spoil:
+            logits[0, 0, -1, -1] = np.inf
+        self._gpu.view(self.logits)[:] = logits.reshape(-1).view(np.uint8)
+
+    def close(self) -> None:
+        self._gpu.free(self.planes)
+        self._gpu.free(self.logits)
