@@ -1,0 +1,68 @@
+"""The runtimes on the CPU, each opened for real with the network that ships, and what TensorRT needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from drive_seg.core.engine import EngineError
+from drive_seg.doctor.finding import Finding, Level
+from drive_seg.network import Network, NetworkError
+from drive_seg.resources import default_network
+from drive_seg.runtimes import open_engine
+
+
+def check() -> Iterator[Finding]:
+    """OpenVINO, what TensorRT needs, ONNX Runtime; an error when the node would find no runtime."""
+    openvino = _try("openvino", lambda: _open("openvino"))
+    tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("pycuda", _pycuda)]
+    yield from (openvino, *tensorrt)
+    if openvino.level is not Level.OK and any(finding.level is not Level.OK for finding in tensorrt):
+        yield Finding("any engine", Level.ERROR, "no runtime works here", "pip install openvino")
+    yield _try("onnxruntime", lambda: _open("onnxruntime") + " (only to compare with)")
+
+
+def _try(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, Level.OK, look())
+    except EngineError as error:  # says what is wrong and the fix
+        return Finding(name, Level.NOTE, "can't be used", str(error))
+
+
+def _open(name: str) -> str:
+    try:
+        network = Network.load(default_network())
+    except (FileNotFoundError, NetworkError) as error:
+        raise EngineError("not tried, for want of a network to open: see above") from error
+    engine = open_engine(name, network)
+    try:
+        return f"{_version(name)}, {engine.precision} on {engine.device}"
+    finally:
+        engine.close()
+
+
+def _gpu() -> str:
+    from drive_seg.runtimes.tensorrt.driver import load_driver
+
+    load_driver()
+    return "there, with its driver"
+
+
+def _tensorrt() -> str:
+    from drive_seg.runtimes.tensorrt.library import load_library
+
+    return f"{load_library().title}; a network's plan is built at the first start, or by drive-seg build"
+
+
+def _pycuda() -> str:
+    from drive_seg.runtimes.tensorrt.gpu import import_pycuda
+
+    import_pycuda()
+    return _version("pycuda")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "version unknown"

@@ -1,0 +1,86 @@
+"""`drive-seg doctor` on this machine, and what it says when something is missing."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from drive_seg.doctor import transport as transport_checks
+from drive_seg.doctor.checks import CHECKS, can_run
+from drive_seg.doctor.finding import Finding, Level
+
+
+def doctor(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "drive_seg.cli.main", "doctor", *arguments], capture_output=True,
+                          text=True, env={**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", **variables})
+
+
+def by_name(done: subprocess.CompletedProcess) -> dict[str, dict]:
+    groups = json.loads(done.stdout)["findings"]
+    assert list(groups) == list(CHECKS)
+    return {finding["name"]: finding for found in groups.values() for finding in found}
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, dict]:
+    done = doctor("--json")
+    assert done.returncode == (0 if json.loads(done.stdout)["can_run"] else 1), done.stderr
+    return by_name(done)
+
+
+def test_opens_engines_for_real(report):
+    assert report["default network"]["level"] == "ok"
+    assert report["openvino"]["level"] == "ok"
+    assert "fp32" in report["openvino"]["text"] or "bf16" in report["openvino"]["text"]
+    assert report["middleware"]["level"] == "ok"
+
+
+def test_every_finding_that_is_not_ok_names_a_fix(report):
+    assert not [finding for finding in report.values() if finding["level"] != "ok" and not finding["fix"]]
+
+
+def test_a_middleware_that_is_not_there_fails_with_one_finding():
+    done = doctor("--json", RMW_IMPLEMENTATION="rmw_nothing_cpp")
+    assert done.returncode == 1, done.stderr
+    finding = by_name(done)["middleware"]
+    assert finding["level"] == "error" and "RMW_IMPLEMENTATION" in finding["fix"]
+
+
+def test_text_report_ends_with_the_verdict():
+    done = doctor(RMW_IMPLEMENTATION="rmw_nothing_cpp")
+    assert done.returncode == 1
+    assert "FAIL middleware" in done.stdout
+    assert "NOT" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("levels, works", [
+    ([Level.OK, Level.NOTE, Level.WARNING], True), ([Level.OK, Level.ERROR], False), ([], True)])
+def test_only_errors_stop_the_node(levels, works):
+    assert can_run({"group": [Finding("x", level, "") for level in levels]}) is works
+
+
+SHM = "<dds><t><type>SHM</type><segment_size>{}</segment_size></t></dds>"
+
+
+@pytest.mark.parametrize("content, level", [
+    (None, Level.WARNING), ("<dds", Level.WARNING), ("<dds/>", Level.WARNING), (SHM.format(512 << 10), Level.WARNING),
+    (SHM.format(64 << 20), Level.OK)])
+def test_reads_the_users_own_profile(tmp_path, content, level):
+    profile = tmp_path / "profile.xml"
+    if content is not None:
+        profile.write_text(content)
+    found = list(transport_checks._profile({"FASTDDS_DEFAULT_PROFILES_FILE": str(profile)}))
+    assert [finding.level for finding in found] == [level]
+
+
+def test_stale_segments_are_those_that_nobody_holds(tmp_path):
+    for name in ("fastdds_dead", "fastdds_alive", "fastdds_port7400"):
+        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / (name + "_el")).touch()
+    (tmp_path / "other_el").touch()
+    with (tmp_path / "fastdds_alive_el").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert transport_checks.stale_segments(tmp_path) == [tmp_path / "fastdds_dead"]
