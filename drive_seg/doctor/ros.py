@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from drive_seg.doctor.finding import Finding, Level
@@ -25,10 +26,8 @@ print(rclpy.get_rmw_implementation_identifier())
 
 def check() -> Iterator[Finding]:
     """rclpy, a real node, messages, the ament index."""
-    try:
-        import rclpy  # noqa: F401
-    except ImportError as error:
-        yield Finding("rclpy", Level.ERROR, f"can't be imported ({error})",
+    if find_spec("rclpy") is None:
+        yield Finding("rclpy", Level.ERROR, "not installed",
                       "source /opt/ros/DISTRO/setup.bash; without a ROS installation: pip install 'drive-seg[ros]'")
         return
     try:
@@ -48,11 +47,11 @@ def check() -> Iterator[Finding]:
 
 
 def _node() -> Finding:
-    """Create a node as the real one is, in a process of its own: for a wrong middleware the C library calls exit."""
+    """Create a node as the real one is, in a process of its own: with a wrong middleware, importing rclpy ends it."""
     done = subprocess.run([sys.executable, "-c", _CREATE], capture_output=True, text=True, env=transport.environment())
     if done.returncode == 0:
-        return Finding("middleware", Level.OK, f"{done.stdout.split()[-1]}, domain {os.environ.get('ROS_DOMAIN_ID', 0)}:"
-                                               " a node can be created")
+        text = f"{done.stdout.split()[-1]}, domain {os.environ.get('ROS_DOMAIN_ID', 0)}: a node can be created"
+        return Finding("middleware", Level.OK, text)
     reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit {done.returncode}")
     return Finding("middleware", Level.ERROR, f"no node can be created: {reason}",
                    "unset RMW_IMPLEMENTATION, or install the middleware that it names")
