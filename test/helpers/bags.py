@@ -1,0 +1,104 @@
+"""Small bags: a painted street whose car moves, with stamps that differ from the times of recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from colours import paint_scene, rgb
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+from rosbags.typesys import Stores, get_typestore
+
+START_NS = 1700000000 * 10**9
+DELAY_NS = 3_000_000  # from the header stamp to the recording
+TYPES = get_typestore(Stores.ROS2_HUMBLE)
+CAMERA_QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.BEST_EFFORT, QosDurability.VOLATILE, QosTime(0, 0),
+                 QosTime(0, 0), QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
+
+IMAGE, JPEG, INFO = (f"sensor_msgs/msg/{name}" for name in ("Image", "CompressedImage", "CameraInfo"))
+
+
+def street(number: int, height: int = 120, width: int = 200) -> np.ndarray:
+    """Frame `number` of the drive, BGR: the car moves to the right."""
+    scene = paint_scene(height, width)
+    left = 40 + 3 * number % (width - 80)
+    scene[height * 2 // 3 : height * 5 // 6, left : left + 20] = rgb("car")[::-1]
+    return scene
+
+
+def stamp(number: int, rate: float = 10.0) -> int:
+    """Header stamp of frame `number`, nanoseconds."""
+    return START_NS + round(number * 1e9 / rate)
+
+
+def header(number: int, types=TYPES, frame_id: str = "camera_front"):
+    seconds, nanoseconds = divmod(stamp(number), 10**9)
+    time = types.types["builtin_interfaces/msg/Time"](seconds, nanoseconds)
+    kind = types.types["std_msgs/msg/Header"]
+    return kind(number, time, frame_id) if types is not TYPES else kind(time, frame_id)
+
+
+def raw(number: int, pixels: np.ndarray, encoding: str = "bgr8", types=TYPES):
+    data = np.ascontiguousarray(pixels).reshape(-1)
+    return types.types[IMAGE](header(number, types), *pixels.shape[:2], encoding, 0, data.size // pixels.shape[0], data)
+
+
+def jpeg(number: int, pixels: np.ndarray, types=TYPES):
+    return types.types[JPEG](header(number, types), "jpeg", cv2.imencode(".jpg", pixels)[1].reshape(-1))
+
+
+def info(number: int, height: int = 120, width: int = 200, types=TYPES):
+    focal = 150.0
+    k = np.array([focal, 0, width / 2, 0, focal, height / 2, 0, 0, 1])
+    p = np.array([focal, 0, width / 2, 0, 0, focal, height / 2, 0, 0, 0, 1, 0])
+    roi = types.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    return types.types[INFO](header(number, types), height, width, "plumb_bob", np.zeros(5), k, np.eye(3).ravel(), p,
+                             0, 0, roi)
+
+
+def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed: bool = False,
+              compression: CompressionMode = CompressionMode.NONE, topic: str = "/camera/image_raw",
+              with_info: bool = True, paint: Callable[[int], np.ndarray] = street, messages: Sequence | None = None,
+              start: int = 0, qos: Sequence[Qos] = (CAMERA_QOS,)) -> Path:
+    """Write a rosbag2. messages: the image messages themselves, else `paint(number)` is written. Returns its path."""
+    writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
+    writer.set_compression(compression, CompressionFormat.ZSTD)
+    with writer:
+        kind = JPEG if compressed else IMAGE
+        name = f"{topic}/compressed" if compressed else topic
+        images = writer.add_connection(name, kind, typestore=TYPES, offered_qos_profiles=qos)
+        infos = None
+        if with_info:
+            infos = writer.add_connection(f"{topic.rsplit('/', 1)[0]}/camera_info", INFO, typestore=TYPES,
+                                          offered_qos_profiles=qos)
+        make = jpeg if compressed else raw
+        for number in range(start, start + frames):
+            message = messages[number - start] if messages is not None else make(number, paint(number))
+            if infos is not None:
+                size = paint(number).shape[:2]
+                writer.write(infos, stamp(number) + DELAY_NS, TYPES.serialize_cdr(info(number, *size), INFO))
+            writer.write(images, stamp(number) + DELAY_NS, TYPES.serialize_cdr(message, kind))
+    return path
+
+
+def write_ros1_bag(path: Path, frames: int = 5) -> Path:
+    """The same street as a ROS 1 bag."""
+    types = get_typestore(Stores.ROS1_NOETIC)
+    with Ros1Writer(path) as writer:
+        images = writer.add_connection("/camera/image_raw", IMAGE, typestore=types)
+        for number in range(frames):
+            data = types.serialize_ros1(raw(number, street(number), types=types), IMAGE)
+            writer.write(images, stamp(number) + DELAY_NS, data)
+    return path
+
+
+def cut(source: Path, target: Path, share: float = 0.6) -> Path:
+    """A copy of a file that lacks its end, as after a power cut."""
+    data = source.read_bytes()
+    target.write_bytes(data[: round(len(data) * share)])
+    return target
