@@ -1,9 +1,10 @@
 """Logits to labels at the camera's resolution: the exact bilinear argmax, without upsampling the logits.
 
 A pixel's class is the argmax of the bilinearly upsampled logits (half-pixel centres, clamped at the edges), the lowest
-id on a tie. Interpolation is a convex combination: where both ends of an interval share their argmax, every point
-between has it too. So intervals whose four corner cells agree are filled without looking at a logit, and in the others
-the logits are interpolated only where the two ends of the row's interval still differ.
+id on a tie. Interpolation is a convex combination: where the four cells around a pixel share their argmax, the pixel
+has it too. So those pixels are filled without looking at a logit, and only the others are evaluated. All that the
+pixel rows between two rows of cells have in common is prepared once for them; a row is then plain loops over
+contiguous memory.
 
 Confidence is the probability of the published label: the soft-max of each cell, summed over the classes of a group and
 interpolated like the logits. A mixture of calibrated cells is calibrated, and falls where two regions meet.
@@ -14,8 +15,10 @@ Trust says how familiar the network found a cell: its free energy T log sum exp(
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -77,25 +80,27 @@ class Decoder:
             raise ValueError(f"the network gave logits {logits.shape}, its class table has {self._classes} classes:"
                              " use the class table that belongs to this network")
         cells = np.ascontiguousarray(logits.transpose(1, 2, 0), np.float32)
-        cell_class, cell_group, cell_trust, finite = _describe_cells(
-            cells, self._group_of_class, self._temperature,
-            np.asarray(self._trust.mean, np.float32), np.asarray(self._trust.std, np.float32))
-        if not finite:
+        gh, gw = cells.shape[:2]
+        described = (np.empty((gh, gw), np.uint8), np.empty((gh, gw, _GROUPS), np.float32),
+                     np.empty((gh, gw), np.float32))
+        mean, std = (np.asarray(v, np.float32) for v in (self._trust.mean, self._trust.std))
+        finite = self._in_bands(gh, lambda first, last: _describe_cells(
+            cells, self._group_of_class, self._temperature, mean, std, first, last, *described))
+        if not all(finite):
             raise ValueError("the network gave logits that are no finite numbers (overflow?)")
         height, width = size
-        rows, columns = _axis(height, cells.shape[0]), _axis(width, cells.shape[1])
+        rows, columns = _axis(height, gh), _axis(width, gw)
         out = Decoded(*(np.empty((height, width), np.uint8) for _ in range(3)))
-
-        def band(first: int, last: int) -> None:
-            _decode_rows(cells, cell_class, cell_group, cell_trust, np.float32(self._trust.limit),
-                         self._group_of_class, *rows, *columns, first, last, out.classes, out.labels, out.confidence)
-
-        edges = [height * i // self._threads for i in range(self._threads + 1)]
-        waiting = [self._pool.submit(band, edges[i], edges[i + 1]) for i in range(1, self._threads)]
-        band(edges[0], edges[1])
-        for future in waiting:
-            future.result()
+        self._in_bands(height, lambda first, last: _decode_rows(
+            cells, *described, np.float32(self._trust.limit), self._group_of_class, *rows, *columns, first, last,
+            out.classes, out.labels, out.confidence))
         return out
+
+    def _in_bands(self, rows: int, work: Callable[[int, int], Any]) -> list:
+        """Share rows among the threads: work(first, last) for each band; the results in order."""
+        edges = [rows * i // self._threads for i in range(self._threads + 1)]
+        waiting = [self._pool.submit(work, edges[i], edges[i + 1]) for i in range(1, self._threads)]
+        return [work(edges[0], edges[1]), *(future.result() for future in waiting)]
 
     def close(self) -> None:
         """Give back the threads."""
@@ -111,15 +116,12 @@ def _axis(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def _describe_cells(cells, group_of_class, temperature, mean, std):
-    """Per cell: argmax class, group probabilities, standardised free energy; and whether every logit is finite."""
-    gh, gw, classes = cells.shape
-    cell_class = np.empty((gh, gw), np.uint8)
-    cell_group = np.zeros((gh, gw, _GROUPS), np.float32)
-    cell_trust = np.empty((gh, gw), np.float32)
+def _describe_cells(cells, group_of_class, temperature, mean, std, first, last, cell_class, cell_group, cell_trust):
+    """Per cell: argmax class, group probabilities, standardised free energy. Returns whether all logits are finite."""
+    gw, classes = cells.shape[1:]
     inverse = np.float32(1.0) / temperature
     finite = True
-    for y in range(gh):
+    for y in range(first, last):
         for x in range(gw):
             best, highest = 0, cells[y, x, 0]
             for k in range(classes):
@@ -128,6 +130,8 @@ def _describe_cells(cells, group_of_class, temperature, mean, std):
                     finite = False
                 if value > highest:
                     best, highest = k, value
+            for g in range(_GROUPS):
+                cell_group[y, x, g] = 0.0
             total = np.float32(0.0)
             for k in range(classes):
                 share = np.exp((cells[y, x, k] - highest) * inverse)
@@ -138,16 +142,7 @@ def _describe_cells(cells, group_of_class, temperature, mean, std):
                 cell_group[y, x, g] *= scale
             cell_class[y, x] = best
             cell_trust[y, x] = (highest + temperature * np.log(total) - mean[best]) / std[best]
-    return cell_class, cell_group, cell_trust, finite
-
-
-@njit(cache=True, nogil=True)
-def _argmax(values):
-    best = 0
-    for k in range(1, values.shape[0]):
-        if values[k] > values[best]:
-            best = k
-    return best
+    return finite
 
 
 @njit(cache=True, nogil=True)
@@ -156,96 +151,82 @@ def _byte(probability):
     return np.uint8(np.int32(probability * np.float32(255.0) + np.float32(0.5)))
 
 
-_FLAT, _SLOPED, _MIXED = 0, 1, 2  # corners agree in class and confidence; in class; not in class
+@njit(cache=True, nogil=True)
+def _between(a, b, weight):
+    return (np.float32(1.0) - weight) * a + weight * b
 
 
 @njit(cache=True, nogil=True)
 def _decode_rows(cells, cell_class, cell_group, cell_trust, trust_limit, group_of_class, row_cell, row_weight,
                  column_cell, column_weight, first, last, classes_out, labels_out, confidence_out):
     gh, gw, classes = cells.shape
-    intervals = max(gw - 1, 1)
-    starts = np.searchsorted(column_cell, np.arange(intervals + 1))
-    kind = np.empty(intervals, np.uint8)
-    doubtful = np.empty(intervals, np.bool_)
-    left = np.empty(classes, np.float32)
-    right = np.empty(classes, np.float32)
+    width = column_cell.shape[0]
     one = np.float32(1.0)
-    described = -1
+    # Of a whole line of pixels, where the four cells around agree; upper and lower: interpolated along the row of cells
+    # above and below.
+    class_line, label_line = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
+    upper, lower = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    # Of the pixels where they do not agree, and of those whose trust is in doubt.
+    mixed, doubtful = np.empty(width, np.int32), np.empty(width, np.int32)
+    upper_logits, lower_logits = np.empty((classes, width), np.float32), np.empty((classes, width), np.float32)
+    upper_group, lower_group = np.empty((_GROUPS, width), np.float32), np.empty((_GROUPS, width), np.float32)
+    upper_trust, lower_trust = np.empty(width, np.float32), np.empty(width, np.float32)
+    best, highest = np.empty(width, np.int32), np.empty(width, np.float32)
+    mixed_count = doubtful_count = 0
+    prepared = -1
     for y in range(first, last):
         y0 = row_cell[y]
-        y1 = min(y0 + 1, gh - 1)
+        if y0 != prepared:
+            prepared = y0
+            y1 = min(y0 + 1, gh - 1)
+            mixed_count = doubtful_count = 0
+            for x in range(width):
+                c0, w = column_cell[x], column_weight[x]
+                c1 = min(c0 + 1, gw - 1)
+                k = cell_class[y0, c0]
+                if k == cell_class[y0, c1] and k == cell_class[y1, c0] and k == cell_class[y1, c1]:
+                    g = group_of_class[k]
+                    class_line[x], label_line[x] = k, g
+                    upper[x] = _between(cell_group[y0, c0, g], cell_group[y0, c1, g], w)
+                    lower[x] = _between(cell_group[y1, c0, g], cell_group[y1, c1, g], w)
+                else:
+                    q = mixed_count
+                    mixed[q] = x
+                    for j in range(classes):
+                        upper_logits[j, q] = _between(cells[y0, c0, j], cells[y0, c1, j], w)
+                        lower_logits[j, q] = _between(cells[y1, c0, j], cells[y1, c1, j], w)
+                    for g in range(_GROUPS):
+                        upper_group[g, q] = _between(cell_group[y0, c0, g], cell_group[y0, c1, g], w)
+                        lower_group[g, q] = _between(cell_group[y1, c0, g], cell_group[y1, c1, g], w)
+                    mixed_count += 1
+                above = _between(cell_trust[y0, c0], cell_trust[y0, c1], w)
+                below = _between(cell_trust[y1, c0], cell_trust[y1, c1], w)
+                if above < trust_limit or below < trust_limit:
+                    doubtful[doubtful_count] = x
+                    upper_trust[doubtful_count], lower_trust[doubtful_count] = above, below
+                    doubtful_count += 1
         fy = row_weight[y]
         gy = one - fy
-        if y0 != described:  # what holds for all pixel rows between two rows of cells
-            described = y0
-            for c in range(intervals):
-                c1 = min(c + 1, gw - 1)
-                k = cell_class[y0, c]
-                if k == cell_class[y0, c1] and k == cell_class[y1, c] and k == cell_class[y1, c1]:
-                    g = group_of_class[k]
-                    level = _byte(cell_group[y0, c, g])
-                    same = (level == _byte(cell_group[y0, c1, g]) and level == _byte(cell_group[y1, c, g])
-                            and level == _byte(cell_group[y1, c1, g]))
-                    kind[c] = _FLAT if same else _SLOPED
-                else:
-                    kind[c] = _MIXED
-                doubtful[c] = (cell_trust[y0, c] < trust_limit or cell_trust[y0, c1] < trust_limit
-                               or cell_trust[y1, c] < trust_limit or cell_trust[y1, c1] < trust_limit)
         class_row, label_row, confidence_row = classes_out[y], labels_out[y], confidence_out[y]
-        c = 0
-        while c < intervals:
-            c1 = min(c + 1, gw - 1)
-            k = cell_class[y0, c]
-            begin, end = starts[c], starts[c + 1]
-            if kind[c] != _MIXED:
-                group = group_of_class[k]
-                if kind[c] == _FLAT:
-                    level = _byte(cell_group[y0, c, group])
-                    follower = c + 1
-                    while (follower < intervals and kind[follower] == _FLAT and cell_class[y0, follower] == k):
-                        follower += 1  # neighbours share two corners: class and confidence are the same
-                    end = starts[follower]
-                    for i in range(begin, end):
-                        confidence_row[i] = level
-                    c = follower
-                else:
-                    a = gy * cell_group[y0, c, group] + fy * cell_group[y1, c, group]
-                    b = gy * cell_group[y0, c1, group] + fy * cell_group[y1, c1, group]
-                    for i in range(begin, end):
-                        confidence_row[i] = _byte((one - column_weight[i]) * a + column_weight[i] * b)
-                    c += 1
-                for i in range(begin, end):
-                    class_row[i] = k
-                for i in range(begin, end):
-                    label_row[i] = group
-                continue
-            for j in range(classes):
-                left[j] = gy * cells[y0, c, j] + fy * cells[y1, c, j]
-                right[j] = gy * cells[y0, c1, j] + fy * cells[y1, c1, j]
-            class_left, class_right = _argmax(left), _argmax(right)
-            for i in range(begin, end):
-                fx = column_weight[i]
-                gx = one - fx
-                best = class_left
-                if class_left != class_right:
-                    best, highest = 0, gx * left[0] + fx * right[0]
-                    for j in range(1, classes):
-                        value = gx * left[j] + fx * right[j]
-                        if value > highest:
-                            best, highest = j, value
-                group = group_of_class[best]
-                a = gy * cell_group[y0, c, group] + fy * cell_group[y1, c, group]
-                b = gy * cell_group[y0, c1, group] + fy * cell_group[y1, c1, group]
-                class_row[i] = best
-                label_row[i] = group
-                confidence_row[i] = _byte(gx * a + fx * b)
-            c += 1
-        for c in range(intervals):
-            if doubtful[c]:
-                c1 = min(c + 1, gw - 1)
-                a = gy * cell_trust[y0, c] + fy * cell_trust[y1, c]
-                b = gy * cell_trust[y0, c1] + fy * cell_trust[y1, c1]
-                if a < trust_limit or b < trust_limit:
-                    for i in range(starts[c], starts[c + 1]):
-                        if (one - column_weight[i]) * a + column_weight[i] * b < trust_limit:
-                            label_row[i] = UNKNOWN
+        for x in range(width):
+            class_row[x] = class_line[x]
+        for x in range(width):
+            label_row[x] = label_line[x]
+        for x in range(width):
+            confidence_row[x] = _byte(gy * upper[x] + fy * lower[x])
+        for q in range(mixed_count):
+            best[q], highest[q] = 0, gy * upper_logits[0, q] + fy * lower_logits[0, q]
+        for j in range(1, classes):
+            for q in range(mixed_count):
+                value = gy * upper_logits[j, q] + fy * lower_logits[j, q]
+                higher = value > highest[q]
+                highest[q] = value if higher else highest[q]
+                best[q] = j if higher else best[q]
+        for q in range(mixed_count):
+            x, k = mixed[q], best[q]
+            g = group_of_class[k]
+            class_row[x], label_row[x] = k, g
+            confidence_row[x] = _byte(gy * upper_group[g, q] + fy * lower_group[g, q])
+        for q in range(doubtful_count):
+            if gy * upper_trust[q] + fy * lower_trust[q] < trust_limit:
+                label_row[doubtful[q]] = UNKNOWN

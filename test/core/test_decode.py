@@ -24,8 +24,8 @@ def upsampled(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     y0, y1, fy = axis(size[0], grid.shape[-2])
     x0, x1, fx = axis(size[1], grid.shape[-1])
-    rows = (1 - fy)[:, None] * grid[..., y0, :] + fy[:, None] * grid[..., y1, :]
-    return (1 - fx) * rows[..., x0] + fx * rows[..., x1]
+    rows = (1 - fx) * grid[..., x0] + fx * grid[..., x1]
+    return (1 - fy)[:, None] * rows[..., y0, :] + fy[:, None] * rows[..., y1, :]
 
 
 def assert_is_the_argmax(classes: np.ndarray, logits: np.ndarray) -> None:
