@@ -32,8 +32,8 @@ def draw_overlay(image: np.ndarray, labels: np.ndarray | None, drivable: np.ndar
                  out: np.ndarray | None = None) -> np.ndarray:
     """Draw one frame's result over it.
 
-    image: (H, W, 3) uint8 BGR. labels: (H, W) uint8 planner ids; None when this frame has none: then the image is
-    dimmed and marked so. drivable: (H, W) uint8, 255 where drivable. caption: a line at the top left. inset: a
+    image: (H, W, 3) uint8 BGR. labels: (H, W) uint8 planner ids; None when this frame has none: then the image stays as
+    it is and is marked so. drivable: (H, W) uint8, 255 where drivable. caption: a line at the top left. inset: a
     picture (h, w, 3) uint8 BGR for the top right corner, e.g. a bird's-eye view, shrunk to two fifths of the image
     where larger. out: (H, W, 3) uint8 to draw into; may be `image` itself. Returns out, or a new array. Raises
     ValueError when the sizes differ.
@@ -45,19 +45,19 @@ def draw_overlay(image: np.ndarray, labels: np.ndarray | None, drivable: np.ndar
     if out is None:
         out = np.empty_like(image, order="C")
     if labels is None:
-        np.multiply(image, 0.45, out=out, casting="unsafe")
+        np.copyto(out, image)
     else:
         thickness = max(1, round(height / 360))
         _blend(image, labels, labels if drivable is None else drivable, drivable is not None, thickness,
                max(4, height // 45), _MULTIPLY, _ADD, out)
     unit = max(height, width / 2) / 720
-    if legend and labels is not None and min(height, width) >= 160:
-        picture = _legend(round(unit * 24), drivable is not None)
+    if legend and min(height, width) >= 160:
+        picture = _legend(round(unit * 24), drivable is not None or labels is None)
         _paste(out, picture, height - picture.shape[0], (width - picture.shape[1]) // 2)
-    if caption:
-        _write(out, caption, round(unit * 26), _SHADE)
     if labels is None:
-        _write(out, "no mask for this frame", round(unit * 34), _ALERT, centred=True)
+        _write(out, f"{caption}   no mask for this frame".strip(), round(unit * 26), _ALERT)
+    elif caption:
+        _write(out, caption, round(unit * 26), _SHADE)
     if inset is not None and inset.size:
         scale = min(0.4 * height / inset.shape[0], 0.4 * width / inset.shape[1], 1.0)
         size = (max(1, round(inset.shape[1] * scale)), max(1, round(inset.shape[0] * scale)))
@@ -139,14 +139,11 @@ def _paste(out: np.ndarray, picture: np.ndarray, top: int, left: int) -> None:
     region[:] = picture[: region.shape[0], : region.shape[1]]
 
 
-def _write(out: np.ndarray, text: str, size: int, ground: tuple[int, int, int], centred: bool = False) -> None:
-    """Write a line on a plate of colour `ground` (BGR), at the top left or in the middle. size: its height."""
+def _write(out: np.ndarray, text: str, size: int, ground: tuple[int, int, int]) -> None:
+    """Write a line on a plate of colour `ground` (BGR) at the top left. size: the line's height in pixels."""
     scale, thickness = max(size, 10) / 40, max(1, round(size / 22))
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     pad = size // 2
     plate = np.full((height + 2 * pad, width + 2 * pad, 3), ground, np.uint8)
     cv2.putText(plate, text, (pad, pad + height), _FONT, scale, _INK, thickness, cv2.LINE_AA)
-    if centred:
-        _paste(out, plate, (out.shape[0] - plate.shape[0]) // 2, (out.shape[1] - plate.shape[1]) // 2)
-    else:
-        _paste(out, plate, 0, 0)
+    _paste(out, plate, 0, 0)
