@@ -20,14 +20,14 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, rows: int, columns: int)
 
 
 def iou(matrix: np.ndarray) -> np.ndarray:
-    """Intersection over union of each of the n = min(rows, columns) classes; NaN where truth never shows it.
+    """Intersection over union of each class, (n,) for a matrix (n, n); NaN where truth never shows it.
 
-    Rows and columns beyond n are pixels that have no class on one side only; they add to the unions.
+    A row or column may stand for pixels without a class on that side: it adds to the unions of the others, and its own
+    value means nothing.
     """
-    n = min(matrix.shape)
     hit = np.diag(matrix).astype(float)
-    true, called = matrix.sum(1)[:n], matrix.sum(0)[:n]
-    return np.divide(hit, true + called - hit, out=np.full(n, np.nan), where=true > 0)
+    true, called = matrix.sum(1), matrix.sum(0)
+    return np.divide(hit, true + called - hit, out=np.full(len(hit), np.nan), where=true > 0)
 
 
 def boundary(mask: np.ndarray, distance: int) -> np.ndarray:

@@ -1,0 +1,65 @@
+"""Reading data sets, and what is said about broken ones."""
+
+import numpy as np
+import pytest
+
+from drive_seg.core.classes import Group
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+
+CLASSES = {0: {"name": "rest", "group": ["background", "obstacle"]}, 2: {"name": "road", "group": "road"}}
+IMAGE, LABELS = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
+
+
+def test_a_good_data_set(make_dataset):
+    root = make_dataset(CLASSES, 255, [(IMAGE, LABELS), (IMAGE, LABELS)])
+    dataset = Dataset.load(root)
+    assert dataset.ignore == 255
+    assert [(c.id, c.groups) for c in dataset.classes] == [(0, (Group.BACKGROUND, Group.OBSTACLE)), (2, (Group.ROAD,))]
+    assert dataset.splits == ["val"]
+    assert [p.name for p in dataset.pairs("val")] == ["000", "001"]
+    image, labels = dataset.pairs("val")[0].read()
+    assert image.shape == (4, 6, 3)
+    assert labels.shape == (4, 6)
+
+
+@pytest.mark.parametrize(("text", "match"), [
+    ("classes: [", "no valid YAML"),
+    ("name: x", "classes"),
+    ("classes: {}", "empty"),
+    ("classes: {0: {name: a, group: sea}}", "must be among"),
+    ("classes: {0: {name: a}}", "classes"),
+    ("classes: {300: {name: a, group: road}}", "0..255"),
+])
+def test_a_bad_description(tmp_path, text, match):
+    (tmp_path / "dataset.yaml").write_text(text)
+    with pytest.raises(DatasetError, match=match):
+        Dataset.load(tmp_path)
+
+
+def test_no_data_set(tmp_path):
+    with pytest.raises(DatasetError, match=r"no data set at .*dataset.yaml"):
+        Dataset.load(tmp_path)
+
+
+def test_a_split_that_is_not_there(make_dataset):
+    dataset = Dataset.load(make_dataset(CLASSES, None, [(IMAGE, LABELS)]))
+    with pytest.raises(DatasetError, match="no split 'test'; it has: val"):
+        dataset.pairs("test")
+
+
+def test_labels_that_are_not_there(make_dataset):
+    root = make_dataset(CLASSES, None, [(IMAGE, LABELS)])
+    (root / "val" / "labels" / "000.png").unlink()
+    with pytest.raises(DatasetError, match=r"000.png is missing"):
+        Dataset.load(root).pairs("val")
+
+
+@pytest.mark.parametrize(("labels", "match"), [
+    (np.zeros((4, 6, 3), np.uint8), "one channel"),
+    (np.zeros((4, 6), np.uint16), "8-bit"),
+    (np.zeros((5, 6), np.uint8), "its image"),
+])
+def test_labels_of_the_wrong_kind(make_dataset, labels, match):
+    pair = Dataset.load(make_dataset(CLASSES, None, [(IMAGE, labels)])).pairs("val")[0]
+    with pytest.raises(DatasetError, match=match):
+        pair.read()

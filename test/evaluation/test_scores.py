@@ -1,0 +1,94 @@
+"""Scores of images whose answer can be counted by hand."""
+
+import numpy as np
+import pytest
+
+from drive_seg.core.classes import UNKNOWN, ClassTable
+from drive_seg.core.segmentation import Segmentation
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.evaluation.scores import Scores
+
+TABLE = ClassTable.from_dicts([
+    {"id": 0, "name": "tree", "group": "background", "colour": [0, 1, 0], "drivable": False},
+    {"id": 1, "name": "road", "group": "road", "colour": [0, 0, 1], "drivable": True},
+    {"id": 2, "name": "kerb", "group": "pavement", "colour": [1, 0, 0], "drivable": False},
+    {"id": 3, "name": "car", "group": "obstacle", "colour": [1, 1, 0], "drivable": False},
+])
+SAME = {c.id: {"name": c.name, "group": c.group.name.lower()} for c in TABLE.classes}
+PARTLY = {0: {"name": "rest", "group": ["background", "obstacle"]}, 1: {"name": "lane", "group": "road"}}
+
+
+def result(classes, drivable=None, labels=None):
+    classes = np.uint8(classes)
+    labels = TABLE.group_lut[classes] if labels is None else np.uint8(labels)
+    drivable = None if drivable is None else np.uint8(drivable) * 255
+    return Segmentation(labels, classes, drivable, np.full(classes.shape, 255, np.uint8))
+
+
+def score(make_dataset, classes, ignore, truth, *results):
+    image = np.zeros((*np.shape(truth), 3), np.uint8)
+    scores = Scores(Dataset.load(make_dataset(classes, ignore, [(image, np.uint8(truth))])), TABLE)
+    accuracy = [scores.add(r, np.uint8(truth)) for r in results]
+    return scores.report(), accuracy
+
+
+def test_classes_groups_and_accuracy(make_dataset):
+    truth = [[0, 0, 1, 1], [1, 2, 3, 9]]
+    report, accuracy = score(make_dataset, SAME, 9, truth, result([[0, 1, 1, 1], [1, 2, 0, 0]]))
+    assert report["scored_on"] == "classes"
+    assert report["iou"] == pytest.approx({"tree": 1 / 3, "road": 3 / 4, "kerb": 1, "car": 0})
+    assert report["miou"] == pytest.approx((1 / 3 + 3 / 4 + 1) / 4)
+    assert report["group_iou"] == pytest.approx({"background": 1 / 3, "road": 3 / 4, "pavement": 1, "obstacle": 0})
+    assert report["pixel_accuracy"] == accuracy[0] == pytest.approx(5 / 7)
+    assert report["images"] == 1
+
+
+def test_images_are_summed_before_the_ratio(make_dataset):
+    truth = [[1, 1, 0, 0]]
+    report, _ = score(make_dataset, SAME, None, truth, result(truth), result([[1, 0, 0, 0]]))
+    assert report["iou"]["road"] == pytest.approx(3 / 4)
+    assert report["images"] == 2
+
+
+def test_a_class_that_truth_never_shows_has_no_score(make_dataset):
+    report, _ = score(make_dataset, SAME, None, [[1, 1, 0, 0]], result([[1, 3, 0, 0]]))
+    assert report["iou"]["car"] is None
+    assert report["boundary_iou"]["car"] is None
+    assert report["miou"] == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_drivable(make_dataset):
+    truth = [[1, 1, 1, 1, 3, 2, 9, 9]]
+    drivable = [[1, 1, 1, 0, 1, 0, 1, 0]]
+    report, _ = score(make_dataset, SAME, 9, truth, result([[1] * 8], drivable))
+    assert report["drivable"] == pytest.approx(
+        {"iou": 3 / 5, "false_drivable": 1 / 4, "false_drivable_obstacle": 1 / 4, "missed": 1 / 4})
+
+
+def test_unknown_is_missed_not_right(make_dataset):
+    report, _ = score(make_dataset, SAME, None, [[1, 1, 1, 0]], result([[1, 1, 1, 0]], labels=[[1, 1, UNKNOWN, 0]]))
+    assert report["group_iou"]["road"] == pytest.approx(2 / 3)
+    assert report["iou"]["road"] == 1
+
+
+def test_partly_told_pixels_are_right_with_any_of_their_groups(make_dataset):
+    truth = [[1, 1, 0, 0, 0, 0]]
+    report, _ = score(make_dataset, PARTLY, None, truth, result([[1, 1, 0, 3, 0, 3]]))
+    assert report["scored_on"] == "groups"
+    assert report["iou"] == {"background": None, "road": 1, "pavement": None, "obstacle": None}
+    assert report["pixel_accuracy"] == 1
+
+
+def test_partly_told_pixels_are_false_road_when_called_so(make_dataset):
+    truth = [[1, 1, 0, 0, 0, 0]]
+    report, _ = score(make_dataset, PARTLY, None, truth, result([[1, 1, 1, 1, 0, 3]], [[1, 1, 1, 0, 0, 0]]))
+    assert report["iou"]["road"] == pytest.approx(2 / 4)
+    assert report["pixel_accuracy"] == pytest.approx(4 / 6)
+    assert report["drivable"]["false_drivable"] == pytest.approx(1 / 3)
+
+
+def test_pixels_that_may_be_road_are_no_false_drivable(make_dataset):
+    classes = {0: {"name": "ground", "group": ["road", "pavement"]}, 1: {"name": "lane", "group": "road"}}
+    report, _ = score(make_dataset, classes, None, [[1, 1, 0, 0]], result([[1] * 4], [[1] * 4]))
+    assert report["drivable"]["false_drivable"] == 0
+    assert report["drivable"]["missed"] == 0
