@@ -80,7 +80,9 @@ async function paint(canvas, frame, what = mode, strength = opacity) {
 
 // ---- the place in the drive -----------------------------------------------------------------------------------------
 const listeners = [];
-let painting = Promise.resolve();
+let painting = Promise.resolve(); // the large picture
+const small = []; // thumbnails, painted one after the other once the large picture is there
+async function paintSmall() { for (const [canvas, frame] of small.splice(0)) await paint(canvas, frame, "overlay", 0.55); }
 function go(position) {
   at = Math.max(0, Math.min(frames.length - 1, position));
   const frame = frames[at];
@@ -93,7 +95,9 @@ function go(position) {
   byId("notice").textContent = frame.problem || "";
   const wanted = at;
   painting = painting.then(() => wanted === at ? paint(byId("picture"), frame) : null).then(() => {
-    if (wanted === at) document.body.dataset.painted = wanted;
+    if (wanted !== at) return;
+    document.body.dataset.painted = wanted;
+    document.body.dataset.shown = mode;
   });
   if (frame.birdseye) load(frame.birdseye).then((image) => {
     const canvas = byId("birdseye");
@@ -156,7 +160,7 @@ function setUpViewer() {
     const here = strip.reduce((best, entry) => Math.abs(entry[0] - at) < Math.abs(best[0] - at) ? entry : best, strip[0]);
     for (const entry of strip) entry[1].classList.toggle("here", entry === here);
   });
-  (async () => { for (const [position, cell] of strip) await (painting = painting.then(() => paint(cell, frames[position], "overlay", 0.55))); })();
+  small.unshift(...strip.map(([position, cell]) => [cell, frames[position]]));
   const span = Math.max(1, frames.length - 1);
   for (const moment of data.moments) {
     const position = rowPosition(moment.row);
@@ -170,7 +174,7 @@ const niceTop = (value) => {
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((f) => f * power).find((v) => v >= value * 0.999) || value;
 };
 function chart(spec) {
-  const W = 1000, H = 110, left = 44, right = 6, top = 6, bottom = 16;
+  const W = 1000, H = 110, left = 0, right = 0, top = 6, bottom = 16; // the drawing is stretched to the page's width
   const times = data.times, last = Math.max(times[times.length - 1] || 0, 1e-9);
   const finite = spec.lines.flatMap((line) => line.values.filter((v) => v != null));
   if (!finite.length) return;
@@ -199,12 +203,12 @@ function chart(spec) {
     draw("path", {d: path, fill: "none", stroke: line.colour, "stroke-width": 1.4, "stroke-linejoin": "round", "stroke-linecap": "round", "vector-effect": "non-scaling-stroke"}, svg);
   }
   const cursor = draw("line", {class: "cursor", y1: top, y2: H - bottom, "vector-effect": "non-scaling-stroke"}, svg);
-  // Text would be stretched with the drawing, so the axis is written in HTML over it.
+  // Text would be stretched with the drawing, so the axis is written in HTML beside it.
   const tag = (text, style) => box.append(make("span", {class: "key axis", style: "position:absolute;font-size:10px;" + style}, text));
   tag(spec.format(high), "left:0;bottom:92px");
   tag(spec.format(low), "left:0;bottom:12px");
   tag(seconds(last), "right:0;bottom:-4px");
-  tag("0:00", `left:${100 * left / W}%;bottom:-4px`);
+  tag("0:00", "left:48px;bottom:-4px");
   listeners.push((frame) => {
     cursor.setAttribute("x1", x(frame.t)); cursor.setAttribute("x2", x(frame.t));
     const i = closest(times, frame.t);
@@ -212,7 +216,7 @@ function chart(spec) {
   });
   const jump = (event) => {
     const area = svg.getBoundingClientRect();
-    go(nearest(((event.clientX - area.left) / area.width * W - left) / (W - left - right) * last));
+    go(nearest((event.clientX - area.left) / area.width * last));
   };
   svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); jump(event); });
   svg.addEventListener("pointermove", (event) => { if (event.buttons) jump(event); });
@@ -254,7 +258,7 @@ function fillPage() {
     const card = make("button", {class: "moment"}, canvas, make("span", {}, make("b", {}, seconds(moment.t) + " · frame " + moment.index), moment.why));
     card.onclick = () => { go(position); byId("viewer").scrollIntoView({behavior: "smooth", block: "start"}); };
     byId("moments").append(card);
-    if (position >= 0) painting = painting.then(() => paint(canvas, frames[position], "overlay", 0.55));
+    if (position >= 0) small.push([canvas, frames[position]]);
   }
   byId("series-note").textContent = data.series_note;
   const formats = {share: (v) => percent(v), ms: (v) => v.toFixed(v < 10 ? 1 : 0) + " ms", number: (v) => v.toFixed(3)};
@@ -273,3 +277,4 @@ function fillPage() {
 fillPage();
 setUpViewer();
 go(0);
+painting.then(paintSmall);
