@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from drive_seg.ros import transport
 
+if TYPE_CHECKING:
+    from drive_seg.ros.node import SegmentationNode
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until it is told to stop."""
+
+def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], None] | None = None) -> None:
+    """Run the node until it is told to stop. at_end is called before it is closed, for who measures it."""
     transport.apply()  # before rclpy is imported: it sets how memory and large images are handled
 
     import rclpy
@@ -31,6 +36,8 @@ def main(args: list[str] | None = None) -> None:
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C under ros2 launch comes twice: from terminal and launch
         if node is not None:
+            if at_end is not None:
+                at_end(node)
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()

@@ -1,0 +1,25 @@
+"""Camera frames to measure with: how long decoding takes depends on what is in the picture."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import cv2
+import numpy as np
+
+from drive_seg.footage.footage import FootageError
+from drive_seg.footage.open import open_footage
+
+SIZE = (720, 1280)
+"""(height, width) of the camera that is measured."""
+
+_EVERY = 5  # neighbouring frames of a video are too alike
+
+
+def load_frames(source: str, count: int) -> list[np.ndarray]:
+    """Up to `count` frames of some footage, scaled to SIZE: (720, 1280, 3) uint8 BGR each. Raises FootageError."""
+    shots = islice(open_footage(source), 0, count * _EVERY, _EVERY)
+    frames = [cv2.resize(shot.frame.bgr(), SIZE[::-1], interpolation=cv2.INTER_LINEAR) for shot in shots]
+    if not frames:
+        raise FootageError(f"{source} has no frames to measure with: give --source another video or folder")
+    return frames

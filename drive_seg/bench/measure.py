@@ -1,0 +1,41 @@
+"""Measuring several things side by side, so that what else the machine does falls on all of them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+Stages = Mapping[str, float]
+"""Milliseconds by stage, and `whole` for all of them."""
+
+_BLOCK = 3
+_PAUSE = 0.03  # seconds between two ways: the threads of the one before stop spinning
+
+
+def interleave(ways: Mapping[str, Callable[[int], Stages]], frames: int) -> dict[str, list[Stages]]:
+    """Run every way on about `frames` frames, in short turns (A B A B ...).
+
+    Each way takes the number of a frame. The first round and the first frame of each turn warm up and don't count.
+    """
+    samples: dict[str, list[Stages]] = {name: [] for name in ways}
+    for turn in range(-(-frames // _BLOCK) + 1):
+        for name, way in ways.items():
+            time.sleep(_PAUSE)
+            for i in range(_BLOCK + 1):
+                stages = way(turn * _BLOCK + i)
+                if turn and i:
+                    samples[name].append(stages)
+    return samples
+
+
+def summary(samples: Sequence[Stages]) -> dict[str, dict[str, float]]:
+    """Median and 99th percentile of each stage, in milliseconds."""
+    columns = {name: [sample[name] for sample in samples] for name in samples[0]}
+    return {name: {"median": percentile(column, 50), "p99": percentile(column, 99)} for name, column in columns.items()}
+
+
+def percentile(values: Sequence[float], q: float) -> float:
+    """A percentile, to a hundredth of a millisecond."""
+    return round(float(np.percentile(values, q)), 2)

@@ -1,0 +1,52 @@
+"""The two ends of the node for a way of segmenting: images as they come from DDS, masks as they go to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+import rclpy
+from rclpy.publisher import Publisher
+from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from drive_seg.ros.images import to_image
+from drive_seg.ros.outputs import IMAGE_QOS
+
+
+class RosFrames:
+    """Camera images in wire form, and publishers with a subscriber each. Use as a context manager."""
+
+    def __init__(self, frames: Sequence[np.ndarray], domain: int) -> None:
+        """frames: (H, W, 3) uint8 BGR."""
+        self._wire = [serialize_message(to_image(frame, Header(frame_id="camera"), "bgr8")) for frame in frames]
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node("drive_seg", context=self._context)
+
+    def receive(self, number: int) -> tuple[Image, float]:
+        """Deserialise a frame as rclpy does when one arrives: (message, milliseconds)."""
+        start = time.perf_counter()
+        message = deserialize_message(self._wire[number % len(self._wire)], Image)
+        return message, (time.perf_counter() - start) * 1e3
+
+    def publisher(self, topic: str) -> Publisher:
+        """A publisher of mono8 images, subscribed to, so that publishing does all of its work."""
+        publisher = self.node.create_publisher(Image, topic, IMAGE_QOS)
+        self.node.create_subscription(Image, topic, lambda message: None, IMAGE_QOS)
+        end = time.monotonic() + 5.0
+        while not publisher.get_subscription_count() and time.monotonic() < end:
+            time.sleep(0.01)
+        return publisher
+
+    def __enter__(self) -> RosFrames:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+                 ) -> None:
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)

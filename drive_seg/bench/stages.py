@@ -1,0 +1,85 @@
+"""The stages of a frame, and other ways of doing the same beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drive_seg.bench.bisenet import write_bisenetv2
+from drive_seg.bench.measure import Stages, interleave, percentile, summary
+from drive_seg.bench.nav2_way import Nav2Way
+from drive_seg.bench.node_way import NodeWay
+from drive_seg.bench.ros_frames import RosFrames
+from drive_seg.bench.torch_eager import TorchEager
+from drive_seg.cli.errors import CommandError
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame
+from drive_seg.core.resize import network_input
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.network import Network
+from drive_seg.runtimes import open_engine
+
+
+def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray], domain: int, folder: Path,
+            count: int) -> dict[str, Any]:
+    """Milliseconds by way and stage.
+
+    frames: (H, W, 3) uint8 BGR each. domain: of ROS. folder: for a temporary network. count: frames to measure each way
+    on. A comparison that can't run here is left out and `notes` says why.
+    """
+    engine = segmenter.engine
+    notes: list[str] = []
+    engines = []
+    with RosFrames(frames, domain) as ros:
+        ways: dict[str, Callable[[int], Stages]] = {"drive_seg": NodeWay(segmenter, ros)}
+        try:
+            try:
+                engines.append(open_engine("onnxruntime", network))
+                ways["nav2"] = Nav2Way(engines[-1], ros)
+            except EngineError as error:
+                notes.append(f"no Nav2 row: {error}")
+            try:
+                yardstick = write_bisenetv2(folder, engine.input_size, network.table)
+                engines.append(open_engine(engine.name, yardstick))
+                ways["BiSeNetV2"] = _inference(engines[-1].infer, frames, engine.input_size)
+            except (CommandError, EngineError, AttributeError) as error:  # a GPU engine has no inference by itself
+                notes.append(f"no BiSeNetV2 row: {error}")
+            if find_spec("torch") is None:
+                notes.append("no PyTorch row: torch is not installed")
+            else:
+                try:
+                    torch = TorchEager(network.path, getattr(engine, "threads", 2))
+                    ways["PyTorch"] = _inference(torch.infer, frames, network.input_size)
+                except (ValueError, ImportError) as error:
+                    notes.append(f"no PyTorch row: {error}")
+            samples = interleave(ways, count)
+        finally:
+            for other in engines:
+                other.close()
+    result: dict[str, Any] = {
+        "network": network.name, "input_size": list(engine.input_size), "camera_size": list(frames[0].shape[:2]),
+        "engine": engine.name, "precision": engine.precision, "device": engine.device, "frames": count,
+        "ways": {name: summary(samples[name]) for name in ("drive_seg", "nav2") if name in samples},
+    }
+    for key, name in (("bisenetv2_infer_ms", "BiSeNetV2"), ("pytorch_infer_ms", "PyTorch")):
+        if name in samples:
+            result[key] = percentile([sample["infer"] for sample in samples[name]], 50)
+    return result | {"notes": notes}
+
+
+def _inference(infer: Callable[[np.ndarray], np.ndarray], frames: Sequence[np.ndarray],
+               size: tuple[int, int]) -> Callable[[int], Stages]:
+    """A way that only infers."""
+    images = [network_input(Frame.from_array(frame), size) for frame in frames]
+
+    def way(number: int) -> Stages:
+        start = time.perf_counter()
+        infer(images[number % len(images)])
+        return {"infer": (time.perf_counter() - start) * 1e3}
+
+    return way

@@ -1,0 +1,64 @@
+"""The benchmark's results for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_STAGES = ("receive", "resize", "infer", "decode", "drivable", "publish", "whole")
+_VERDICTS = {True: "met   ", False: "MISSED"}
+
+
+def stages(result: Mapping[str, Any]) -> str:
+    """What `drive-seg bench` prints."""
+    height, width = result["input_size"]
+    camera_height, camera_width = result["camera_size"]
+    lines = [f"{result['network']} ({width}x{height}) on {result['engine']} {result['precision']}, {result['device']};"
+             f" camera {camera_width}x{camera_height}, {result['frames']} frames, milliseconds", ""]
+    ways = result["ways"]
+    lines.append(f"{'stage':10}" + "".join(f"{name + ' median':>20}{'p99':>9}" for name in ways))
+    for stage in _STAGES:
+        cells = "".join(f"{w[stage]['median']:20.2f}{w[stage]['p99']:9.2f}" if stage in w else f"{'-':>20}{'-':>9}"
+                        for w in ways.values())
+        lines.append(f"{stage:10}{cells}")
+    lines.append("")
+    ours = {name: stage["median"] for name, stage in ways["drive_seg"].items()}
+    rest = ours["whole"] - ours["infer"]
+    lines.append(f"all but inference: {rest:.1f} ms = {rest / ours['infer']:.0%} of this network's inference")
+    for key, name in (("bisenetv2_infer_ms", "BiSeNetV2 on the same engine"), ("pytorch_infer_ms", "PyTorch, eager")):
+        if key in result:
+            lines.append(f"{name}: inference {result[key]:.1f} ms = {result[key] / ours['infer']:.2f} x this one's")
+    if "over_dds" in result:
+        lines += ["", *_over_dds(result["over_dds"])]
+    lines += ["", *(f"{_VERDICTS[t['met']]} {t['text']}: {t['measured']}" for t in result["targets"])]
+    lines += [f"note: {note}" for note in result["notes"]]
+    return "\n".join(lines)
+
+
+def _over_dds(dds: Mapping[str, Any]) -> list[str]:
+    def percentiles(values: Mapping[str, float]) -> str:
+        return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+
+    return [
+        f"over DDS, camera and node in processes of their own, {dds['rate_hz']:g} Hz:",
+        f"  {dds['published']} published, {dds['received_by_node']} received, {dds['replaced_by_newer']} replaced by a"
+        f" newer one while the node worked, {dds['answered']} answered",
+        f"  stamp to both masks: {percentiles(dds['latency_ms'])} ms; less inference ({dds['inference_ms']:.1f} ms):"
+        f" {percentiles(dds['beyond_inference_ms'])} ms",
+        f"  stages: {percentiles(dds['stages_ms'])} ms",
+        f"  node's memory: {percentiles(dds['node_memory_mb'])} MB",
+    ]
+
+
+def resolutions(result: Mapping[str, Any]) -> str:
+    """What `drive-seg bench --resolutions` prints."""
+    lines = [f"{'':12}{result['network']:>28}{'BiSeNetV2':>28}{'ratio':>22}",
+             f"{'input':12}" + f"{'M params':>10}{'G macs':>9}{'ms':>9}" * 2 + f"{'params':>8}{'macs':>7}{'time':>7}"]
+    for row in result["rows"]:
+        cells = "".join(f"{row[name]['parameters'] / 1e6:10.2f}{row[name]['multiply_adds'] / 1e9:9.2f}"
+                        f"{row[name]['infer_ms']:9.1f}" for name in ("network", "bisenetv2"))
+        ratio = row["ratio"]
+        lines.append(f"{row['width']}x{row['height']:<{11 - len(str(row['width']))}}{cells}{ratio['parameters']:8.2f}"
+                     f"{ratio['multiply_adds']:7.2f}{ratio['infer_ms']:7.2f}")
+    lines += ["", "macs: multiply-adds of one image; ratio: BiSeNetV2 to this network; time: inference on OpenVINO"]
+    return "\n".join(lines)

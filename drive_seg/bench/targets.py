@@ -1,0 +1,50 @@
+"""What the measurements must show, and whether they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REST_SHARE = 0.25
+SPEED_UP = 3.0
+MEMORY_MB = 700.0
+BEYOND_INFERENCE_MS = 15.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """One requirement. met: None when it was not measured."""
+
+    text: str
+    measured: str
+    met: bool | None
+
+
+def check(result: Mapping[str, Any]) -> list[Target]:
+    """The targets against what run() of the bench command measured."""
+    ours = {name: stage["median"] for name, stage in result["ways"]["drive_seg"].items()}
+    rest = ours["whole"] - ours["infer"]
+    targets = []
+    yardstick = result.get("bisenetv2_infer_ms")
+    if yardstick:
+        targets.append(Target(f"all but inference takes at most {REST_SHARE:.0%} of BiSeNetV2's inference",
+                              f"{rest:.1f} of {yardstick:.1f} ms = {rest / yardstick:.0%}",
+                              rest <= REST_SHARE * yardstick))
+    if "nav2" in result["ways"]:
+        ratio = result["ways"]["nav2"]["whole"]["median"] / ours["whole"]
+        targets.append(Target(f"at least {SPEED_UP:g}x as fast as the Nav2 tutorial's way", f"{ratio:.1f}x",
+                              ratio >= SPEED_UP))
+    dds = result.get("over_dds")
+    if dds:
+        memory = dds["node_memory_mb"]["highest"]
+        beyond = dds["beyond_inference_ms"]["p50"]
+        lost = dds["lost_to_transport"] + dds["results_lost"]
+        targets += [
+            Target(f"the node's process stays under {MEMORY_MB:g} MB", f"{memory:.0f} MB", memory < MEMORY_MB),
+            Target(f"median from stamp to masks at most inference + {BEYOND_INFERENCE_MS:g} ms",
+                   f"{dds['latency_ms']['p50']:.1f} = {dds['inference_ms']:.1f} + {beyond:.1f} ms",
+                   beyond <= BEYOND_INFERENCE_MS),
+            Target("no frame lost to transport", f"{lost} of {dds['published']}", lost == 0),
+        ]
+    return targets

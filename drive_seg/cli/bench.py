@@ -1,0 +1,94 @@
+"""Measure what each stage of a frame costs, from a 1280x720 image message to published masks.
+
+Beside it, in the same run, with the same network and by turns: the way of the Nav2 tutorial's node (ONNX Runtime,
+soft-max and argmax at full size in numpy), and inference alone of BiSeNetV2 on the same engine and of PyTorch where it
+is installed. Then the real node in its own process, fed by a camera process over DDS. A missed target is in the table;
+the exit code is 0 when everything could be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import add_network, open_segmenter
+from drive_seg.footage.clip import DEFAULT
+from drive_seg.footage.footage import FootageError
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+from drive_seg.ros import transport
+
+_DISTINCT = 30  # frames of footage held in memory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `drive-seg bench`."""
+    parser.add_argument("--frames", type=int, default=120, metavar="N", help="frames to measure on (default: 120)")
+    parser.add_argument("--source", default=DEFAULT, help=f"footage to take frames from (default: {DEFAULT})")
+    parser.add_argument("--resolutions", action="store_true", help="instead: cost and latency over resolutions")
+    parser.add_argument("--no-dds", action="store_true", help="leave out the run over DDS")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    add_network(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    from drive_seg.bench import table
+
+    if args.frames < 1:
+        raise CommandError(f"--frames must be at least 1, it is {args.frames}")
+    transport.apply()  # as the node's process does
+    network = Network.load(args.network or default_network())
+    with tempfile.TemporaryDirectory(prefix="drive_seg-") as folder:
+        if args.resolutions:
+            from drive_seg.bench.resolutions import compare
+
+            result = {"network": network.name, "rows": compare(network, Path(folder), max(9, args.frames // 4))}
+            text = table.resolutions
+        else:
+            result, text = _stages(args, network, Path(folder)), table.stages
+    print(json.dumps(result, indent=2) if args.json else text(result))
+    return 0
+
+
+def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[str, Any]:
+    try:
+        import rclpy  # noqa: F401
+    except ImportError as error:
+        raise CommandError(f"the stages are measured with ROS messages ({error}): source your ROS distribution, or"
+                           " pip install 'drive-seg[ros]'") from error
+    from drive_seg.bench.frames import load_frames
+    from drive_seg.bench.graph import private_domain
+    from drive_seg.bench.over_dds import run_over_dds
+    from drive_seg.bench.stages import measure
+    from drive_seg.bench.targets import check
+
+    try:
+        frames = load_frames(args.source, min(args.frames, _DISTINCT))
+    except FootageError as error:
+        raise CommandError(str(error)) from error
+    with private_domain() as domain:
+        segmenter = open_segmenter(args)
+        try:
+            result = measure(segmenter, network, frames, domain, folder, args.frames)
+        finally:
+            segmenter.engine.close()
+        if not args.no_dds:
+            result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames), parameters=_parameters(args))
+    result["targets"] = [asdict(target) for target in check(result)]
+    return result
+
+
+def _parameters(args: argparse.Namespace) -> list[str]:
+    """The node's parameters for the same network, engine and input size."""
+    parameters = [f"engine:={args.engine}"]
+    if args.network:
+        parameters.append(f"network:={args.network.resolve()}")
+    if args.size:
+        parameters += [f"input_height:={args.size[0]}", f"input_width:={args.size[1]}"]
+    return parameters
