@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -53,8 +54,10 @@ def to_onnx(network: Segmenter, size: tuple[int, int], precision: str = "fp32") 
     buffer = io.BytesIO()
     # The TorchScript exporter writes Resize by scales and needs no further package; later versions ask for it by name.
     legacy = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    torch.onnx.export(fold(network), (torch.zeros(1, 3, *size),), buffer, opset_version=OPSET, input_names=["image"],
-                      output_names=["logits"], **legacy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(fold(network), (torch.zeros(1, 3, *size),), buffer, opset_version=OPSET,
+                          input_names=["image"], output_names=["logits"], **legacy)
     model = onnx.load_from_string(buffer.getvalue())
     model.producer_name, model.producer_version = "drive_seg", ""
     if precision == "fp16":

@@ -1,0 +1,109 @@
+"""Target codes, and samples that depend on their number alone."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
+
+from drive_seg.core.classes import Group  # noqa: E402
+from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
+from drive_seg.training import augment, data  # noqa: E402
+from drive_seg.training.losses import IGNORE  # noqa: E402
+from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
+
+pytestmark = pytest.mark.train
+RECIPE = Recipe(batch=4, phases=(Phase(0.5, (64, 96), (0.8, 1.5)), Phase(1.0, (96, 128), (0.9, 1.2))))
+
+
+@pytest.fixture
+def loaded(world):
+    datasets = [Dataset.load(root) for root in world]
+    table = data.class_table(datasets[0])
+    return datasets, table, *data.load_sources(datasets, "train", table)
+
+
+def test_codes_say_which_classes_a_pixel_may_be(loaded):
+    datasets, table, sources, allowed = loaded
+    assert data.allowed_classes(datasets[1], table) == {0: (0, 3), 7: (1,), 8: (2,)}
+    assert allowed.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 1]]
+    assert set(np.unique(sources[0].codes[0])) == {0, 1, 2, 3}
+    assert set(np.unique(sources[1].codes[0])) <= {1, 2, 4, IGNORE}
+
+
+def test_the_first_data_set_names_the_classes(loaded):
+    datasets, table, *_ = loaded
+    assert table.names == ("sky", "road", "pavement", "pedestrian")
+    assert [c.drivable for c in table.classes] == [c.group is Group.ROAD for c in table.classes]
+    with pytest.raises(DatasetError, match="fully told data set first"):
+        data.class_table(datasets[1])
+
+
+def test_a_sample_depends_on_its_number_alone(loaded):
+    _, table, sources, _ = loaded
+    request = data.Request(3, 0, (64, 96), (0.8, 1.5))
+    first, second = (data.Samples(sources, table, RECIPE) for _ in range(2))
+    _ = first[data.Request(0, 0, (64, 96), (0.8, 1.5))]
+    for ours, theirs in zip(first[request], second[request], strict=True):
+        assert torch.equal(ours, theirs)
+    image, codes = first[request]
+    assert image.shape == (3, 64, 96)
+    assert image.dtype == torch.uint8
+    assert codes.shape == (32, 48)
+
+
+def test_an_epoch_shows_every_picture(loaded):
+    _, table, sources, _ = loaded
+    samples = data.Samples(sources, table, Recipe(rare_image_share=0))
+    rng = np.random.default_rng(0)
+    picked = [samples._pick(rng, data.Request(i, 1, (1, 1), (1, 1))) for i in range(12)]
+    assert sorted(picked[:6]) == sorted(picked[6:]) == list(range(6))
+
+
+def test_a_schedule_goes_on_where_it_stopped():
+    def batches(start, count):
+        iterator = iter(data.Schedule(2, RECIPE, start, lambda step: step / 10))
+        return [next(iterator) for _ in range(count)]
+
+    assert batches(0, 8)[3:] == batches(3, 5)
+    assert [r.source for r in batches(0, 1)[0]] == [0, 0, 0, 1]
+    assert batches(0, 1)[0][0].size == (64, 96)
+    assert batches(7, 1)[0][0].size == (96, 128)
+
+
+def test_labels_follow_their_picture():
+    # A picture whose colour is its label stays so under any view.
+    labels = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4), np.ones((40, 40), np.uint8))
+    image = np.repeat(labels[..., None] * 20, 3, 2)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        view = augment.random_view(rng, (96, 128), labels.shape, (0.9, 1.8), None)
+        crop, small = augment.apply_view(image, labels, view, (96, 128), IGNORE)
+        centre = crop.reshape(48, 2, 64, 2, 3).mean((1, 3))[..., 0]  # the mean of the label pixel's 2x2
+        told = small != IGNORE
+        wrong = np.abs(centre[told] - small[told] * 20.0) > 10
+        assert told.mean() > 0.3
+        assert wrong.mean() < 0.06  # only where two labels meet
+
+
+def test_a_pasted_cut_out_stands_on_ground(loaded):
+    _, table, sources, _ = loaded
+    cuts = data.cut_outs(sources[0], [3])
+    assert cuts
+    rng = np.random.default_rng(0)
+    image, codes = np.zeros((96, 128, 3), np.uint8), np.ones((96, 128), np.uint8)
+    data.paste(rng, image, codes, cuts[0], ground=[1])
+    assert (codes == 3).sum() > 50
+    assert image[codes == 3].mean() > image[codes != 3].mean()
+    nowhere = np.zeros_like(codes)
+    data.paste(rng, image, nowhere, cuts[0], ground=[1])
+    assert not nowhere.any()
+
+
+def test_looks_keep_shape_and_kind(loaded):
+    _, _, sources, _ = loaded
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        image = augment.change_look(rng, sources[0].images[0], sources[0].codes[0], Recipe(look_strength=1.5),
+                                    sources[1].look[0])
+        assert image.shape == (96, 128, 3)
+        assert image.dtype == np.uint8

