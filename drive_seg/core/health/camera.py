@@ -1,0 +1,209 @@
+"""Is the camera alive, and does it see? Rate, time, frozen and unusable images."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from drive_seg.core.frame import Frame
+from drive_seg.core.health.lens import TILE_COLUMNS, TILE_ROWS, Look, look
+from drive_seg.core.health.status import Level, Status, worst
+
+
+@dataclass(frozen=True)
+class CameraLimits:
+    """When the camera's images are called unusable. Shares are 0..1, times in seconds, brightness 0..255.
+
+    The defaults leave six real drives (motorway, forest, glare, underpass) without a false alarm.
+    """
+
+    timeout: float = 2.0
+    slow: float = 0.6
+    """WARN below this share of the camera's own rate."""
+    frozen: float = 0.5
+    """The same image, byte for byte, for so long."""
+    dark: float = 10.0
+    bright_share: float = 0.6
+    """Share of pixels at full brightness."""
+    sharpness: float = 0.2
+    """Step between neighbouring pixels over step between pixels six apart; 1/6 is without any detail."""
+    blocked_warn: float = 0.2
+    blocked_error: float = 0.4
+    """Share of the lower half of the image that stands still and featureless while the rest moves."""
+    hold: float = 0.25
+    """An image fault must last so long before it is told, and its absence before it is taken back."""
+
+
+class CameraHealth:
+    """Feed it every frame with `observe`, ask `status` at any time. Times are seconds of one clock."""
+
+    _WINDOW = 1.5  # seconds that `blocked` looks back
+    _RATE_WINDOW = 2.0
+
+    def __init__(self, limits: CameraLimits | None = None, *, start: float = 0.0,
+                 ego: np.ndarray | None = None) -> None:
+        """start: now, from when on images are waited for. ego: (h, w) bool, the vehicle itself; not examined."""
+        self.limits = limits or CameraLimits()
+        self._last_arrival = start
+        self._arrivals: deque[float] = deque()
+        self._usual_interval: float | None = None
+        self._intervals: list[float] = []
+        self._stamp: float | None = None
+        self._jump: tuple[float, float] | None = None  # when noticed, seconds back
+        self._size: tuple[int, int] | None = None
+        self._resized: tuple[float, str] | None = None
+        self._look: Look | None = None
+        self._same_since: float | None = None
+        self._looks: deque[tuple[float, Look]] = deque()
+        self._faults = {name: _Held(self.limits.hold) for name in ("dark", "bright", "flat", "blurred", "blocked")}
+        self._blocked = 0.0
+        self._examined = np.zeros((TILE_ROWS, TILE_COLUMNS), np.bool_)
+        self._examined[TILE_ROWS // 2:] = True  # sky may well stand still
+        if ego is not None:
+            rows = np.array_split(np.asarray(ego, np.bool_), TILE_ROWS)
+            shares = [[tile.mean() for tile in np.array_split(row, TILE_COLUMNS, axis=1)] for row in rows]
+            self._examined &= np.array(shares) < 0.3
+
+    @property
+    def jumped(self) -> bool:
+        """Whether the newest frame is older than the one before it: what remembers frames must start anew."""
+        return self._jump is not None and self._jump[0] == self._last_arrival
+
+    def observe(self, frame: Frame, stamp: float, now: float) -> None:
+        """Take note of a frame. stamp: when it was taken, now: when it arrived."""
+        if self._stamp is not None and stamp < self._stamp - 1e-6:
+            self._jump = (now, self._stamp - stamp)
+            self._restart()
+        self._stamp = stamp
+        if self._size not in (None, frame.size):
+            self._resized = (now, f"{self._size[1]}x{self._size[0]} to {frame.width}x{frame.height}")
+            self._restart()
+        self._size = frame.size
+        self._count(now)
+        new = look(frame)
+        same = self._look is not None and np.array_equal(new.thumb, self._look.thumb) \
+            and np.array_equal(new.tile_mean, self._look.tile_mean)
+        self._same_since = (self._same_since if self._same_since is not None else self._last_arrival) if same else None
+        self._last_arrival = now
+        self._look = new
+        flat = float(new.tile_contrast.max()) < 1.0
+        self._faults["dark"].set(new.mean < self.limits.dark, now)
+        self._faults["bright"].set(new.high > self.limits.bright_share, now)
+        self._faults["flat"].set(flat, now)
+        if same:
+            return  # says nothing new about the lens
+        if not self._looks or now - self._looks[-1][0] >= self._WINDOW / 15:
+            self._looks.append((now, new))
+            while self._looks[0][0] < now - self._WINDOW:
+                self._looks.popleft()
+            self._blocked = self._blocked_share()
+        blurred = new.sharpness < self.limits.sharpness or (np.isnan(new.sharpness) and not flat)
+        self._faults["blurred"].set(blurred, now)
+        self._faults["blocked"].set(self._blocked >= self.limits.blocked_warn, now)
+
+    def status(self, now: float) -> Status:
+        """What is wrong with the camera at this time."""
+        limits, found = self.limits, []
+        values = {"rate": f"{self.rate(now):.1f} Hz"}
+        silent = now - self._last_arrival
+        if silent > limits.timeout:
+            return Status("camera", Level.STALE, f"no image for {silent:.1f} s",
+                          "check the camera, its driver and the remapping of `image`", values)
+        usual = 1 / self._usual_interval if self._usual_interval else None
+        if usual is not None and self.rate(now) < limits.slow * usual:
+            found.append(Status("rate", Level.WARN, f"{self.rate(now):.1f} images a second instead of {usual:.1f}",
+                                "check the camera's driver and the load of this machine"))
+        if self._jump is not None and now - self._jump[0] < 1.0:
+            found.append(Status("time", Level.WARN, f"the images' time jumped back by {self._jump[1]:.2f} s",
+                                "a looping bag does that; on a robot check the camera's clock"))
+        if self._resized is not None and now - self._resized[0] < 1.0:
+            found.append(Status("size", Level.WARN, f"the images changed from {self._resized[1]}",
+                                "check that calibration and ego mask fit the new size"))
+        if self._look is not None:
+            found += self._image_faults(now)
+            values |= {"brightness": f"{self._look.mean:.0f}", "sharpness": f"{self._look.sharpness:.2f}",
+                       "blocked": f"{self._blocked:.0%}"}
+        return worst("camera", found, values)
+
+    def rate(self, now: float) -> float:
+        """Images a second over the last two seconds."""
+        while self._arrivals and self._arrivals[0] < now - self._RATE_WINDOW:
+            self._arrivals.popleft()
+        if len(self._arrivals) < 2:
+            return 0.0
+        span = max(now - self._arrivals[0], 1e-6)
+        return len(self._arrivals) / max(span, self._arrivals[-1] - self._arrivals[0])
+
+    def _image_faults(self, now: float) -> list[Status]:
+        limits, found = self.limits, []
+        if self._faults["dark"].on:
+            found.append(Status("dark", Level.ERROR, f"the image is black (mean brightness {self._look.mean:.0f})",
+                                "uncover the lens, check exposure and lights"))
+        elif self._faults["bright"].on:
+            found.append(Status("bright", Level.ERROR, f"{self._look.high:.0%} of the image is at full brightness",
+                                "check the exposure; is the sun in the lens?"))
+        elif self._faults["flat"].on:
+            found.append(Status("flat", Level.ERROR, "the image shows nothing", "uncover the lens, check the camera"))
+        elif self._faults["blurred"].on:
+            found.append(Status("blurred", Level.WARN, f"the image is blurred (sharpness {self._look.sharpness:.2f})",
+                                "clean the lens, check the focus; drops or mist?"))
+        if self._same_since is not None and self._last_arrival - self._same_since >= limits.frozen:
+            found.append(Status("frozen", Level.ERROR,
+                                f"the image stands still, byte for byte, for {now - self._same_since:.1f} s",
+                                "restart the camera's driver"))
+        if self._faults["blocked"].on:
+            grave = self._blocked >= limits.blocked_error
+            found.append(Status("blocked", Level.ERROR if grave else Level.WARN,
+                                f"{self._blocked:.0%} of the view ahead stands still and shows nothing",
+                                "clean the lens; if the vehicle itself is seen there, give it as ego_mask"))
+        return found
+
+    def _blocked_share(self) -> float:
+        """Share of the examined tiles without movement and detail, while the image as a whole moves."""
+        covers = self._looks[-1][0] - self._looks[0][0]
+        if not self._examined.any() or len(self._looks) < 5 or covers < 0.6 * self._WINDOW:
+            return 0.0
+        means = np.stack([seen.tile_mean for _, seen in self._looks])
+        span = means.max(axis=0) - means.min(axis=0)
+        contrast = np.stack([seen.tile_contrast for _, seen in self._looks]).max(axis=0)
+        span, contrast = span[self._examined], contrast[self._examined]
+        if (span >= 4.0).mean() < 0.2:  # standing still, or nothing examined: nothing can be told
+            return 0.0
+        return float(((span < 1.5) & (contrast < 1.5)).mean())
+
+    def _count(self, now: float) -> None:
+        self._arrivals.append(now)
+        if self._usual_interval is None and self._look is not None:
+            self._intervals.append(now - self._last_arrival)
+            if len(self._intervals) >= 40:
+                self._usual_interval = max(float(np.median(self._intervals)), 1e-3)
+
+    def _restart(self) -> None:
+        """Forget earlier images: they don't belong with what follows."""
+        self._looks.clear()
+        self._same_since = None
+        self._blocked = 0.0
+        for fault in self._faults.values():
+            fault.reset()
+
+
+class _Held:
+    """A finding that is told when it lasted, and taken back when it was gone as long."""
+
+    def __init__(self, hold: float) -> None:
+        self._hold = hold
+        self.reset()
+
+    def reset(self) -> None:
+        self.on = False
+        self._since: float | None = None
+
+    def set(self, present: bool, now: float) -> None:
+        if present == self.on:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        if self._since is not None and now - self._since >= self._hold - 1e-9:
+            self.on, self._since = present, None

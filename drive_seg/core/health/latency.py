@@ -1,0 +1,60 @@
+"""Are the results in time? Latency against a budget, dropped frames."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from drive_seg.core.health.status import Level, Status, worst
+
+
+class LatencyHealth:
+    """Feed it every finished frame; it looks at the last ten seconds."""
+
+    _WINDOW = 10.0
+
+    def __init__(self, budget: float | None = None) -> None:
+        """budget: seconds from receiving a frame to publishing its results; None for no budget."""
+        self.budget = budget
+        self._frames: deque[tuple[float, float]] = deque()  # when finished, seconds taken
+        self._drops: deque[tuple[float, int]] = deque()  # when told, drops until then
+        self._over_since: float | None = None
+
+    def observe(self, took: float, drops: int, now: float) -> None:
+        """A frame was published. took: seconds since it was received. drops: frames replaced by newer ones so far."""
+        self._frames.append((now, took))
+        self._drops.append((now, drops))
+        if self.budget is None or took <= self.budget:
+            self._over_since = None
+        elif self._over_since is None:
+            self._over_since = now
+
+    def over_budget_for(self, now: float) -> float:
+        """Seconds since when every frame missed the budget; 0 when the last one met it."""
+        return 0.0 if self._over_since is None else now - self._over_since
+
+    def status(self, now: float) -> Status:
+        """p50, p99, drops and missed deadlines of the last ten seconds."""
+        for queue in (self._frames, self._drops):
+            while queue and queue[0][0] < now - self._WINDOW:
+                queue.popleft()
+        if not self._frames:
+            return Status("latency", values={"frames": "0"})
+        took = np.array([t for _, t in self._frames])
+        p50, p99 = np.percentile(took, (50, 99)) * 1e3
+        dropped = self._drops[-1][1] - self._drops[0][1]
+        values = {"p50": f"{p50:.1f} ms", "p99": f"{p99:.1f} ms", "frames": str(len(took)), "dropped": str(dropped)}
+        found = []
+        if self.budget is not None:
+            missed = float((took > self.budget).mean())
+            values |= {"budget": f"{self.budget * 1e3:.0f} ms", "missed": f"{missed:.0%}"}
+            if missed > 0.1:
+                found.append(Status("budget", Level.WARN,
+                                    f"{missed:.0%} of the frames took longer than {self.budget * 1e3:.0f} ms"
+                                    f" (p50 {p50:.0f} ms, p99 {p99:.0f} ms)",
+                                    "use a smaller input size, subscribe to less, or free the machine"))
+        if dropped > len(took):
+            found.append(Status("drops", Level.WARN, f"{dropped} frames were dropped for {len(took)} that were used",
+                                "the camera is faster than this machine: lower its rate or use a smaller input size"))
+        return worst("latency", found, values)

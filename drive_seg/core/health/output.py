@@ -1,0 +1,55 @@
+"""Are the masks plausible? Drivable share and flicker from frame to frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drive_seg.core.health.status import Level, Status, worst
+
+_STEP = 8  # every n-th pixel both ways
+
+
+class OutputHealth:
+    """Follows how much of the lower half is drivable, and how much of the labels changes between frames."""
+
+    _SMOOTH = 1.0  # seconds
+
+    def __init__(self, *, nothing_for: float = 1.0, flicker_warn: float = 0.15) -> None:
+        """nothing_for: seconds without any drivable pixel. flicker_warn: share of pixels that change their label."""
+        self.nothing_for, self.flicker_warn = nothing_for, flicker_warn
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget earlier frames."""
+        self.flicker: float | None = None
+        self.share = 0.0
+        self._labels: np.ndarray | None = None
+        self._none_since: float | None = None
+        self._last = 0.0
+
+    def observe(self, labels: np.ndarray, drivable: np.ndarray | None, now: float) -> None:
+        """labels: (H, W) uint8. drivable: the same, 255 = drivable; None when it was not asked for."""
+        few = labels[_STEP // 2::_STEP, _STEP // 2::_STEP].copy()
+        if self._labels is not None and self._labels.shape == few.shape:
+            changed = float((few != self._labels).mean())
+            weight = 1 - np.exp(-max(now - self._last, 0.0) / self._SMOOTH)
+            self.flicker = changed if self.flicker is None else self.flicker + weight * (changed - self.flicker)
+        self._labels, self._last = few, now
+        if drivable is not None:
+            lower = drivable[drivable.shape[0] // 2::_STEP, _STEP // 2::_STEP]
+            self.share = float((lower != 0).mean())
+            self._none_since = None if self.share > 0 else (now if self._none_since is None else self._none_since)
+
+    def status(self, now: float) -> Status:
+        """What is unusual about the masks."""
+        values, found = {"drivable": f"{self.share:.0%} of the lower half"}, []
+        if self.flicker is not None:
+            values["flicker"] = f"{self.flicker:.1%}"
+            if self.flicker > self.flicker_warn:
+                found.append(Status("flicker", Level.WARN,
+                                    f"{self.flicker:.0%} of the labels change from frame to frame",
+                                    "check the image for interference; try the temporal filter"))
+        if self._none_since is not None and now - self._none_since >= self.nothing_for:
+            found.append(Status("drivable", Level.WARN, "nothing is drivable",
+                                "check camera and scene; is the road in front covered by the ego mask?"))
+        return worst("output", found, values)

@@ -1,0 +1,168 @@
+"""Faults injected into real frames: each is found, within a stated time, and clean footage gives no alarm."""
+
+import functools
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_seg.core.frame import Frame
+from drive_seg.core.health.camera import CameraHealth
+from drive_seg.core.health.lens import look
+from drive_seg.core.health.status import Level
+from drive_seg.footage.clip import CLIPS, fetch
+from drive_seg.footage.footage import FootageError
+
+FPS = 25.0
+FAULT_AT = 3.0
+
+
+@pytest.fixture(scope="module")
+def drive():
+    """Six seconds of real driving, 1280x720."""
+    try:
+        path = fetch() / CLIPS["bridge"].file
+    except FootageError as error:
+        pytest.skip(f"the real clip can't be had: {error}")
+    video = cv2.VideoCapture(str(path))
+    frames = []
+    while len(frames) < 150:
+        ok, image = video.read()
+        assert ok
+        frames.append(image)
+    return frames
+
+
+@functools.cache
+def grain(shape):
+    return np.random.default_rng(0).integers(0, 3, shape, np.uint8)
+
+
+def noise(image):
+    return grain(image.shape)
+
+
+def misted(image):
+    """Nothing but a slow change of grey, as through frosted glass."""
+    few = cv2.resize(image, (4, 3), interpolation=cv2.INTER_AREA) // 8 + 100
+    return cv2.resize(few, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def half_covered(image):
+    out = image.copy()
+    out[:, :640] = (30, 40, 45) + noise(out[:, :640]) // 2
+    return out
+
+
+FAULTS = {  # what the fault does to the frames after FAULT_AT; level; words; most seconds until it is told
+    "frozen": (lambda frames, i: frames[int(FAULT_AT * FPS)], Level.ERROR, "stands still, byte for byte", 0.6),
+    "black": (lambda frames, i: np.zeros_like(frames[i]) + noise(frames[i]), Level.ERROR, "black", 0.3),
+    "white": (lambda frames, i: np.full_like(frames[i], 255) - noise(frames[i]), Level.ERROR, "full brightness", 0.3),
+    "grey": (lambda frames, i: misted(frames[i]), Level.ERROR, "shows nothing", 0.3),
+    "blurred": (lambda frames, i: cv2.GaussianBlur(frames[i], (0, 0), 4), Level.WARN, "blurred", 0.3),
+    "half covered": (lambda frames, i: half_covered(frames[i]), Level.ERROR, "stands still and shows nothing", 2.0),
+}
+
+
+def play(health, images, start=0.0):
+    """Feed frames at FPS; (time, status) after each."""
+    out = []
+    for i, image in enumerate(images):
+        now = start + i / FPS
+        health.observe(Frame.from_array(image), now, now)
+        out.append((now, health.status(now)))
+    return out
+
+
+def test_a_clean_drive_gives_no_alarm(drive):
+    assert [s for _, s in play(CameraHealth(), drive) if s.level] == []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found_in_time_and_taken_back(drive, name):
+    change, level, words, limit = FAULTS[name]
+    first = int(FAULT_AT * FPS)
+    images = [image if i < first else change(drive, i) for i, image in enumerate(drive[:130])]
+    health = CameraHealth()
+    told = play(health, images)
+    assert not any(s.level for t, s in told if t < FAULT_AT)
+    found = [t - FAULT_AT for t, s in told if s.level >= level and words in s.reason]
+    assert found and found[0] <= limit, told[-1]
+    assert told[-1][1].fix
+    after = play(health, drive, start=130 / FPS)
+    assert after[-1][1].level == Level.OK
+
+
+def test_silence_is_stale():
+    health = CameraHealth(start=10.0)
+    assert health.status(11.9).level == Level.OK
+    silent = health.status(12.1)
+    assert silent.level == Level.STALE and "no image for 2.1 s" in silent.reason and "remapping" in silent.fix
+
+
+def test_a_stall_is_told_and_ends_with_the_next_image(drive):
+    health = CameraHealth()
+    play(health, drive[:75])
+    assert health.status(3.0 + 1.9).level < Level.STALE
+    assert health.status(3.0 + 2.1).level == Level.STALE
+    play(health, drive[75:], start=6.0)
+    assert health.status(9.0).level == Level.OK
+
+
+def test_a_camera_that_slows_down_is_told(drive):
+    health = CameraHealth()
+    play(health, drive[:75])
+    for i, image in enumerate(drive[75:105]):
+        now = 3.0 + i * 0.1
+        health.observe(Frame.from_array(image), now, now)
+    slow = health.status(now)
+    assert slow.level == Level.WARN and "instead of 25" in slow.reason
+
+
+def test_time_that_jumps_back_is_told_at_once_and_forgotten(drive):
+    health = CameraHealth()
+    play(health, drive[:75])
+    health.observe(Frame.from_array(drive[0]), 0.0, 3.0)
+    assert health.jumped
+    status = health.status(3.0)
+    assert status.level == Level.WARN and "jumped back by 2.96 s" in status.reason
+    for i, image in enumerate(drive[1:40], 1):
+        health.observe(Frame.from_array(image), i / FPS, 3.0 + i / FPS)
+        assert not health.jumped
+    assert health.status(3.0 + i / FPS).level == Level.OK
+
+
+def test_a_change_of_resolution_is_told(drive):
+    health = CameraHealth()
+    play(health, drive[:30])
+    health.observe(Frame.from_array(drive[30][::2, ::2].copy()), 1.2, 1.2)
+    assert "from 1280x720 to 640x360" in health.status(1.2).reason
+
+
+def test_the_vehicle_itself_is_not_taken_for_dirt(drive):
+    covered = [half_covered(image) for image in drive[:75]]
+    ego = np.zeros((720, 1280), bool)
+    ego[:, :640] = True
+    assert play(CameraHealth(ego=ego), covered)[-1][1].level == Level.OK
+
+
+@pytest.mark.parametrize("encoding, convert", [
+    ("mono8", lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)),
+    ("bgra8", lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)),
+])
+def test_other_encodings_look_alike(drive, encoding, convert):
+    expected, seen = (look(Frame.from_array(image, name)) for image, name in
+                      ((drive[0], "bgr8"), (convert(drive[0]), encoding)))
+    assert seen.mean == pytest.approx(expected.mean, abs=6)
+    assert seen.sharpness == pytest.approx(expected.sharpness, abs=0.05)
+
+
+def test_yuv_and_bayer_bytes_are_read_as_brightness():
+    # Brightness rises to the right; the colour bytes are constant.
+    ramp = np.tile(np.linspace(20, 220, 128).astype(np.uint8), (72, 1))
+    uyvy = np.full((72, 128, 2), 128, np.uint8)
+    uyvy[..., 1] = ramp
+    nv12 = np.concatenate([ramp, np.full((36, 128), 128, np.uint8)])
+    frames = [Frame.from_array(ramp, "mono8"), Frame.from_bytes(uyvy.tobytes(), "uyvy", 72, 128, 256),
+              Frame.from_bytes(nv12.tobytes(), "nv12", 72, 128, 128)]
+    assert [look(f).mean for f in frames] == pytest.approx([look(frames[0]).mean] * 3)

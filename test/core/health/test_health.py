@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from drive_seg.core.health.latency import LatencyHealth
+from drive_seg.core.health.network import NetworkHealth, Typical
+from drive_seg.core.health.output import OutputHealth
+from drive_seg.core.health.status import Health, Level, Status, summarise, worst
+
+
+@pytest.mark.parametrize("levels, expected", [
+    ([], Health.READY),
+    ([Level.OK, Level.OK], Health.READY),
+    ([Level.OK, Level.WARN], Health.DEGRADED),
+    ([Level.WARN, Level.ERROR], Health.FAULT),
+    ([Level.STALE], Health.FAULT),
+])
+def test_the_gravest_status_decides(levels, expected):
+    state, reasons = summarise([Status(str(i), level, "bad") for i, level in enumerate(levels)])
+    assert state == expected
+    assert len(reasons) == sum(level > Level.OK for level in levels)
+
+
+def test_the_gravest_finding_leads_with_its_fix():
+    status = worst("camera", [Status("a", Level.WARN, "dim", "lamp"), Status("b", Level.ERROR, "black", "uncover")])
+    assert (status.level, status.message) == (Level.ERROR, "black (also dim): uncover")
+    assert worst("camera", [Status("a")]).message == "ok"
+
+
+def test_latency_is_measured_against_its_budget():
+    health = LatencyHealth(budget=0.05)
+    for i in range(100):
+        health.observe(0.03, 0, i * 0.04)
+    fine = health.status(4.0)
+    assert fine.level == Level.OK and fine.values["p50"] == "30.0 ms" and health.over_budget_for(4.0) == 0
+    for i in range(50):
+        health.observe(0.08, 0, 4.0 + i * 0.04)
+    late = health.status(6.0)
+    assert late.level == Level.WARN and "33% of the frames took longer than 50 ms" in late.reason
+    assert health.over_budget_for(6.0) == pytest.approx(2.0)
+    health.observe(0.04, 0, 6.0)
+    assert health.over_budget_for(6.0) == 0
+
+
+def test_without_a_budget_only_drops_count():
+    health = LatencyHealth()
+    for i in range(20):
+        health.observe(1.0, 3 * i, i * 0.1)
+    assert "57 frames were dropped for 20" in health.status(2.0).reason
+    assert health.status(60.0).level == Level.OK  # nothing is known any more
+
+
+def frames(confidence, unknown):
+    labels = np.ones((240, 320), np.uint8)
+    labels[:, :round(320 * unknown)] = 255
+    return labels, np.full((240, 320), round(confidence * 255), np.uint8)
+
+
+@pytest.mark.parametrize("confidence, unknown, words", [
+    (0.90, 0.02, ""), (0.60, 0.02, "unlike the training data"), (0.90, 0.30, "unlike the training data"),
+    (0.90, 0.60, "60% of the image is unknown"),
+])
+def test_the_network_is_compared_with_its_training_data(confidence, unknown, words):
+    health = NetworkHealth(Typical(confidence=(0.92, 0.03), unknown=(0.02, 0.02)))
+    for i in range(100):
+        health.observe(*frames(confidence, unknown), i * 0.1)
+    status = health.status(10.0)
+    assert (status.level == Level.OK) == (not words) and words in status.reason
+
+
+def test_one_odd_frame_is_no_domain_shift():
+    health = NetworkHealth(Typical(confidence=(0.92, 0.03), unknown=(0.02, 0.02)))
+    for i in range(50):
+        health.observe(*frames(0.4 if i == 49 else 0.92, 0.02), i * 0.04)
+    assert health.status(2.0).level == Level.OK
+
+
+def test_flicker_and_missing_road_are_told():
+    health = OutputHealth()
+    random = np.random.default_rng(0)
+    for i in range(60):
+        labels = random.integers(0, 2, (240, 320)).astype(np.uint8)
+        health.observe(labels, np.where(labels == 1, 255, 0).astype(np.uint8), i * 0.04)
+    status = health.status(2.4)
+    assert status.level == Level.WARN and "labels change from frame to frame" in status.reason
+    health.reset()
+    nothing = np.zeros((240, 320), np.uint8)
+    for i in range(60):
+        health.observe(nothing, nothing, i * 0.04)
+    status = health.status(2.4)
+    assert "nothing is drivable" in status.reason and status.values["flicker"] == "0.0%"
