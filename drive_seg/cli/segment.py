@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     footage = open_footage(args.input, duration=args.duration, topic=args.topic)
     if footage.live and args.duration is None:
         raise CommandError(f"{args.input} never ends: say how long with --duration SECONDS")
-    ego = None if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
+    ego = footage.ego_mask if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
     segmenter = open_segmenter(args, ego)
     try:
         summary = _segment(footage, segmenter, args.out, args.confidence)
@@ -88,6 +88,9 @@ def _segment(footage: Footage, segmenter: Segmenter, out: Path, with_confidence:
             frames += 1
     if not frames:
         raise CommandError(f"{footage.source} has no frames")
+    if footage.count is not None and frames < 0.9 * footage.count:
+        print(f"warning: {footage.source} ended after {frames} of {footage.count} frames: it may be cut short",
+              file=sys.stderr)
     engine, total = segmenter.engine, int(pixels.sum())
     medians = {stage: round(float(np.median(values)), 3) for stage, values in stages.items()}
     return {

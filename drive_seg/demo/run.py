@@ -20,9 +20,9 @@ from tqdm import tqdm
 from drive_seg.demo import report
 from drive_seg.demo.child import Child, DemoError
 from drive_seg.demo.listener import NODE, Listener
-from drive_seg.footage.clip import ClipFootage
-from drive_seg.footage.footage import Footage, Section
+from drive_seg.footage.footage import Footage
 from drive_seg.footage.images import ImageFootage
+from drive_seg.footage.open import open_footage
 from drive_seg.ros import transport
 
 
@@ -32,26 +32,21 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None,
 
     parameters: of the node, beyond what the footage asks for. Returns the summary. Raises DemoError, FootageError.
     """
-    from drive_seg.footage.open import open_footage
-
-    whole = open_footage(source, topic=topic)
-    footage = Section(whole, duration)
+    footage = open_footage(source, duration=duration, topic=topic)
     out.mkdir(parents=True, exist_ok=True)
     parameters = dict(parameters or {})
     with tempfile.TemporaryDirectory(prefix="drive_seg-") as scratch_name, _private_graph(Path(scratch_name)) as domain:
         scratch = Path(scratch_name)
         if footage.compressed:
             parameters["image_transport"] = "compressed"
-        ego = whole.ego_mask() if isinstance(whole, ClipFootage) else None
-        if ego is not None:
+        if footage.ego_mask is not None:
             parameters["ego_mask"] = str(scratch / "ego_mask.png")
-            cv2.imwrite(parameters["ego_mask"], ego)
+            cv2.imwrite(parameters["ego_mask"], footage.ego_mask)
         settings = scratch / "node.yaml"
         settings.write_text(yaml.safe_dump({NODE: {"ros__parameters": parameters}}))
         kept = scratch / "frames" if footage.live else None
         if footage.live:
             kept.mkdir()
-            del whole  # gives the device to the player
         published: dict[str, int] = {}
         listener = Listener(domain)
         try:

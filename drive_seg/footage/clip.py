@@ -74,15 +74,10 @@ class ClipFootage(VideoFootage):
         self.clip = CLIPS[name]
         super().__init__(fetch() / self.clip.file, self.clip.start, self.clip.camera)
         self.source = PREFIX + name
-
-    def ego_mask(self) -> np.ndarray | None:
-        """(720, 1280) uint8, 255 where the camera sees its own vehicle; None where it does not."""
-        if not self.clip.bonnet:
-            return None
-        height, width = _SIZE
-        mask = np.zeros(_SIZE, np.uint8)
-        cv2.fillPoly(mask, [np.array([(0, height), *self.clip.bonnet, (width, height)], np.int32)], 255)
-        return mask
+        if self.clip.bonnet:
+            height, width = _SIZE
+            self.ego_mask = np.zeros(_SIZE, np.uint8)
+            cv2.fillPoly(self.ego_mask, [np.array([(0, height), *self.clip.bonnet, (width, height)], np.int32)], 255)
 
 
 def cache_folder() -> Path:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from drive_seg.core.frame import Frame
 
 
@@ -69,6 +71,9 @@ class Footage(ABC):
     camera: Intrinsics | None = None
     """The camera's intrinsics, None where the footage does not bring them."""
 
+    ego_mask: np.ndarray | None = None
+    """(h, w) uint8, non-zero where the camera sees its own vehicle; None where the footage does not bring it."""
+
     live: bool = False
     """A camera: it can't be seen twice."""
 
@@ -89,7 +94,7 @@ class Section(Footage):
             raise FootageError(f"the duration must be more than 0 s, it is {duration:g}")
         self.whole = whole
         self.source, self.rate, self.camera = whole.source, whole.rate, whole.camera
-        self.live, self.compressed = whole.live, whole.compressed
+        self.ego_mask, self.live, self.compressed = whole.ego_mask, whole.live, whole.compressed
         self._duration_ns = round(duration * 1e9)
         most = max(1, round(duration * whole.rate))
         self.count = most if whole.count is None else min(whole.count, most)

@@ -79,20 +79,29 @@ class CameraFootage(Footage):
         if not os.access(device, os.R_OK | os.W_OK):
             raise FootageError(f"no permission for {device}: add the user to the group `video` and log in again")
         self.source = device
-        self._capture = cv2.VideoCapture(int(re.sub(r"\D", "", device)), cv2.CAP_V4L2)
-        if not self._capture.isOpened():
-            raise FootageError(f"{device} can't be opened: it is in use, or captures no video")
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest
-        self.rate = _plausible(self._capture.get(cv2.CAP_PROP_FPS))
+        capture = self._open()
+        self.rate = _plausible(capture.get(cv2.CAP_PROP_FPS))
+        capture.release()  # for the process that will read it
 
     def __iter__(self) -> Iterator[Shot]:
-        number = 0
-        while True:
-            good, image = self._capture.read()
-            if not good:
-                raise FootageError(f"{self.source} gives no frames: check its cable")
-            yield Shot(time.time_ns(), f"{number:06d}", Frame.from_array(image))
-            number += 1
+        capture = self._open()
+        try:
+            number = 0
+            while True:
+                good, image = capture.read()
+                if not good:
+                    raise FootageError(f"{self.source} gives no frames: check its cable")
+                yield Shot(time.time_ns(), f"{number:06d}", Frame.from_array(image))
+                number += 1
+        finally:
+            capture.release()
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(int(re.sub(r"\D", "", self.source)), cv2.CAP_V4L2)
+        if not capture.isOpened():
+            raise FootageError(f"{self.source} can't be opened: it is in use, or captures no video")
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest
+        return capture
 
 
 def _plausible(rate: float) -> float:

@@ -1,0 +1,96 @@
+"""`drive-seg segment`: label PNGs, masks and a picture, for any footage."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from bags import write_bag
+from colours import paint_scene
+
+from drive_seg.cli.main import main
+from drive_seg.core.classes import Group
+from drive_seg.footage.open import open_footage
+from drive_seg.footage.write import VideoWriter
+
+SIZE = (180, 320)
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.fixture
+def segment(tmp_path, colour_network_path, capsys):
+    """Run the command on a source; returns its exit code, what it printed as JSON, its errors and its folder."""
+    def run(source, *options):
+        code = main(["segment", str(source), "-o", str(tmp_path / "out"), "--network", str(colour_network_path),
+                     "--engine", "openvino", "--json", *options])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else None, said.err, tmp_path / "out"
+
+    return run
+
+
+def test_image(segment, tmp_path):
+    cv2.imwrite(str(tmp_path / "street.png"), paint_scene(*SIZE))
+    code, summary, err, out = segment(tmp_path / "street.png", "--confidence")
+    assert (code, err, summary["frames"]) == (0, "", 1)
+    labels, drivable = read(out / "labels/street.png"), read(out / "drivable/street.png")
+    assert labels.shape == drivable.shape == SIZE
+    assert labels[10, 10] == Group.BACKGROUND and labels[170, 160] == Group.ROAD and labels[170, 10] == Group.PAVEMENT
+    assert labels[110, 190] == Group.OBSTACLE
+    assert drivable[170, 160] == 255 and not drivable[labels != Group.ROAD].any()
+    assert read(out / "classes/street.png").max() < 5
+    assert read(out / "confidence/street.png").shape == SIZE
+    picture = read(out / "overlay.png")
+    assert picture.shape == (*SIZE, 3)
+    assert picture[150, 160, 1] > picture[150, 160, 2], "drivable road is green"
+    assert summary["label_share"]["road"] == pytest.approx((labels == Group.ROAD).mean(), abs=1e-3)
+    assert summary["drivable_share"] == pytest.approx((drivable == 255).mean(), abs=1e-3)
+
+
+def test_video(segment, tmp_path):
+    with VideoWriter(tmp_path / "drive.mp4", 10.0) as writer:
+        for i in range(5):
+            writer.write(paint_scene(*SIZE), i * 100_000_000)
+    code, summary, _, out = segment(tmp_path / "drive.mp4", "--duration", "0.3")
+    assert code == 0
+    assert summary["frames"] == 3
+    assert sorted(p.name for p in (out / "labels").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    overlay = open_footage(out / "overlay.mp4")
+    assert (overlay.count, overlay.rate) == (3, 10.0)
+    assert not (out / "confidence").exists()
+
+
+def test_bag_and_ego_mask(segment, tmp_path):
+    ego = np.zeros((12, 20), np.uint8)
+    ego[9:] = 255
+    cv2.imwrite(str(tmp_path / "ego.png"), ego)
+    code, _, _, out = segment(write_bag(tmp_path / "bag", 2, compressed=True), "--ego-mask", str(tmp_path / "ego.png"))
+    drivable = read(out / "drivable/000001.png")
+    assert code == 0
+    assert drivable.shape == (120, 200)
+    assert drivable.any() and not drivable[90:].any()
+
+
+def test_a_video_that_ends_early_gets_a_warning(segment, tmp_path):
+    whole = tmp_path / "whole.mp4"
+    rng = np.random.default_rng(0)
+    with VideoWriter(whole, 10.0) as writer:
+        for i in range(20):
+            writer.write(rng.integers(0, 256, (*SIZE, 3), np.uint8), i * 100_000_000)
+    (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    code, summary, err, _ = segment(tmp_path / "cut.mp4")
+    assert code == 0
+    assert 0 < summary["frames"] < 18
+    assert f"ended after {summary['frames']} of 20 frames" in err
+
+
+def test_errors_are_one_line_and_a_code(segment, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source, words in ((tmp_path / "nowhere.mp4", "there is no"), (tmp_path / "empty", "has no images")):
+        code, _, err, _ = segment(source)
+        assert code == 2
+        assert words in err
+        assert err.startswith("drive-seg segment: ") and err.count("\n") == 1

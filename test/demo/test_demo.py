@@ -1,0 +1,144 @@
+"""`drive-seg demo`: node, player and listener as processes of their own, over DDS."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from bags import write_bag
+from colours import paint_scene
+
+from drive_seg.footage.clip import cache_folder
+from drive_seg.footage.open import open_footage
+from drive_seg.footage.write import VideoWriter
+
+
+def command(source: Path | str, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "drive_seg.cli.main", "demo", "--source", str(source), "--out", str(out), *options]
+
+
+def demo(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=180)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Four seconds of a painted street."""
+    with VideoWriter(tmp_path / "street.mp4", 10.0) as writer:
+        for i in range(40):
+            writer.write(paint_scene(240, 320), i * 100_000_000)
+    return tmp_path / "street.mp4"
+
+
+def check(out: Path, done: subprocess.CompletedProcess) -> dict:
+    """What holds for every run that succeeds."""
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["frames_in"] == summary["published"] == summary["received"] + summary["dropped"]
+    assert summary["received"] >= 1
+    latency = summary["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+    overlay = open_footage(out / "overlay.mp4")
+    assert overlay.count == summary["published"]
+    assert cv2.imread(str(out / "contact.png")) is not None
+    assert f"{summary['published']} published" in done.stdout
+    return summary
+
+
+def test_video_over_dds(video, tmp_path, colour_network_path):
+    done = demo(video, tmp_path / "out", "--duration", "1.5", "--network", str(colour_network_path), "--engine",
+                "openvino")
+    summary = check(tmp_path / "out", done)
+    assert (summary["published"], summary["network"], summary["engine"]) == (15, "colours", "openvino")
+    assert summary["input_size"] == [96, 160]
+    middle = list(open_footage(tmp_path / "out" / "overlay.mp4"))[-1].frame.bgr()[190:210, 150:170].mean(axis=(0, 1))
+    assert middle[1] > middle[2] + 20, "drivable road is green"
+
+
+def test_bag_of_compressed_images_over_dds(tmp_path, colour_network_path):
+    bag = write_bag(tmp_path / "bag", 12, compressed=True)
+    check(tmp_path / "out", demo(bag, tmp_path / "out", "--network", str(colour_network_path)))
+    assert "waiting for images on /image/compressed" in (tmp_path / "out" / "node.log").read_text()
+
+
+def test_the_default_clip_with_the_network_that_ships(tmp_path):
+    if not cache_folder().is_dir():
+        pytest.skip("the clips are not in the cache: run `make run` once")
+    summary = check(tmp_path / "out", subprocess.run(
+        [sys.executable, "-m", "drive_seg.cli.main", "demo", "--duration", "0.4", "--out", str(tmp_path / "out")],
+        capture_output=True, text=True, timeout=180))
+    assert summary["source"].startswith("clip:")
+    assert summary["network"] == "drive_seg"
+
+
+def test_a_node_that_cannot_start_says_why(video, tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    (tmp_path / "bad.yaml").write_text("format: 1")
+    done = demo(video, tmp_path / "out", "--network", str(tmp_path / "bad.onnx"))
+    assert done.returncode == 2
+    assert "bad.onnx is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def started(video, tmp_path, network):
+    """A demo in the middle of playing: its process, and the processes it started, by module."""
+    process = subprocess.Popen(command(video, tmp_path / "out", "--network", str(network)), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 90
+    children = {}
+    while "drive_seg.demo.player" not in children and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.1)
+        children = {c.cmdline()[2]: c for c in psutil.Process(process.pid).children() if len(c.cmdline()) > 2}
+    return process, children
+
+
+def test_a_node_that_dies_ends_the_demo(video, tmp_path, colour_network_path):
+    process, children = started(video, tmp_path, colour_network_path)
+    children["drive_seg.ros.main"].kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "the node ended (exit code -9); its last words:" in err
+    assert "Traceback" not in err
+    psutil.wait_procs(children.values(), 5)
+    assert not any(child.is_running() for child in children.values())
+
+
+def test_ctrl_c_ends_every_process(video, tmp_path, colour_network_path):
+    process, children = started(video, tmp_path, colour_network_path)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    psutil.wait_procs(children.values(), 5)
+    assert len(children) == 2 and not any(child.is_running() for child in children.values())
+
+
+def test_frames_without_a_mask_are_counted_and_marked(tmp_path):
+    pytest.importorskip("rclpy")
+    from drive_seg.demo import report
+    from drive_seg.demo.listener import Masks
+
+    cv2.imwrite(str(tmp_path / "a.png"), paint_scene(240, 320))
+    cv2.imwrite(str(tmp_path / "b.png"), paint_scene(240, 320))
+    packed = zlib.compress(np.ones((240, 320), np.uint8))
+    masks = {100: Masks({"labels": ((240, 320), packed), "drivable_area": ((240, 320), packed)}, 40_000_100),
+             200: Masks({"labels": ((240, 320), packed)}, 50_000_000)}
+    log = "network n (160x96) on openvino fp32, A CPU, big; ready after 1.5 s"
+    summary = report.summarise("here", {"a": 100, "b": 200}, masks, log)
+    assert (summary["published"], summary["received"], summary["dropped"]) == (2, 1, 1)
+    assert summary["latency_ms"] == {"p50": 40.0, "p95": 40.0, "p99": 40.0}
+    assert summary["device"] == "A CPU, big"
+    report.draw(open_footage(tmp_path), {"a": 100, "b": 200}, masks, tmp_path)
+    with_mask, without = (shot.frame.bgr() for shot in open_footage(tmp_path / "overlay.mp4"))
+    assert with_mask[200, 20, 1] > with_mask[200, 20, 2] + 20, "green"
+    assert np.abs(without[20:, :].astype(int) - paint_scene(240, 320)[20:]).mean() < 30, "the bare frame"
+    assert without[2, 2, 2] > 180 and without[2, 2, 1] < 90, "a red mark"

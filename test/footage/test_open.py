@@ -1,0 +1,131 @@
+"""Whatever a user points at becomes footage, or one error that names the fix."""
+
+import cv2
+import numpy as np
+import pytest
+from bags import write_bag
+from colours import paint_scene
+
+from drive_seg.footage.footage import FootageError
+from drive_seg.footage.open import open_footage
+from drive_seg.footage.video import VideoFootage
+from drive_seg.footage.write import VideoWriter
+
+
+def flat(value: int, height: int = 48, width: int = 64) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Ten frames at 20 a second, each brighter by 20."""
+    path = tmp_path / "drive.mp4"
+    with VideoWriter(path, 20.0) as writer:
+        for i in range(10):
+            writer.write(flat(20 + 20 * i), i * 50_000_000)
+    return path
+
+
+def brightness(footage):
+    return [int(shot.frame.bgr().mean().round()) for shot in footage]
+
+
+def test_video(video):
+    footage = open_footage(video)
+    assert (footage.rate, footage.count) == (20.0, 10)
+    shots = list(footage)
+    assert [shot.name for shot in shots] == [f"{i:06d}" for i in range(10)]
+    assert [shot.stamp_ns for shot in shots] == [i * 50_000_000 for i in range(10)]
+    assert brightness(footage) == pytest.approx([20 + 20 * i for i in range(10)], abs=6)
+    assert [shot.stamp_ns for shot in footage] == [shot.stamp_ns for shot in shots], "iterating starts over"
+
+
+def test_video_from_its_middle_keeps_names_and_stamps(video):
+    shots = list(VideoFootage(video, start=0.3))
+    assert [shot.name for shot in shots] == ["000006", "000007", "000008", "000009"]
+    assert shots[0].stamp_ns == 300_000_000
+    with pytest.raises(FootageError, match="0.5 s long, it has nothing at 3 s"):
+        VideoFootage(video, start=3)
+
+
+def test_duration_bounds_any_footage(video):
+    footage = open_footage(video, duration=0.2)
+    assert footage.count == len(list(footage)) == 4
+    assert open_footage(video, duration=60).count == 10
+
+
+def test_folder_in_natural_order_with_names_that_differ(tmp_path):
+    for name, value in (("img10.png", 100), ("img2.PNG", 20), ("img1.png", 10), ("img1.bmp", 5)):
+        encoded = cv2.imencode(".png", flat(value))[1]
+        (tmp_path / name).write_bytes(encoded.tobytes())
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("not an image")
+    footage = open_footage(tmp_path, rate=4.0)
+    assert footage.count == 4
+    assert brightness(footage) == [5, 10, 20, 100]
+    assert [shot.name for shot in footage] == ["img1_bmp", "img1_png", "img2", "img10"]
+    assert [shot.stamp_ns for shot in footage] == [0, 250_000_000, 500_000_000, 750_000_000]
+
+
+def test_single_image_with_a_name_outside_ascii(tmp_path):
+    path = tmp_path / "Straße 1.jpg"
+    path.write_bytes(cv2.imencode(".jpg", flat(60))[1].tobytes())
+    footage = open_footage(path)
+    assert footage.count == 1
+    assert brightness(footage) == [60]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_bag(tmp_path, compressed):
+    footage = open_footage(write_bag(tmp_path / "bag", 5, compressed=compressed))
+    shots = list(footage)
+    assert footage.count == len(shots) == 5
+    assert footage.camera is not None
+    assert (shots[0].encoded is not None) == footage.compressed == compressed
+    assert shots[0].frame.size == (120, 200)
+
+
+def test_nonsense_gets_one_error_that_names_the_fix(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("this is no video")
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
+    for source, words in (
+        ("missing.mp4", "there is no .*missing.mp4: give a video"),
+        ("empty", "has no images .*give a folder of images"),
+        ("text.mp4", "is no video that OpenCV reads"),
+        ("zero.mp4", "is no video that OpenCV reads"),
+        ("broken.png", "is no image that OpenCV reads"),
+    ):
+        with pytest.raises(FootageError, match=words):
+            list(open_footage(tmp_path / source))
+    with pytest.raises(FootageError, match="no camera /dev/video99: plug it in"):
+        open_footage("/dev/video99")
+    with pytest.raises(FootageError, match="more than 0 s"):
+        open_footage(tmp_path / "broken.png", duration=0)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (95, 127), (1, 1)])
+def test_written_videos_play_in_browsers(tmp_path, size):
+    av = pytest.importorskip("av")
+    path = tmp_path / "out.mp4"
+    stamps = [7_000_000_000, 7_040_000_000, 7_120_000_000]  # a frame is missing
+    with VideoWriter(path, 25.0) as writer:
+        for stamp in stamps:
+            writer.write(cv2.resize(paint_scene(), size[::-1]), stamp)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert (stream.height, stream.width) == tuple(side + side % 2 for side in size)
+        times = [float(frame.pts * stream.time_base) for frame in container.decode(stream)]
+    assert times == pytest.approx([0.0, 0.04, 0.12], abs=1e-3)
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat"), "the index is in front"
+
+
+def test_a_video_that_is_not_finished_leaves_no_file(tmp_path):
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "out.mp4", 25.0) as writer:
+        writer.write(flat(0), 0)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
