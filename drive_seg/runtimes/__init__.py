@@ -47,7 +47,7 @@ def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | No
 
 
 def describe_gpu() -> str:
-    """The GPU and the TensorRT that would run on it. Raises EngineError, naming the fix, where there is no such pair."""
+    """The GPU and the TensorRT that would run on it. Raises EngineError, naming the fix, where one is missing."""
     from drive_seg.runtimes.tensorrt.driver import first_gpu
     from drive_seg.runtimes.tensorrt.gpu import import_pycuda
     from drive_seg.runtimes.tensorrt.library import load_library

@@ -35,6 +35,12 @@ class Target:
         """The compute capability as NVIDIA writes it."""
         return "{}.{}".format(*self.compute_capability)
 
+    @property
+    def title(self) -> str:
+        """For messages."""
+        who = "GPUs" if self.gpu == ANY_GPU else self.gpu
+        return f"{who} of compute capability {self.dotted}"
+
 
 @dataclass(frozen=True)
 class Build:
@@ -89,7 +95,7 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
         if isinstance(again, StoredPlan) and (not rebuild or again.sidecar != getattr(found, "sidecar", None)):
             return path, again
         progress(("asked to build again" if isinstance(again, StoredPlan) else again)
-                 + f": {library.title} builds {network.name} {input_size[1]}x{input_size[0]} for {target.gpu}, once;"
+                 + f": {library.title} builds {network.name} {input_size[1]}x{input_size[0]} for {target.title}, once;"
                    " seconds on a PC, some minutes on a Jetson")
         built = build(library, typed_onnx.typed_fp16(model, keep), keep, target, cache.timing_cache, progress)
         stored = plans.store(path, key, built.plan, built.facts)

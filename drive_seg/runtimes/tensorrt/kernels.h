@@ -108,6 +108,9 @@ template <int LAYOUT, int HALVINGS>
 struct Halved {
     static HD Rgb at(const PrepareArguments& a, int x, int y) {
         Rgb sum = {2, 2, 2};
+#ifdef __CUDACC__
+#pragma unroll(HALVINGS > 1 ? 1 : 4)
+#endif
         for (int i = 0; i < 4; ++i) {
             const Rgb p = Halved<LAYOUT, HALVINGS - 1>::at(a, 2 * x + (i & 1), 2 * y + (i >> 1));
             sum.r += p.r, sum.g += p.g, sum.b += p.b;
@@ -315,9 +318,11 @@ HD void decode_patch(const DecodeArguments& a, int x, int y) {
         uint8_t class_id[PATCH_WIDTH], label[PATCH_WIDTH], confidence[PATCH_WIDTH];
         Corners c = {};
         int described = -1;
+#ifdef __CUDACC__
+#pragma unroll  // keeps the patch in registers
+#endif
         for (int i = 0; i < PATCH_WIDTH; ++i) {
-            if (i >= count) break;
-            const Place column = a.columns[x + i];
+            const Place column = a.columns[x + smaller(i, count - 1)];
             if (column.lower != described) {
                 described = column.lower;
                 c = corners(a, column.lower, row.lower);

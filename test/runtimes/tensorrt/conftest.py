@@ -1,9 +1,14 @@
-"""Real frames of this package's own drawing, and the kernels built for the host."""
+"""Frames, and the kernels built for the host."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
+from colours import paint_scene
 from host_gpu import build_kernels
 
 
@@ -17,3 +22,15 @@ def host_kernels(tmp_path_factory: pytest.TempPathFactory):
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def street() -> list[np.ndarray]:
+    """BGR camera images: up to five from the folder DRIVE_SEG_FRAMES where it is set, else drawn ones with noise."""
+    folder = os.environ.get("DRIVE_SEG_FRAMES")
+    if folder:
+        paths = sorted(p for p in Path(folder).iterdir() if p.suffix in (".png", ".jpg"))
+        return [cv2.imread(str(p)) for p in paths[:: max(1, len(paths) // 5)][:5]]
+    rng = np.random.default_rng(1)
+    scenes = [cv2.GaussianBlur(paint_scene(*size), (0, 0), 2) for size in ((360, 480), (720, 1280))]
+    return [np.clip(s + rng.normal(0, 8, s.shape), 0, 255).astype(np.uint8) for s in scenes]

@@ -94,6 +94,24 @@ def test_prepares_every_encoding_as_the_cpu_does(host_kernels, rng, encoding, he
     assert (difference > 0).mean() < 0.02
 
 
+@pytest.mark.parametrize("encoding", ["bgr8", "mono8", "yuv422", "nv12"])
+def test_prepares_camera_images_as_the_cpu_does(host_kernels, rng, street, encoding):
+    for image in street:
+        height, width = image.shape[:2]
+        if encoding == "mono8":
+            frame = Frame.from_array(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), encoding)
+        elif encoding == "yuv422":
+            frame = Frame.from_bytes(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_UYVY), encoding, height, width, 2 * width)
+        elif encoding == "nv12":
+            planar = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).reshape(-1)
+            luma, chroma = planar[: height * width], planar[height * width:].reshape(2, -1)
+            frame = Frame.from_bytes(np.concatenate([luma, chroma.T.reshape(-1)]), encoding, height, width, width)
+        else:
+            frame = Frame.from_array(image)
+        seen, _ = run(host_kernels, frame, smooth_logits(rng, (CLASSES, 12, 20)), network(), SIZE)
+        assert np.abs(seen - network_input(frame, SIZE)).max() <= 1
+
+
 @pytest.mark.parametrize("height, width, on_host, on_gpu", [
     (191, 320, 0, 0), (192, 320, 0, 1), (193, 321, 1, 0), (386, 642, 2, 0), (388, 644, 0, 2), (768, 1280, 0, 3),
     (1536, 2560, 1, 3),

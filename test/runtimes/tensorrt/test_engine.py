@@ -1,0 +1,141 @@
+"""The engine around kernels and network, on the processor: what it gives, and what it does when something fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from colours import paint_scene
+from host_gpu import HostGpu, HostRunner
+
+from drive_seg.core.engine import Engine, EngineError
+from drive_seg.core.frame import Frame
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
+from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
+from drive_seg.runtimes.tensorrt.frame_path import NotFiniteError
+
+
+@pytest.fixture(params=["integrated", "discrete"])
+def gpu(request, host_kernels) -> HostGpu:
+    return HostGpu(host_kernels, integrated=request.param == "integrated")
+
+
+@pytest.fixture
+def engine(gpu, colour_network):
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    engine.warm_up()
+    yield engine
+    engine.close()  # checks that all memory came back, and that nothing was written beside it
+
+
+def test_it_is_an_engine(engine):
+    assert isinstance(engine, Engine)
+    assert (engine.name, engine.precision, engine.input_size) == ("tensorrt", "fp16", (96, 160))
+
+
+@pytest.mark.parametrize("size", [(360, 640), (720, 1280), (241, 323)])
+def test_labels_equal_those_of_the_cpu_engine(engine, colour_engine, rng, size):
+    for _ in range(2):
+        noise = rng.integers(-20, 21, (*size, 3))
+        frame = Frame.from_array(np.clip(paint_scene(*size) + noise, 0, 255).astype(np.uint8))
+        found, wanted = engine.decode(frame, size, {}), colour_engine.decode(frame, size, {})
+        assert (found.labels == wanted.labels).mean() >= 0.995
+        assert len(np.unique(found.labels)) >= 3
+
+
+def test_the_network_that_ships_gives_what_the_cpu_engine_gives(host_kernels, street):
+    network = Network.load(default_network())
+    gpu = HostGpu(host_kernels, integrated=False)
+    ours = TensorRtEngine(gpu, HostRunner(gpu, network), network, "fp16", "ONNX Runtime")
+    cpu = OnnxRuntimeEngine(network)
+    for image in street:
+        frame = Frame.from_array(image)
+        found, wanted = ours.decode(frame, frame.size, {}), cpu.decode(frame, frame.size, {})
+        assert (found.labels == wanted.labels).mean() >= 0.995
+        assert (np.abs(found.confidence.astype(int) - wanted.confidence) <= 2).mean() >= 0.999
+    ours.close()
+    cpu.close()
+
+
+def test_times_its_stages(engine, scene):
+    stages: dict[str, float] = {}
+    engine.decode(Frame.from_array(scene), (360, 640), stages)
+    assert set(stages) == {"copy_in", "gpu", "copy_out"}
+
+
+def test_a_layout_is_captured_once_and_again_when_it_changes(engine, gpu, scene):
+    frame = Frame.from_array(scene)
+    before = gpu.captures
+    for _ in range(3):
+        engine.decode(frame, (360, 640), {})
+    assert gpu.captures == before + 1
+    allocated = set(gpu.live)
+    engine.decode(frame, (360, 640), {})
+    assert set(gpu.live) == allocated, "a frame allocated memory"
+    engine.decode(frame, (96, 160), {})
+    engine.decode(Frame.from_array(scene, "rgb8"), (96, 160), {})
+    assert gpu.captures == before + 3
+
+
+def test_results_stay_what_they_were_when_the_next_frame_comes(engine, scene):
+    first = engine.decode(Frame.from_array(scene), (360, 640), {})
+    kept = first.labels.copy()
+    engine.decode(Frame.from_array(scene[::-1].copy()), (360, 640), {})
+    np.testing.assert_array_equal(first.labels, kept)
+
+
+def test_a_gpu_error_ends_the_engine(engine, gpu, scene):
+    frame = Frame.from_array(scene)
+    engine.decode(frame, (360, 640), {})
+    gpu.broken = "the context is lost"
+    with pytest.raises(EngineError, match="the context is lost"):
+        engine.decode(frame, (360, 640), {})
+    gpu.broken = None  # a lost context doesn't come back by itself
+    with pytest.raises(EngineError, match="the context is lost.*configure"):
+        engine.decode(frame, (360, 640), {})
+
+
+def test_results_of_an_earlier_frame_are_never_given(engine, gpu, scene):
+    frame = Frame.from_array(scene)
+    engine.decode(frame, (360, 640), {})
+    engine._path._graph.launch = lambda: None  # a GPU that says it is done and did nothing
+    with pytest.raises(EngineError, match="earlier frame"):
+        engine.decode(frame, (360, 640), {})
+    with pytest.raises(EngineError, match="configure"):
+        engine.decode(frame, (360, 640), {})
+
+
+def test_overflow_is_an_error_of_its_frame_alone(engine, scene):
+    frame = Frame.from_array(scene)
+    engine._runner.spoil = True
+    with pytest.raises(NotFiniteError, match="stay fp32"):
+        engine.decode(frame, (360, 640), {})
+    engine._runner.spoil = False
+    assert engine.decode(frame, (360, 640), {}).labels.shape == (360, 640)
+
+
+def test_works_without_a_graph_and_says_so(gpu, colour_network, scene):
+    def refuse(work):
+        raise EngineError("cuStreamBeginCapture_v2 failed")
+
+    gpu.capture = refuse
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    assert engine.decode(Frame.from_array(scene), (360, 640), {}).labels.shape == (360, 640)
+    assert "cuStreamBeginCapture" in engine._path.graph_refused
+    engine.close()
+
+
+def test_another_class_table_is_refused(gpu, colour_network):
+    runner = HostRunner(gpu, colour_network)
+    runner.logits_shape = (7, *runner.logits_shape[1:])
+    with pytest.raises(EngineError, match="7 classes, its class table has 5"):
+        TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
+
+
+def test_a_closed_engine_says_so(gpu, colour_network, scene):
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.decode(Frame.from_array(scene), (360, 640), {})
