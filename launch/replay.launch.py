@@ -1,0 +1,70 @@
+"""Replay a bag live: the segmentation node on a bag's camera, in the bag's time.
+
+    ros2 launch drive_seg replay.launch.py bag:=/data/drive rate:=0.5
+
+The bag is played by `ros2 bag play` where ros2bag is installed, else by the package's own bag_player; player:= chooses.
+For every frame, without drops and faster than real time, use `drive-seg replay` instead.
+"""
+
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from drive_seg.footage.bag import COMPRESSED, Bag
+
+ARGUMENTS = {
+    "bag": ("", "the bag: a rosbag2 folder, .mcap or .db3 file"),
+    "topic": ("", "image topic of the bag; by default its only camera"),
+    "rate": ("1.0", "2.0 plays twice as fast"),
+    "loop": ("false", "true: start over at the end, time jumps back"),
+    "player": ("auto", "ros2bag, own, or auto: ros2bag where it is installed"),
+    "network": ("", "an .onnx file with its .yaml beside it; by default the one that ships"),
+    "engine": ("", "auto, or a runtime by name"),
+    "params_file": ("", "YAML file with the node's parameters"),
+}
+"""Launch arguments: (default, description)."""
+
+
+def start(context):
+    """Node and player, once the arguments are known."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    with Bag(given["bag"]) as bag:  # its errors name what is wrong with bag:= or topic:=
+        topic = bag.image_topic(given["topic"] or None)
+        info = topic.name.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
+    parameters = [given["params_file"]] if given["params_file"] else []
+    chosen = {name: given[name] for name in ("network", "engine") if given[name]}
+    transport = "compressed" if topic.type == COMPRESSED else "raw"
+    parameters.append({"use_sim_time": True, "image_transport": transport, **chosen})
+    node = Node(package="drive_seg", executable="segmentation_node", name="drive_seg", output="screen",
+                parameters=parameters, remappings=[("image/compressed" if transport == "compressed" else "image",
+                                                    topic.name), ("camera_info", info)])
+    player = _player(given, [topic.name, info])
+    end = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())]))
+    return [node, player, end]
+
+
+def _player(given, topics):
+    loop = ["--loop"] if given["loop"].lower() in ("true", "1") else []
+    if given["player"] == "ros2bag" or (given["player"] == "auto" and _installed("ros2bag")):
+        command = ["ros2", "bag", "play", given["bag"], "--clock", "--rate", given["rate"], "--topics", *topics, *loop]
+        return ExecuteProcess(cmd=command, output="screen")
+    return Node(package="drive_seg", executable="bag_player", output="screen",
+                arguments=[given["bag"], "--rate", given["rate"], *loop])
+
+
+def _installed(package):
+    try:
+        return bool(get_package_prefix(package))
+    except PackageNotFoundError:
+        return False
+
+
+def generate_launch_description():
+    """What `ros2 launch` asks for."""
+    arguments = [DeclareLaunchArgument(name, default_value=default, description=description)
+                 for name, (default, description) in ARGUMENTS.items()]
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
