@@ -45,7 +45,7 @@ def summarise(source: str, published: Mapping[str, int], masks: Mapping[int, Mas
 
 
 def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Masks], out: Path) -> None:
-    """Draw the masks that were received over the frames that were published: overlay.mp4, and nine of them in contact.png."""
+    """Draw the received masks over the published frames: overlay.mp4, and nine of them in contact.png."""
     answered = [name for name, stamp in published.items() if stamp in masks and masks[stamp].complete]
     tiles = {answered[i] for i in np.linspace(0, len(answered) - 1, _CONTACT[0] * _CONTACT[1]).round().astype(int)}
     contact: list[np.ndarray] = []
