@@ -1,7 +1,16 @@
 """Score a network on labelled images, through the same core that the node runs.
 
-The data set is a folder with a dataset.yaml (class id -> name and planner group) and SPLIT/images, SPLIT/labels. One
-whose classes differ from the network's is scored on the planner groups.
+A data set is a folder with SPLIT/images/NAME.jpg (or .png), SPLIT/labels/NAME.png (8-bit class ids) and dataset.yaml:
+
+    name: campus
+    licence: CC BY 4.0
+    ignore: 255                 # pixels with this id count for nothing
+    classes:
+      0: {name: rest, group: [background, obstacle]}   # one of these, not told which
+      1: {name: road, group: road}                     # background, road, pavement or obstacle
+
+One whose class ids and names differ from the network's is scored on the planner groups. A pixel that may be one of
+several groups is right with any of them and then left out of the IoU; called anything else, it is a false pixel.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Dataset:
         root = Path(root).expanduser()
         file = root / "dataset.yaml"
         if not file.is_file():
-            raise DatasetError(f"no data set at {root}: it needs a dataset.yaml (see the README, 'Your own data')")
+            raise DatasetError(f"no data set at {root}: it needs a dataset.yaml (see drive-seg evaluate --help)")
         try:
             facts = yaml.safe_load(file.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
