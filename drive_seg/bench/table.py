@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_STAGES = ("receive", "resize", "infer", "decode", "drivable", "publish", "whole")
 _VERDICTS = {True: "met   ", False: "MISSED"}
 
 
@@ -17,7 +16,7 @@ def stages(result: Mapping[str, Any]) -> str:
              f" camera {camera_width}x{camera_height}, {result['frames']} frames, milliseconds", ""]
     ways = result["ways"]
     lines.append(f"{'stage':10}" + "".join(f"{name + ' median':>20}{'p99':>9}" for name in ways))
-    for stage in _STAGES:
+    for stage in ways["drive_seg"]:
         cells = "".join(f"{w[stage]['median']:20.2f}{w[stage]['p99']:9.2f}" if stage in w else f"{'-':>20}{'-':>9}"
                         for w in ways.values())
         lines.append(f"{stage:10}{cells}")

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         if args.resolutions:
             from drive_seg.bench.resolutions import compare
 
-            result = {"network": network.name, "rows": compare(network, Path(folder), max(9, args.frames // 4))}
+            result = {"network": network.name, "rows": compare(network, Path(folder), max(3, args.frames // 4))}
             text = table.resolutions
         else:
             result, text = _stages(args, network, Path(folder)), table.stages

@@ -1,0 +1,175 @@
+"""`drive-seg bench`: that it measures what it says."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_seg.bench.cost import count
+from drive_seg.bench.measure import interleave, summary
+from drive_seg.bench.targets import check
+from drive_seg.core.decode import Decoder
+
+
+def bench(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "drive_seg.cli.main", "bench", *arguments], capture_output=True,
+                          text=True, env={**os.environ, **variables})
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory):
+    """A folder with pictures of a painted street."""
+    folder = tmp_path_factory.mktemp("footage")
+    noise = np.random.default_rng(3)
+    for i in range(12):
+        picture = np.full((360, 640, 3), (90, 90, 90), np.uint8)
+        picture[:180] = (240, 180, 120)
+        picture[200:300, 40 * i: 40 * i + 60] = (20, 30, 200)
+        cv2.imwrite(str(folder / f"{i:03}.png"), picture + noise.integers(0, 9, picture.shape, np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(footage, colour_network_path) -> dict:
+    done = bench("--json", "--frames", "9", "--source", str(footage), "--network", str(colour_network_path))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_stage_is_measured(result):
+    ours = result["ways"]["drive_seg"]
+    assert set(ours) >= {"receive", "resize", "infer", "decode", "drivable", "publish", "whole"}
+    assert all(0 < stage["median"] <= stage["p99"] for stage in ours.values())
+    parts = sum(stage["median"] for name, stage in ours.items() if name != "whole")
+    assert parts < 1.5 * ours["whole"]["median"]
+    assert result["camera_size"] == [720, 1280] and result["input_size"] == [96, 160]
+
+
+def test_the_same_network_runs_the_other_ways(result):
+    assert set(result["ways"]["nav2"]) == {"receive", "resize", "infer", "decode", "publish", "whole"}
+    assert result["bisenetv2_infer_ms"] > 0
+    assert ("pytorch_infer_ms" in result) != any("PyTorch" in note for note in result["notes"])
+
+
+def test_frames_over_dds_are_accounted_for(result):
+    dds = result["over_dds"]
+    assert dds["published"] == 100
+    assert 0 < dds["answered"] <= dds["segmented"] <= dds["received_by_node"] <= dds["published"]
+    assert dds["segmented"] + dds["replaced_by_newer"] <= dds["received_by_node"]
+    assert dds["lost_to_transport"] == dds["published"] - dds["received_by_node"]
+    assert dds["latency_ms"]["p50"] > dds["inference_ms"] > 0
+    assert 50 < dds["node_memory_mb"]["own"] < dds["node_memory_mb"]["highest"]
+
+
+def test_each_target_has_a_verdict(result):
+    assert len(result["targets"]) == 5
+    assert all(isinstance(target["met"], bool) and target["measured"] for target in result["targets"])
+
+
+def test_resolutions(colour_network_path):
+    done = bench("--json", "--resolutions", "--frames", "1", "--network", str(colour_network_path))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) == 5
+    pixels = [row["height"] * row["width"] for row in rows]
+    for row, n in zip(rows, pixels, strict=True):
+        assert row["network"]["parameters"] == 5 * 3 + 5  # one 1x1 convolution, 3 -> 5, with biases
+        assert row["network"]["multiply_adds"] == 15 * n
+        assert row["bisenetv2"]["multiply_adds"] == pytest.approx(rows[0]["bisenetv2"]["multiply_adds"] * n / pixels[0],
+                                                                  rel=0.01)
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--frames", "0"], "--frames"),
+    (["--source", "nowhere.mp4"], "nowhere.mp4"),
+    (["--network", "nowhere.onnx"], "nowhere.onnx"),
+])
+def test_bad_arguments_end_with_one_line(arguments, says, colour_network_path):
+    if "--network" not in arguments:
+        arguments = [*arguments, "--network", str(colour_network_path)]
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_nav2_way_labels_as_ours_does(colour_network):
+    from drive_seg.bench.nav2_way import full_size_softmax
+
+    logits = np.random.default_rng(5).normal(0, 3, (5, 12, 20)).astype(np.float32)
+    labels, confidence = full_size_softmax(logits, (90, 170))
+    decoder = Decoder(colour_network.table, threads=1)
+    ours = decoder.decode(logits, (90, 170)).classes
+    decoder.close()
+    assert (labels == ours).mean() > 0.999  # OpenCV rounds its weights
+    assert confidence.min() >= 255 // 5
+
+
+def test_torch_runs_the_same_network(colour_network):
+    pytest.importorskip("torch", reason="torch is not installed (drive-seg[train])")
+    from drive_seg.bench.torch_eager import TorchEager
+    from drive_seg.resources import default_network
+    from drive_seg.runtimes import open_engine
+
+    for network in (colour_network, type(colour_network).load(default_network())):
+        image = np.random.default_rng(1).integers(0, 256, (*network.input_size, 3), np.uint8)
+        engine = open_engine("onnxruntime", network)
+        expected = engine.infer(image)
+        engine.close()
+        np.testing.assert_allclose(TorchEager(network.path, 1).infer(image), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_convolutions_are_counted(tmp_path):
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weights = [("w1", (8, 3, 3, 3)), ("w2", (8, 1, 3, 3)), ("w3", (2, 8, 1, 1))]
+    tensors = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in weights]
+    nodes = [helper.make_node("Conv", ["image", "w1"], ["a"], strides=[2, 2], pads=[1] * 4),
+             helper.make_node("Conv", ["a", "w2"], ["b"], group=8, pads=[1] * 4),
+             helper.make_node("Conv", ["b", "w3"], ["logits"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 64])],
+                              [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2, 16, 32])], tensors)
+    path = tmp_path / "net.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    assert count(path) == (8 * 27 + 8 * 9 + 16, 16 * 32 * (8 * 27 + 8 * 9 + 16))
+    assert count(path, (64, 64))[1] == 2 * count(path)[1]
+
+
+def test_ways_take_turns():
+    order = []
+
+    def way(name):
+        return lambda number: order.append((name, number)) or {"whole": float(number)}
+
+    samples = interleave({"a": way("a"), "b": way("b")}, 6)
+    assert [len(sample) for sample in samples.values()] == [6, 6]
+    turns = [name for i, (name, _) in enumerate(order) if i == 0 or order[i - 1][0] != name]
+    assert turns == ["a", "b"] * 3, "one turn each to warm up, then by turns"
+    assert [number for name, number in order if name == "a"] == [number for name, number in order if name == "b"]
+    assert summary([{"whole": 1.0}, {"whole": 3.0}, {"whole": 2.0}])["whole"]["median"] == 2.0
+
+
+@pytest.mark.parametrize("change, missed", [
+    ({}, None),
+    ({"whole": 60.0}, "inference"),
+    ({"nav2": 119.0}, "Nav2"),
+    ({"highest": 701.0}, "MB"),
+    ({"beyond": 15.5}, "median"),
+    ({"lost": 1}, "transport"),
+    ({"results_lost": 1}, "transport"),
+])
+def test_targets(change, missed):
+    figures = {"whole": 40.0, "nav2": 300.0, "highest": 400.0, "beyond": 9.0, "lost": 0, "results_lost": 0} | change
+    result = {
+        "ways": {"drive_seg": {"whole": {"median": figures["whole"]}, "infer": {"median": 30.0}},
+                 "nav2": {"whole": {"median": figures["nav2"]}}},
+        "bisenetv2_infer_ms": 80.0,
+        "over_dds": {"node_memory_mb": {"highest": figures["highest"]}, "latency_ms": {"p50": 39.0},
+                     "inference_ms": 30.0, "beyond_inference_ms": {"p50": figures["beyond"]},
+                     "lost_to_transport": figures["lost"], "results_lost": figures["results_lost"], "published": 100},
+    }
+    failed = [target.text for target in check(result) if not target.met]
+    assert len(failed) == (missed is not None) and all(missed in text for text in failed)
