@@ -1,0 +1,138 @@
+"""Ground truth: the same scores as `drive-seg evaluate`, and labels that do not fit."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from bags import raw, stamp, street, write_bag
+from colours import COLOURS
+from replays import Replay
+
+from drive_seg.cli.main import main
+
+GROUPS = {name: group for name, (group, _, _) in COLOURS.items()}
+
+
+def truth_of(number):
+    """Class ids of the street, by colour, with a mistake: the car is labelled as a tree in the upper half of it."""
+    scene = street(number)[:, :, ::-1].astype(int)
+    prototypes = np.array([colour for _, colour, _ in COLOURS.values()])
+    labels = ((scene[:, :, None] - prototypes) ** 2).sum(-1).argmin(-1).astype(np.uint8)
+    labels[80:90][labels[80:90] == 3] = 4
+    labels[:5] = 255
+    return labels
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A bag of PNG images and a data set of the same frames: train/images, train/labels."""
+    folder = tmp_path / "data"
+    for part in ("images", "labels"):
+        (folder / "val" / part).mkdir(parents=True)
+    classes = {i: {"name": name, "group": GROUPS[name]} for i, name in enumerate(COLOURS)}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump({"name": "street", "ignore": 255, "classes": classes}))
+    for number in range(6):
+        cv2.imwrite(str(folder / "val/images" / f"{stamp(number)}.png"), street(number))
+        cv2.imwrite(str(folder / "val/labels" / f"{stamp(number)}.png"), truth_of(number))
+    return write_bag(tmp_path / "street", 6), folder
+
+
+def test_the_scores_are_evaluate_s_to_the_last_digit(replay, labelled, tmp_path):
+    bag, data = labelled
+    assert replay(bag, "--labels", data / "val") == 0
+    words = ["evaluate", "--data", data, "--split", "val", "--network", replay.network, "--engine", "openvino",
+             "--json", tmp_path / "scores.json"]
+    assert main([str(w) for w in words]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    truth = replay.summary()["truth"]
+    shared = scores.keys() & truth.keys()
+    assert {"miou", "iou", "group_iou", "drivable", "boundary_iou", "pixel_accuracy"} <= shared
+    assert {k: truth[k] for k in shared} == {k: scores[k] for k in shared}
+    assert 0.5 < truth["miou"] < 1
+
+
+def test_temporal_consistency_counts_pixels_whose_truth_stays(replay, labelled):
+    bag, data = labelled
+    replay(bag, "--labels", data / "val")
+    labels = [m.images["labels"] for m in replay.masks()]
+    steady = kept = 0
+    for number in range(1, 6):
+        stays = (truth_of(number) == truth_of(number - 1)) & (truth_of(number) != 255)
+        steady, kept = steady + stays.sum(), kept + (stays & (labels[number] == labels[number - 1])).sum()
+    assert replay.summary()["truth"]["temporal_consistency"] == pytest.approx(kept / steady)
+
+
+def test_labels_by_index_for_some_frames(replay, labelled, tmp_path):
+    bag, data = labelled
+    some = tmp_path / "some"
+    some.mkdir()
+    (some / "dataset.yaml").write_text((data / "dataset.yaml").read_text())
+    cv2.imwrite(str(some / "000004.png"), truth_of(4))
+    assert replay(bag, "--labels", some) == 0
+    assert replay.summary()["truth"]["images"] == 1
+    assert [f["index"] for f in replay.frames() if f["truth"]] == [4]
+    assert replay.summary()["truth"]["temporal_consistency"] is None
+
+
+def test_labels_by_order(replay, labelled, tmp_path):
+    bag, data = labelled
+    for number, file in enumerate(sorted((data / "val/labels").iterdir())):
+        file.rename(file.with_name(f"drive_{number}.png"))
+    assert replay(bag, "--labels", data / "val/labels") == 0
+    assert replay.summary()["truth"]["images"] == 6
+
+
+def _spoil(name):
+    def missing(labels):
+        for file in labels.glob("*.png"):
+            file.unlink()
+
+    def other_size(labels):
+        for file in labels.glob("*.png"):
+            cv2.imwrite(str(file), np.zeros((10, 10), np.uint8))
+
+    def colour(labels):
+        for file in labels.glob("*.png"):
+            cv2.imwrite(str(file), np.zeros((120, 200, 3), np.uint8))
+
+    def other_stamps(labels):
+        for file in labels.glob("*.png"):
+            file.rename(file.with_name(f"{int(file.stem) + 10**15}.png"))
+
+    def too_few(labels):
+        next(labels.glob("*.png")).unlink()
+        for file in labels.glob("*.png"):
+            file.rename(file.with_name(f"drive_{file.name}"))
+
+    def no_yaml(labels):
+        (labels.parents[1] / "dataset.yaml").unlink()
+
+    return locals()[name]
+
+
+@pytest.mark.parametrize(("fault", "message"), [
+    ("missing", "has no PNG files"),
+    ("other_size", "is 10x10, the frame is 200x120"),
+    ("colour", "no 8-bit picture with one channel"),
+    ("other_stamps", "belong to a frame of the bag"),
+    ("too_few", "has 5 labels, the bag 6 frames"),
+    ("no_yaml", "no dataset.yaml"),
+])
+def test_wrong_labels_are_one_clear_error(replay, labelled, fault, message, capsys):
+    bag, data = labelled
+    _spoil(fault)(data / "val" / "labels")
+    assert replay(bag, "--labels", data / "val") == 1
+    out = capsys.readouterr().out
+    assert message in out and out.count("\n") == 1
+    assert not (replay.out / "street").exists()
+
+
+def test_a_frame_without_result_is_not_scored(colour_network_path, labelled, tmp_path):
+    _, data = labelled
+    messages = [raw(i, street(i)) for i in range(6)]
+    messages[2].step = 5
+    replay = Replay(colour_network_path, tmp_path / "out")
+    assert replay(write_bag(tmp_path / "broken" / "street", 6, messages=messages), "--labels", data / "val") == 1
+    assert replay.summary()["truth"]["images"] == 5
