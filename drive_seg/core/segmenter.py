@@ -24,6 +24,9 @@ class Segmenter:
         self.rule = rule or DrivableRule()
         self._ego = None if ego is None else (np.asarray(ego) != 0).astype(np.uint8)
         self._scaled_ego: np.ndarray | None = None
+        # The engine is warm; let the first frame find this compiled as well.
+        tiny = np.zeros((2, 2), np.uint8)
+        drivable_area(tiny, tiny, tiny, table, self.rule)
 
     def segment(self, frame: Frame | np.ndarray, *, size: tuple[int, int] | None = None,
                 drivable: bool = True) -> Segmentation:
