@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         from drive_seg.training.recipe import Recipe
-        from drive_seg.training.trainer import RECIPE, RunError, Trainer
+        from drive_seg.training.trainer import RECIPE, RunError, train
     except ImportError as error:
         raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             recipe = replace(Recipe.load(args.recipe) if args.recipe else Recipe(), **changes)
         datasets = [Dataset.load(folder) for folder in args.data]
-        Trainer(datasets, args.out, recipe, resume=args.resume, device=args.device).train()
+        train(datasets, args.out, recipe, resume=args.resume, device=args.device)
     except (DatasetError, RunError, ImportError, ValueError) as error:
         raise CommandError(str(error)) from error
     print(f"done: drive-seg export {args.out} -o FILE.onnx")

@@ -228,8 +228,10 @@ class Samples(TorchDataset):
 class Schedule:
     """The batches of a run from `step` on: what each sample of each batch is asked for."""
 
-    def __init__(self, sources: int, recipe: Recipe, step: int, progress: Callable[[int], float]) -> None:
-        """progress: share of the run that is over when step n begins."""
+    def __init__(self, sources: int, recipe: Recipe, step: int, progress: Callable[[int], float],
+                 replica: int = 0) -> None:
+        """progress: share of the run that is over when step n begins. replica: whose batches, of recipe.replicas."""
+        self._replica = replica
         self._extra = round(recipe.batch * recipe.extra_share) if sources > 1 else 0
         self._sources, self._recipe, self._step, self._progress = sources, recipe, step, progress
 
@@ -238,9 +240,10 @@ class Schedule:
         while True:
             phase = self._recipe.phase(self._progress(step))
             first = self._recipe.batch - self._extra
-            batch = [Request(step * first + i, 0, phase.size, phase.scales) for i in range(first)]
+            place = step * self._recipe.replicas + self._replica
+            batch = [Request(place * first + i, 0, phase.size, phase.scales) for i in range(first)]
             for i in range(self._extra):
-                number = step * self._extra + i
+                number = place * self._extra + i
                 source = 1 + number % (self._sources - 1)
                 batch.append(Request(number // (self._sources - 1), source, phase.size, phase.scales))
             yield batch

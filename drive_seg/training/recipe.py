@@ -55,8 +55,11 @@ class Recipe:
     auxiliary: float = 0.3  # of the logits at 1/8 and at 1/16, each
     boundary: float = 0.25
 
-    # Book-keeping.
-    workers: int = 1
+    # Machine. Replicas are processes that train on their own batches and take the mean of their weights now and then
+    # (local SGD): on shared CPUs, several of one thread are faster than one of several.
+    replicas: int = 1
+    average_every: int = 8  # steps
+    workers: int = 1  # that prepare samples, for each replica
     validate_every: float = 0.1  # share of the run
     save_every: float = 0.02
 

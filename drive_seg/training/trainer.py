@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import tempfile
 import time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.distributed as distributed
+import torch.multiprocessing as multiprocessing
 import yaml
 from torch.nn import functional as F
 
@@ -40,8 +44,10 @@ class Trainer:
     """One run in one folder. Killed and resumed, it goes on as if it had never stopped (in steps mode, to the bit)."""
 
     def __init__(self, datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
-                 device: str | None = None, pretrained: bool = True) -> None:
-        self.out, self.recipe = out, recipe
+                 device: str | None = None, pretrained: bool = True, replica: int = 0) -> None:
+        """replica: which of recipe.replicas this is; more than one need a process group (see `train`)."""
+        self.out, self.recipe, self.replica = out, recipe, replica
+        self._checkpoint = out / (CHECKPOINT if replica == 0 else f"checkpoint_{replica}.pt")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         cv2.setNumThreads(1)
         torch.manual_seed(recipe.seed)
@@ -60,12 +66,13 @@ class Trainer:
         self.average = deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = _optimizer(self.network, recipe)
         self.step, self.seconds = 0, 0.0
+        self._since = 0.0  # seconds since the replicas last agreed
         out.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
-        elif (out / CHECKPOINT).exists():
+        elif self._checkpoint.exists():
             raise RunError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
-        else:
+        elif replica == 0:
             recipe.save(out / RECIPE)
             (out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
             (out / DATA).write_text(yaml.safe_dump([
@@ -81,22 +88,26 @@ class Trainer:
     def train(self, stop_after: int | None = None) -> None:
         """Runs to the end, or until step `stop_after`."""
         batches = iter(data.loader(self.samples, data.Schedule(len(self.samples.sources), self.recipe, self.step,
-                                                                self.progress)))
+                                                                self.progress, self.replica)))
         saved = validated = self.progress(self.step)
         losses: list[dict[str, float]] = []
         while self.progress(self.step) < 1 and (stop_after is None or self.step < stop_after):
             start = time.monotonic()
             losses.append(self._train_step(*next(batches)))
             self.step += 1
-            self.seconds += time.monotonic() - start
+            self._since += time.monotonic() - start
+            if self.recipe.replicas > 1 and self.step % self.recipe.average_every:
+                continue
+            self._agree()
             now = self.progress(self.step)
-            if self.step % 20 == 0 or now >= 1:
+            if len(losses) >= 20 or now >= 1:
                 mean = {k: round(float(np.mean([one[k] for one in losses])), 4) for k in losses[0]}
                 self._log({"step": self.step, "progress": round(now, 4), "seconds": round(self.seconds, 1), **mean})
                 losses = []
             if now - validated >= self.recipe.validate_every or now >= 1:
-                self._log({"step": self.step, "progress": round(now, 4), **self.validate()})
-                draw_curves(self.out / LOG, self.out / "curves.png")
+                if self.replica == 0:
+                    self._log({"step": self.step, "progress": round(now, 4), **self.validate()})
+                    draw_curves(self.out / LOG, self.out / "curves.png")
                 validated = now
             if now - saved >= self.recipe.save_every or now >= 1:
                 self.save()
@@ -164,6 +175,21 @@ class Trainer:
                 value.copy_(theirs[name])
 
     @torch.no_grad()
+    def _agree(self) -> None:
+        """Takes the mean of the replicas' weights, batch norm statistics and clocks."""
+        seconds = torch.tensor([self._since], dtype=torch.float64)
+        self._since = 0.0
+        if self.recipe.replicas > 1:
+            state = [v for v in self.network.state_dict().values() if v.dtype.is_floating_point]
+            mean = torch.cat([v.flatten() for v in state]).cpu()
+            for values in (mean, seconds):
+                distributed.all_reduce(values)
+                values /= self.recipe.replicas
+            for value, part in zip(state, mean.split([v.numel() for v in state]), strict=True):
+                value.copy_(part.view_as(value))
+        self.seconds += float(seconds)
+
+    @torch.no_grad()
     def validate(self, most_images: int = 36) -> dict:
         """Scores of the averaged network on part of each val split: a quick look, without the node's core."""
         scores = {}
@@ -188,14 +214,14 @@ class Trainer:
             "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
             "torch_random": torch.get_rng_state(), "device": self.device.type,
         }
-        temporary = self.out / (CHECKPOINT + ".part")
+        temporary = self._checkpoint.with_suffix(".part")
         torch.save(state, temporary)
-        temporary.replace(self.out / CHECKPOINT)
+        temporary.replace(self._checkpoint)
 
     def _restore(self) -> None:
-        path = self.out / CHECKPOINT
+        path = self._checkpoint
         if not path.is_file():
-            raise RunError(f"no checkpoint in {self.out}: start the run without --resume")
+            raise RunError(f"no {path.name} in {self.out}: start the run without --resume")
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -204,9 +230,33 @@ class Trainer:
         torch.set_rng_state(state["torch_random"])
 
     def _log(self, entry: dict) -> None:
+        if self.replica:
+            return
         with (self.out / LOG).open("a") as file:
             file.write(json.dumps(entry) + "\n")
         print(json.dumps(entry), flush=True)
+
+
+def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
+          device: str | None = None) -> None:
+    """Runs a whole run: in this process, or in as many as the recipe has replicas. Raises RunError."""
+    if recipe.replicas == 1:
+        Trainer(datasets, out, recipe, resume=resume, device=device).train()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        args = (datasets, out, recipe, resume, device, f"file://{folder}/meeting")
+        try:
+            multiprocessing.start_processes(_train_replica, args, recipe.replicas, start_method="spawn")
+        except multiprocessing.ProcessRaisedException as error:
+            raise RunError(f"a replica failed: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _train_replica(replica: int, datasets: list[Dataset], out: Path, recipe: Recipe, resume: bool, device: str | None,
+                   meeting: str) -> None:
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // recipe.replicas))
+    distributed.init_process_group("gloo", init_method=meeting, rank=replica, world_size=recipe.replicas)
+    Trainer(datasets, out, recipe, resume=resume, device=device, replica=replica).train()
+    distributed.destroy_process_group()
 
 
 def predict(network: torch.nn.Module, image: np.ndarray, size: tuple[int, int], device: torch.device) -> np.ndarray:

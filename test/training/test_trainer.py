@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
-from drive_seg.training.trainer import RunError, Trainer, load_run  # noqa: E402
+from drive_seg.training.trainer import RunError, Trainer, load_run, train  # noqa: E402
 
 pytestmark = pytest.mark.train
 RECIPE = Recipe(steps=16, batch=4, workers=0, lovasz_pixels=500, validate_every=0.5, warmup=0.1,
@@ -80,3 +80,19 @@ def test_errors_are_one_line(world, tmp_path, capsys, args, match):
     error = capsys.readouterr().err
     assert match in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_replicas_agree_and_resume(world, tmp_path):
+    recipe = replace(RECIPE, steps=4, batch=2, replicas=2, average_every=2,
+                     phases=(Phase(1.0, (64, 96), (0.9, 1.2)),))
+    datasets = [Dataset.load(root) for root in world]
+    train(datasets, tmp_path, recipe, device="cpu")
+    states = [torch.load(tmp_path / name, weights_only=True) for name in ("checkpoint.pt", "checkpoint_1.pt")]
+    assert [s["step"] for s in states] == [4, 4]
+    weights = [s["network"] for s in states]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    moments = [s["optimizer"]["state"][0]["exp_avg"] for s in states]
+    assert not torch.equal(*moments)  # each learned from batches of its own
+    (tmp_path / "checkpoint_1.pt").unlink()
+    with pytest.raises(RunError, match="no checkpoint_1.pt"):
+        train(datasets, tmp_path, recipe, resume=True, device="cpu")
