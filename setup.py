@@ -76,6 +76,8 @@ setup(
         "ros": ROS_WHEELS,
         "bench": ["onnxruntime>=1.18,<2", "onnx>=1.16,<2"],
         "tensorrt": ["onnx>=1.16,<2", "pycuda>=2024.1"],
+        "rtx": [f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
+                for part in ("libs", "bindings")],
         "train": [
             "torch>=2.4,<2.14",
             "onnx>=1.16,<2",

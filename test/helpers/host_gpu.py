@@ -83,6 +83,14 @@ class HostGpu:
         whole = self.live.pop(buffer.pointer)
         assert (whole[:_GUARD] == _POISON).all() and (whole[-_GUARD:] == _POISON).all(), "written out of bounds"
 
+    def fill(self, buffer: Buffer, byte: int) -> None:
+        self.view(buffer)[:] = byte
+        if buffer.host is not None:
+            buffer.host[:] = byte
+
+    def read(self, buffer: Buffer) -> np.ndarray:
+        return self.view(buffer).copy()
+
     def upload(self, buffer: Buffer) -> None:
         if not self.integrated:
             self.view(buffer)[:] = buffer.host

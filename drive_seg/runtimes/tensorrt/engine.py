@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
             try:
                 runner = PlanRunner(gpu, library, stored.data)
             except PlanRefusedError as error:
+                if stored.fresh:
+                    raise
                 progress(f"{error}: building it again")
                 path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
                 runner = PlanRunner(gpu, library, stored.data)
@@ -109,6 +112,17 @@ class TensorRtEngine:
         except BaseException as error:
             self._failed = f"{type(error).__name__}: {error}"
             raise
+
+    @property
+    def graph_refused(self) -> str | None:
+        """Why the last layout's frame isn't one CUDA graph; None when it is."""
+        return self._path.graph_refused if self._path is not None else None
+
+    @contextlib.contextmanager
+    def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:
+        """Its GPU, made current, and its network, to measure them."""
+        with self._gpu.current():
+            yield self._gpu, self._runner
 
     def _path_for(self, intake: Intake, size: tuple[int, int]) -> FramePath:
         path = self._path

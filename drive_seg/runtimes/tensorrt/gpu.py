@@ -58,7 +58,8 @@ class Gpu:
             self.name = device.name()
             self.compute_capability: tuple[int, int] = device.compute_capability()
             self.integrated = bool(device.get_attribute(self._cuda.device_attribute.INTEGRATED))
-            self.memory = device.total_memory()
+            self.memory: int = device.total_memory()
+            self.cache: int = device.get_attribute(self._cuda.device_attribute.L2_CACHE_SIZE)
             self._context = device.retain_primary_context()
         except self._cuda.Error as error:
             raise EngineError(f"the GPU can't be opened ({error}): another process may hold it exclusively") from error
@@ -123,6 +124,25 @@ class Gpu:
         """Enqueue: the GPU's copy to the processor. Nothing to do where they are one."""
         if not self.integrated:
             self._cuda.memcpy_dtoh_async(buffer.host, buffer.pointer, self._stream)
+
+    def copy(self, source: Buffer, target: Buffer) -> None:
+        """Enqueue: one buffer to another on the GPU."""
+        self._cuda.memcpy_dtod_async(target.pointer, source.pointer, target.nbytes, self._stream)
+
+    def fill(self, buffer: Buffer, byte: int) -> None:
+        """Set every byte of a buffer, on both sides, and wait."""
+        if buffer.host is not None:
+            buffer.host[:] = byte
+        if buffer.host is None or not self.integrated:
+            self._cuda.memset_d8_async(buffer.pointer, byte, buffer.nbytes, self._stream)
+            self._stream.synchronize()
+
+    def read(self, buffer: Buffer) -> np.ndarray:
+        """The bytes of a buffer, as they are on the GPU."""
+        out = np.empty(buffer.nbytes, np.uint8)
+        self._stream.synchronize()
+        self._cuda.memcpy_dtoh(out, buffer.pointer)
+        return out
 
     def load_kernels(self, cubin: Path) -> None:
         """Load compiled kernels. Raises EngineError when they don't fit this GPU."""

@@ -11,7 +11,7 @@ from ctypes import c_float, c_int32, c_uint64
 from pathlib import Path
 
 from drive_seg.core.engine import EngineError
-from drive_seg.runtimes.tensorrt.files import write_whole
+from drive_seg.runtimes.tensorrt.files import locked, write_whole
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 _HEADER = Path(__file__).with_name("kernels.h")
@@ -74,19 +74,26 @@ def compiled(compute_capability: tuple[int, int], folder: Path) -> Path:
     name = "kernels-sm_{}{}".format(*compute_capability)
     text = b"".join((SOURCE.read_bytes(), _HEADER.read_bytes(), " ".join(_FLAGS).encode()))
     cubin = folder / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.cubin"
-    if cubin.is_file() and cubin.stat().st_size:
+    if cubin.is_file():
         return cubin
     nvcc = find_nvcc()
     if nvcc is None:
         raise EngineError("nvcc is needed once to compile the GPU kernels, and is neither on the PATH nor under"
                           " /usr/local/cuda: install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or"
                           f" copy {cubin.name} from a machine where `drive-seg build` ran into {folder}")
+    with locked(cubin.with_suffix(".lock")):
+        if not cubin.is_file():  # another process may have been faster
+            _compile(nvcc, compute_capability, cubin)
+    return cubin
+
+
+def _compile(nvcc: str, compute_capability: tuple[int, int], cubin: Path) -> None:
+    architecture = "sm_{}{}".format(*compute_capability)
     with write_whole(cubin) as part:
-        run = subprocess.run([nvcc, *_FLAGS, f"-arch={name.removeprefix('kernels-')}", str(SOURCE), "-o", str(part)],
+        run = subprocess.run([nvcc, *_FLAGS, f"-arch={architecture}", str(SOURCE), "-o", str(part)],
                              capture_output=True, text=True, check=False)
         if run.returncode:
             said = (run.stderr or run.stdout).strip().splitlines() or ["it said nothing"]
             raise EngineError(f"{nvcc} can't compile the kernels for compute capability"
                               f" {compute_capability[0]}.{compute_capability[1]}: {said[-1]}; a CUDA toolkit that knows"
                               " this GPU is needed")
-    return cubin

@@ -54,7 +54,7 @@ def load_library(flavour: str | None = None) -> Library:
             if error.name != module_name:
                 problems.append(f"{module_name} lacks {error.name}")
         except Exception as error:  # a half-installed library fails in many ways, none of them worth a traceback
-            problems.append(f"{module_name} can't be loaded ({str(error).splitlines()[0] if str(error) else error!r})")
+            problems.append(f"{module_name} can't be loaded ({(str(error) or repr(error)).splitlines()[0]})")
         else:
             found = Library(module, name, version)
             if found.is_rtx or _numbers(version) >= OLDEST:

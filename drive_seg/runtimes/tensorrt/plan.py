@@ -45,10 +45,11 @@ class PlanKey:
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """A plan's bytes, and its sidecar."""
+    """A plan's bytes, its sidecar, and whether it was built just now."""
 
     data: bytes
     sidecar: dict[str, Any]
+    fresh: bool = False
 
 
 def sidecar_of(plan: Path) -> Path:
@@ -65,7 +66,7 @@ def store(path: Path, key: PlanKey, plan: bytes, built: dict[str, Any]) -> Store
         part.write_bytes(plan)
     with write_whole(sidecar_of(path)) as part:
         part.write_text(json.dumps(sidecar, indent=2) + "\n")
-    return StoredPlan(plan, sidecar)
+    return StoredPlan(plan, sidecar, fresh=True)
 
 
 def load(path: Path, key: PlanKey) -> StoredPlan | str:

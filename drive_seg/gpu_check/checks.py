@@ -1,0 +1,91 @@
+"""Kernels and frame path on the GPU against the CPU's resize, decode and engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from drive_seg.core.decode import Decoder, TrustModel
+from drive_seg.core.frame import ENCODINGS, Frame
+from drive_seg.core.resize import network_input
+from drive_seg.gpu_check.findings import Findings
+from drive_seg.gpu_check.runners import FixedLogits
+from drive_seg.network import Network
+from drive_seg.runtimes.tensorrt.frame_path import FramePath
+from drive_seg.runtimes.tensorrt.gpu import Gpu
+from drive_seg.runtimes.tensorrt.intake import Intake
+
+_SIZES = ((360, 640), (1080, 1920), (352, 480), (1081, 1923), (242, 322), (2160, 3840))
+
+
+def random_frame(rng: np.random.Generator, encoding: str, height: int, width: int) -> Frame:
+    """Random bytes as a frame of any encoding, rows padded."""
+    rows = height * 3 // 2 if encoding in ("nv12", "nv21") else height
+    channels = {"bgr8": 3, "8UC3": 3, "rgb8": 3, "bgra8": 4, "8UC4": 4, "rgba8": 4, "yuv422": 2, "uyvy": 2,
+                "yuv422_yuy2": 2, "yuyv": 2}.get(encoding, 1)
+    step = width * channels + 20
+    return Frame.from_bytes(rng.integers(0, 256, rows * step, np.uint8), encoding, height, width, step)
+
+
+def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings: Findings, quick: bool) -> None:
+    """Every encoding and several sizes: the planes, classes, labels and confidence must be the CPU's.
+
+    Results are poisoned before each run, twice with different bytes: an element that is not written shows. quick: fewer
+    frames, for running under compute-sanitizer.
+    """
+    rng = np.random.default_rng()
+    classes = len(network.table)
+    grid = (network.input_size[0] // 8, network.input_size[1] // 8)
+    mean, deviation = rng.normal(2, 1, classes), rng.uniform(0.5, 2, classes)
+    trust = TrustModel(mean.astype(np.float32), deviation.astype(np.float32), 0.0)
+    network = replace(network, trust=trust, temperature=1.3)
+    decoder = Decoder(network.table, temperature=network.temperature, trust=trust)
+    sizes = _SIZES[3:5] if quick else _SIZES
+    frames = [random_frame(rng, encoding, *size) for encoding in ENCODINGS for size in sizes
+              if not (size[0] % 2 or size[1] % 2) or encoding in ("bgr8", "mono8", "rgba8")]
+    frames += [Frame.from_array(image) for image in images[:2 if quick else 20]]
+    planes, wrong, unknown, confidence, unwritten = 0.0, 0, 0.0, 0, 0
+    for frame in frames:
+        noise = rng.normal(size=(classes, *grid)).astype(np.float32)
+        logits = np.stack([cv2.GaussianBlur(plane, (0, 0), 2) * 12 for plane in noise]).astype(np.float16)
+        runner = FixedLogits(gpu, network.input_size, logits)
+        path = FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size)
+        results = []
+        for poison in (0x5A, 0xC3):
+            path.poison(poison)
+            gpu.fill(runner.planes, poison)
+            results.append((runner, path.run(frame, {}), runner.seen()))
+        (_, found, seen), (_, again, seen_again) = results
+        unwritten += sum(int((a != b).sum()) for a, b in ((seen, seen_again), (found.classes, again.classes),
+                         (found.labels, again.labels), (found.confidence, again.confidence)))
+        planes = max(planes, float(np.abs(seen - network_input(frame, network.input_size)).max()))
+        wanted = decoder.decode(logits.astype(np.float32), frame.size)
+        wrong += int((found.classes != wanted.classes).sum())
+        doubtful = (found.labels == 255) != (wanted.labels == 255)
+        unknown = max(unknown, float(doubtful.mean()))
+        wrong += int((found.labels[~doubtful] != wanted.labels[~doubtful]).sum())
+        confidence = max(confidence, int(np.abs(found.confidence.astype(int) - wanted.confidence).max()))
+        path.close()
+        runner.close()
+    what = f"kernels on {len(frames)} frames, {len(ENCODINGS)} encodings"
+    findings.must(f"{what}, every element written", unwritten == 0, f"{unwritten} depend on what was there before")
+    findings.must(f"{what}, network input", planes <= 1, f"at most {planes:.0f} of 255 from the CPU's")
+    findings.must(f"{what}, classes and labels", wrong == 0, f"{wrong} pixels differ from the CPU's")
+    findings.must(f"{what}, unknown", unknown < 1e-3, f"at most {100 * unknown:.4f} % of a frame differ, at the limit")
+    findings.must(f"{what}, confidence", confidence <= 1, f"at most {confidence} of 255 from the CPU's")
+
+
+def check_frames(engine, cpu, images: list[np.ndarray], findings: Findings, real: bool) -> None:
+    """The whole engine against a CPU engine. real: camera images, not drawn ones, on which the network is unsure."""
+    labels, confidence = [], []
+    for image in images:
+        frame = Frame.from_array(image)
+        found, wanted = engine.decode(frame, frame.size, {}), cpu.decode(frame, frame.size, {})
+        labels.append((found.labels == wanted.labels).mean())
+        confidence.append((np.abs(found.confidence.astype(int) - wanted.confidence) <= 2).mean())
+    findings.must(f"labels equal {cpu.name}'s on {len(images)} images", min(labels) >= 0.995,
+                  f"{100 * min(labels):.3f} % in the worst image, {100 * np.mean(labels):.3f} % in all")
+    findings.must(f"confidence within 2/255 of {cpu.name}'s", min(confidence) >= (0.999 if real else 0.98),
+                  f"{100 * min(confidence):.3f} % of the worst image, {100 * np.mean(confidence):.3f} % in all")

@@ -1,0 +1,55 @@
+"""What the checks found: lines that hold or don't, and a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Findings:
+    """Collects and prints findings as they come."""
+
+    lines: list[dict] = field(default_factory=list)
+    table: list[dict] = field(default_factory=list)
+
+    def say(self, what: str, result: str) -> None:
+        """Something to know that can't be wrong."""
+        self._add(what, None, result)
+
+    def must(self, what: str, holds: bool, result: str) -> None:
+        """Something that must hold."""
+        self._add(what, bool(holds), result)
+
+    def row(self, **columns) -> None:
+        """One row of the table of times."""
+        self.table.append(columns)
+
+    @property
+    def failed(self) -> int:
+        """How much of what must hold does not."""
+        return sum(line["holds"] is False for line in self.lines)
+
+    def _add(self, what: str, holds: bool | None, result: str) -> None:
+        self.lines.append({"what": what, "holds": holds, "result": result})
+        print(f"{ {True: 'ok    ', False: 'FAILED', None: '      '}[holds]} {what}: {result}", flush=True)
+
+    def show_table(self) -> None:
+        """Print the table of times."""
+        if self.table:
+            names = list(self.table[0])
+            rows = [names, *([_cell(row[name]) for name in names] for row in self.table)]
+            widths = [max(len(row[i]) for row in rows) for i in range(len(names))]
+            for row in rows:
+                print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+    def write(self, folder: Path) -> None:
+        """All of it as gpu_check.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"findings": self.lines, "times": self.table}, indent=2)
+        (folder / "gpu_check.json").write_text(text + "\n")
+
+
+def _cell(value) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,133 @@
+"""Networks to put between the kernels: fixed logits, TensorRT's stand-in where TensorRT doesn't run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drive_seg.core.engine import EngineError
+from drive_seg.runtimes.tensorrt.gpu import Gpu
+
+
+class FixedLogits:
+    """Gives the same logits whatever it sees; the planes stay readable. See frame_path.NetworkRunner."""
+
+    def __init__(self, gpu: Gpu, input_size: tuple[int, int], logits: np.ndarray) -> None:
+        """logits: (C, gh, gw) fp16."""
+        self._gpu = gpu
+        self.input_size = input_size
+        self.logits_shape = logits.shape
+        self.planes = gpu.allocate(2 * 3 * input_size[0] * input_size[1])
+        self.logits = gpu.constant(logits.astype(np.float16))
+
+    def enqueue(self) -> None:
+        """Nothing to do: the logits are there."""
+
+    def seen(self) -> np.ndarray:
+        """What the kernel before the network wrote: (H, W, 3) float32, RGB."""
+        planes = self._gpu.read(self.planes).view(np.float16).reshape(3, *self.input_size)
+        return planes.transpose(1, 2, 0).astype(np.float32)
+
+    def close(self) -> None:
+        """Give back memory."""
+        self._gpu.free(self.planes)
+        self._gpu.free(self.logits)
+
+
+class TorchRunner:
+    """Runs a typed fp16 ONNX through PyTorch, where TensorRT doesn't run on a card. See frame_path.NetworkRunner."""
+
+    def __init__(self, gpu: Gpu, typed) -> None:
+        """typed: from typed_onnx.typed_fp16. Raises EngineError without PyTorch on CUDA, or for an unknown operator."""
+        try:
+            import torch
+            from onnx import numpy_helper
+        except ImportError as error:
+            raise EngineError(f"PyTorch is not there ({error})") from error
+        if not torch.cuda.is_available():
+            raise EngineError("this PyTorch has no CUDA")
+        self._torch, self._gpu, self._nodes = torch, gpu, list(typed.graph.node)
+        unknown = {n.op_type for n in self._nodes} - set(OPERATORS)
+        if unknown:
+            raise EngineError(f"the stand-in doesn't know the operators {', '.join(sorted(unknown))}")
+        shapes = [tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+                  for v in (typed.graph.input[0], typed.graph.output[0])]
+        self.input_size, self.logits_shape = shapes[0][2:], shapes[1][1:]
+        self.planes, self.logits = (gpu.allocate(2 * int(np.prod(shape))) for shape in shapes)
+        self._ends = (typed.graph.input[0].name, typed.graph.output[0].name)
+        self._in, self._out = (torch.as_tensor(_View(buffer.pointer, shape), device="cuda")
+                               for buffer, shape in zip((self.planes, self.logits), shapes, strict=True))
+        self._weights = {w.name: torch.from_numpy(numpy_helper.to_array(w).copy()).cuda()
+                         for w in typed.graph.initializer}
+        self._stream = torch.cuda.ExternalStream(gpu.stream)
+
+    def enqueue(self) -> None:
+        """See NetworkRunner.enqueue."""
+        torch = self._torch
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            self._out.copy_(run_nodes(torch, self._nodes, self._weights, self._ends, self._in))
+
+    def close(self) -> None:
+        """Give back memory."""
+        self._in = self._out = None
+        self._weights = {}
+        self._gpu.free(self.planes)
+        self._gpu.free(self.logits)
+
+
+def run_nodes(torch, nodes, weights: dict, ends: tuple[str, str], image):
+    """Run ONNX nodes with PyTorch; returns the tensor ends[1] for ends[0] = image."""
+    values = weights | {ends[0]: image}
+    for node in nodes:
+        attributes = {a.name: _attribute(a) for a in node.attribute}
+        inputs = [values[name] if name else None for name in node.input]
+        values[node.output[0]] = OPERATORS[node.op_type](torch, attributes, *inputs)
+    return values[ends[1]]
+
+
+def _conv(torch, a, x, weight, bias=None):
+    top, left, bottom, right = a.get("pads", [0, 0, 0, 0])
+    x = torch.nn.functional.pad(x, (left, right, top, bottom)) if (top, left) != (bottom, right) else x
+    padding = (top, left) if (top, left) == (bottom, right) else 0
+    return torch.nn.functional.conv2d(x, weight, bias, a.get("strides", 1), padding, a.get("dilations", 1),
+                                      a.get("group", 1))
+
+
+def _resize(torch, a, x, roi, scales, *sizes):
+    if a.get("mode") != b"linear" or a.get("coordinate_transformation_mode", b"half_pixel") != b"half_pixel" or sizes:
+        raise EngineError("the stand-in resizes only linearly, by factors, with half-pixel centres")
+    factors = [float(f) for f in scales[2:]]
+    size = [round(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+    return torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+OPERATORS = {
+    "Conv": _conv,
+    "Resize": _resize,
+    "Clip": lambda torch, a, x, low=None, high=None: torch.clamp(x, low, high),
+    "Relu": lambda torch, a, x: torch.relu(x),
+    "Sigmoid": lambda torch, a, x: torch.sigmoid(x),
+    "Add": lambda torch, a, x, y: x + y,
+    "Sub": lambda torch, a, x, y: x - y,
+    "Mul": lambda torch, a, x, y: x * y,
+    "Div": lambda torch, a, x, y: x / y,
+    "Concat": lambda torch, a, *xs: torch.cat(xs, a["axis"]),
+    "ReduceMean": lambda torch, a, x, *axes: x.mean(_axes(a, axes), keepdim=bool(a.get("keepdims", 1))),
+    "GlobalAveragePool": lambda torch, a, x: x.mean((2, 3), keepdim=True),
+}
+
+
+def _axes(attributes: dict, axes: tuple) -> tuple[int, ...]:
+    return tuple(attributes["axes"]) if "axes" in attributes else tuple(int(i) for i in axes[0])
+
+
+def _attribute(attribute):
+    from onnx import helper
+
+    return helper.get_attribute_value(attribute)
+
+
+class _View:
+    """Device memory for torch.as_tensor, without a copy."""
+
+    def __init__(self, pointer: int, shape: tuple[int, ...]) -> None:
+        self.__cuda_array_interface__ = {"data": (pointer, False), "shape": shape, "typestr": "<f2", "version": 3}

@@ -1,0 +1,115 @@
+"""What each piece of a frame costs on the GPU, and what it would cost if only bytes had to move."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame
+from drive_seg.gpu_check.findings import Findings
+from drive_seg.network import Network
+from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner
+from drive_seg.runtimes.tensorrt.gpu import Gpu
+from drive_seg.runtimes.tensorrt.intake import Intake
+
+SIZES = ((360, 640), (720, 1280), (1080, 1920))
+_REPEATS = 50
+
+
+def milliseconds(gpu: Gpu, work: list[Callable[[], None]]) -> float:
+    """Median time of one of these, enqueued one after the other as one graph, so that launch gaps stay out."""
+
+    def all_of_it() -> None:
+        for one in work:
+            one()
+
+    all_of_it()
+    gpu.synchronise()
+    graph = None
+    try:
+        graph = gpu.capture(all_of_it)
+        launch = graph.launch
+    except EngineError:  # then the gaps are in it
+        launch = all_of_it
+    times = []
+    for _ in range(_REPEATS + 5):
+        start = gpu.event()
+        launch()
+        end = gpu.event()
+        gpu.synchronise()
+        times.append(end.time_since(start) / len(work))
+    if graph is not None:
+        graph.close()
+    return statistics.median(times[5:])
+
+
+def bandwidth(gpu: Gpu) -> float:
+    """Bytes a millisecond that a large copy within the GPU's memory reads and writes."""
+    nbytes = min(1 << 29, gpu.memory // 16)
+    a, b = gpu.allocate(nbytes), gpu.allocate(nbytes)
+    try:
+        gpu.fill(a, 0x5A)
+        return 2 * nbytes / milliseconds(gpu, [lambda: gpu.copy(a, b)] * 4)
+    finally:
+        gpu.free(a)
+        gpu.free(b)
+
+
+def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Findings, title: str) -> None:
+    """The table, and what must hold: kernels near their floor, the whole frame near network and copies."""
+    rate = bandwidth(gpu)
+    findings.say("memory bandwidth, read and written", f"{rate / 1e6:.0f} GB/s")
+    network_ms = milliseconds(gpu, [runner.enqueue] * 5)
+    rng = np.random.default_rng()
+    for height, width in SIZES:
+        frame = Frame.from_array(rng.integers(0, 256, (height, width, 3), np.uint8))
+        # As many frames as don't fit into the cache together: a camera's pixels are not in it either.
+        count = int(np.clip(2 * gpu.cache // (3 * height * width) + 1, 2, 64))
+        paths = [FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size)
+                 for _ in range(count)]
+        for path in paths:
+            path.put(frame)
+            path.enqueue()
+        gpu.synchronise()
+        steps = {name: milliseconds(gpu, [dict(path.steps)[name] for path in paths])
+                 for name in ("upload", "pre", "post", "download") if not (gpu.integrated and "load" in name)}
+        copies = steps.get("upload", 0.0) + steps.get("download", 0.0)
+        path = paths[0]
+        path.capture()
+        stages: dict[str, list[float]] = {}
+        for _ in range(_REPEATS + 5):
+            one: dict[str, float] = {}
+            path.run(frame, one)
+            for name, ms in one.items():
+                stages.setdefault(name, []).append(ms)
+        host = {name: statistics.median(ms[5:]) for name, ms in stages.items()}
+        whole = milliseconds(gpu, [path.enqueue])
+        grid = int(np.prod(runner.logits_shape))
+        floor_pre = (3 * height * width + 6 * network.input_size[0] * network.input_size[1]) / rate
+        floor_post = (2 * grid + 3 * height * width) / rate
+        findings.row(size=f"{width}x{height}", runtime=title, pre=steps["pre"], pre_floor=floor_pre, network=network_ms,
+                     post=steps["post"], post_floor=floor_post, copies=copies, whole=whole,
+                     host_copy_in=host["copy_in"], host_gpu=host["gpu"], host_copy_out=host["copy_out"],
+                     graph="yes" if path.graph_refused is None else "no")
+        where = f"{width}x{height}"
+        for name, floor in (("pre", floor_pre), ("post", floor_post)):
+            findings.must(f"{name} kernel at {where} within 2x of its memory floor or under 20 us",
+                          steps[name] <= max(2 * floor, 0.02),
+                          f"{1e3 * steps[name]:.1f} us, floor {1e3 * floor:.1f} us")
+        findings.must(f"whole frame at {where} at most 1.15x the network and the copies",
+                      whole <= 1.15 * network_ms + copies,
+                      f"{whole:.3f} ms, network {network_ms:.3f} ms, copies {copies:.3f} ms")
+        for path in paths:
+            path.close()
+
+
+def time_start(engine_opener: Callable[[], object], findings: Findings) -> None:
+    """A second start must load its plan in under two seconds."""
+    start = time.monotonic()
+    engine_opener().close()
+    seconds = time.monotonic() - start
+    findings.must("a later start takes under 2 s", seconds < 2, f"{seconds:.2f} s")

@@ -1,0 +1,81 @@
+"""The GPU check's own code: it finds what is right and what is wrong, and ends with one line without a GPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host_gpu import HostGpu, build_kernels
+
+from drive_seg.gpu_check.checks import check_kernels
+from drive_seg.gpu_check.findings import Findings
+from drive_seg.gpu_check.runners import run_nodes
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
+from drive_seg.runtimes.tensorrt import typed_onnx
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return build_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+def test_right_kernels_pass(library, colour_network):
+    gpu, findings = HostGpu(library, integrated=False), Findings()
+    check_kernels(gpu, colour_network, [], findings, quick=True)
+    assert len(findings.lines) == 5 and findings.failed == 0, findings.lines
+    gpu.close()
+
+
+@pytest.mark.parametrize("spoiled, finding", [("decode_pixels", "classes and labels"),
+                                              ("prepare_rgba", "every element written")])
+def test_wrong_kernels_fail(library, colour_network, spoiled, finding):
+    class Spoiled(HostGpu):
+        def launch(self, kernel, grid, block, arguments) -> None:
+            if kernel == "decode_pixels" == spoiled:
+                arguments = type(arguments).from_buffer_copy(arguments)
+                arguments.classes -= 1  # the last class is never found
+            if kernel == "prepare_rgba" == spoiled:
+                grid = (grid[0], grid[1] - 1)  # the last rows are not written
+            super().launch(kernel, grid, block, arguments)
+
+    findings = Findings()
+    check_kernels(Spoiled(library, integrated=False), colour_network, [], findings, quick=True)
+    assert any(line["holds"] is False and finding in line["what"] for line in findings.lines), findings.lines
+
+
+def test_without_a_gpu_it_ends_with_one_line():
+    import ctypes
+
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check"], capture_output=True, text=True, check=False,
+                             cwd=Path(__file__).resolve().parents[2])
+        assert run.returncode == 2
+        assert run.stderr.startswith("gpu-check: no NVIDIA driver") and len(run.stderr.splitlines()) == 1
+    else:
+        pytest.skip("this machine has an NVIDIA driver")
+
+
+def test_the_stand_in_computes_the_same_network():
+    torch = pytest.importorskip("torch", reason="needs PyTorch (make test-train installs it)")
+    from onnx import numpy_helper
+
+    network = Network.load(default_network())
+    engine = OnnxRuntimeEngine(network)
+    image = np.random.default_rng(0).integers(0, 256, (*network.input_size, 3), np.uint8)
+    model = typed_onnx.load_onnx(network.path)
+    typed = typed_onnx.typed_fp16(model)
+    weights = {w.name: torch.from_numpy(numpy_helper.to_array(w).astype(np.float32))
+               for w in typed.graph.initializer}
+    with torch.inference_mode():
+        found = run_nodes(torch, typed.graph.node, weights, ("image", "logits"),
+                          torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32)))[0].numpy()
+    wanted = engine.infer(image)
+    assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+    engine.close()
