@@ -43,13 +43,13 @@ def draw_overlay(image: np.ndarray, labels: np.ndarray | None, drivable: np.ndar
         if mask is not None and mask.shape != (height, width):
             raise ValueError(f"the {name} is {mask.shape}, the image is {(height, width)}")
     if out is None:
-        out = np.empty_like(image, order="C")
-    if labels is None:
-        np.copyto(out, image)
-    else:
+        out = np.empty((height, width, 3), np.uint8)
+    if out is not image:
+        np.copyto(out, image)  # blending in place needs one compiled version, whatever the image's strides are
+    if labels is not None:
         thickness = max(1, round(height / 360))
-        _blend(image, labels, labels if drivable is None else drivable, drivable is not None, thickness,
-               max(4, height // 45), _MULTIPLY, _ADD, out)
+        _blend(out, labels, labels if drivable is None else drivable, drivable is not None, thickness,
+               max(4, height // 45), _MULTIPLY, _ADD)
     unit = max(height, width / 2) / 720
     if legend and min(height, width) >= 160:
         picture = _legend(round(unit * 24), drivable is not None or labels is None)
@@ -85,7 +85,7 @@ _MULTIPLY, _ADD = _tables()
 
 
 @njit(cache=True, nogil=True)
-def _blend(image, labels, drivable, has_drivable, thickness, hatch, multiply, add, out):
+def _blend(image, labels, drivable, has_drivable, thickness, hatch, multiply, add):
     height, width = labels.shape
     entries = np.empty(width, np.uint8)
     for y in range(height):
@@ -103,7 +103,7 @@ def _blend(image, labels, drivable, has_drivable, thickness, hatch, multiply, ad
             entry = entries[x]
             m = multiply[entry]
             for c in range(3):
-                out[y, x, c] = (np.int32(image[y, x, c]) * m + add[entry, c]) >> 8
+                image[y, x, c] = (np.int32(image[y, x, c]) * m + add[entry, c]) >> 8
 
 
 @lru_cache(maxsize=16)
