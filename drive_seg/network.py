@@ -12,6 +12,8 @@ import yaml
 
 from drive_seg.core.classes import ClassTable, ClassTableError
 from drive_seg.core.decode import TrustModel
+from drive_seg.core.health.network import Typical
+from drive_seg.core.selftest import SelfTest
 
 FORMAT = 1
 
@@ -25,7 +27,8 @@ class Network:
     """An ONNX network and its description.
 
     input_size: (height, width). temperature: divides the logits before the soft-max. trust: see TrustModel, None when
-    the network brings no statistics. provenance: how it came about, as its author wrote it.
+    the network brings no statistics. typical: of its training images. self_test: its answer to the built-in picture,
+    None when none was recorded. provenance: how it came about, as its author wrote it.
     """
 
     path: Path
@@ -35,6 +38,8 @@ class Network:
     table: ClassTable
     temperature: float = 1.0
     trust: TrustModel | None = None
+    typical: Typical | None = None
+    self_test: SelfTest | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -63,6 +68,7 @@ class Network:
             table = ClassTable.from_dicts(facts.get("classes"))
             return cls(path, str(facts.get("name", path.stem)), digest, _input_size(facts), table,
                        float(facts.get("temperature", 1.0)), _trust(facts.get("unknown"), len(table)),
+                       _typical(facts.get("unknown")), _self_test(facts.get("self_test")),
                        facts.get("provenance") or {})
         except (ClassTableError, TypeError, ValueError, KeyError) as error:
             raise NetworkError(f"{sidecar}: {error}") from error
@@ -83,3 +89,17 @@ def _trust(facts: dict | None, classes: int) -> TrustModel | None:
     if mean.shape != (classes,) or std.shape != (classes,):
         raise ValueError(f"`unknown` must give {classes} values of mean and std, one a class")
     return TrustModel(mean, std, float(facts["limit"]))
+
+
+def _typical(facts: dict | None) -> Typical | None:
+    rows = (facts or {}).get("typical")
+    if not rows:
+        return None
+    pairs = {key: tuple(float(v) for v in rows[key]) for key in ("confidence", "unknown")}
+    if any(len(pair) != 2 for pair in pairs.values()):
+        raise ValueError("`unknown: typical` must give mean and standard deviation of confidence and unknown")
+    return Typical(**pairs)
+
+
+def _self_test(facts: dict | None) -> SelfTest | None:
+    return SelfTest.from_dict(facts) if facts else None

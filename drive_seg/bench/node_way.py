@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 from drive_seg.bench.measure import Stages
 from drive_seg.bench.ros_frames import RosFrames
+from drive_seg.core.health.camera import CameraLimits
+from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.ros.outputs import OUTPUTS
 from drive_seg.ros.parameters import PARAMETERS
@@ -23,7 +25,8 @@ class NodeWay:
         publishers = {output: ros.publisher(output.topic) for output in OUTPUTS if output.topic in TOPICS}
         settings = SimpleNamespace(**{spec.name: spec.default for spec in PARAMETERS})
         self._ros = ros
-        self._worker = Worker(segmenter, publishers, settings, lambda kind, text: None)
+        self._worker = Worker(segmenter, publishers, settings, lambda kind, text: None,
+                              Monitor(limits=CameraLimits(frozen=0)), None, time.monotonic)
 
     def __call__(self, number: int) -> Stages:
         start = time.perf_counter()

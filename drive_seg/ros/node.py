@@ -15,14 +15,23 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool
 
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.engine import EngineError
+from drive_seg.core.health.camera import CameraLimits
+from drive_seg.core.health.monitor import Monitor
+from drive_seg.core.health.network import Typical
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.selftest import SelfTestError, check_answer
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
 from drive_seg.ros import parameters
+from drive_seg.ros.geometry import Geometry
+from drive_seg.ros.health import HealthPublisher
+from drive_seg.ros.label_info import publish_label_info
 from drive_seg.ros.outputs import OUTPUTS
+from drive_seg.ros.pose import PoseSource
 from drive_seg.ros.worker import Worker
 from drive_seg.runtimes import open_engine
 
@@ -61,6 +70,13 @@ class SegmentationNode(LifecycleNode):
         self._camera_subscriptions: list = []
         self._watch = None
         self._last_image_ns = 0
+        self._latched: list = []
+        self._health: HealthPublisher | None = None
+        self._pose_source: PoseSource | None = None
+        self._engine_info: dict[str, str] = {}
+        self._typical: Typical | None = None
+        self._ego: np.ndarray | None = None
+        self._enable = self.create_service(SetBool, "~/enable", self._on_enable)
 
     def start_up(self) -> None:
         """Configure and activate, unless the parameter autostart says otherwise. Failing leaves it unconfigured."""
@@ -76,14 +92,22 @@ class SegmentationNode(LifecycleNode):
             network = Network.load(self.settings.network or default_network())
             size = (self.settings.input_height, self.settings.input_width)
             engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None)
-            self.segmenter = Segmenter(engine, network.table, _rule(self.settings), _read_mask(self.settings.ego_mask))
-        except (EngineError, NetworkError, FileNotFoundError, ValueError) as error:
+            self._ego = _read_mask(self.settings.ego_mask)
+            self.segmenter = Segmenter(engine, network.table, _rule(self.settings), self._ego)
+            if network.self_test is not None:
+                check_answer(self.segmenter, network.self_test)
+        except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")
             self._release()
             return _FAILED
         self._result_publishers = {
             output: self.create_lifecycle_publisher(output.type, output.topic, output.qos) for output in OUTPUTS}
         height, width = engine.input_size
+        self._typical = network.typical
+        self._engine_info = {"engine": engine.name, "precision": engine.precision, "device": engine.device,
+                             "network": network.name, "input": f"{width}x{height}"}
+        self._latched = publish_label_info(self, network.table)
+        self._pose_source = PoseSource(self, self.settings)
         self.get_logger().info(f"network {network.name} ({width}x{height}) on {engine.name} {engine.precision},"
                                f" {engine.device}; ready after {time.monotonic() - start:.1f} s")
         return super().on_configure(state)
@@ -91,8 +115,15 @@ class SegmentationNode(LifecycleNode):
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen to the camera."""
-        self.worker = Worker(self.segmenter, self._result_publishers, self.settings, self._complain)
+        monitor = Monitor(
+            limits=CameraLimits(timeout=self.settings.camera_timeout, frozen=self.settings.frozen_timeout),
+            budget=self.settings.latency_budget / 1e3 or None, typical=self._typical,
+            ego=None if self._ego is None else self._ego != 0, engine=self._engine_info, now=self._now())
+        geometry = Geometry(self.settings, self._pose_source, self._ego, functools.partial(self._no_ground, monitor))
+        self.worker = Worker(self.segmenter, self._result_publishers, self.settings, self._complain, monitor, geometry,
+                             self._now)
         self.worker.start()
+        self._health = HealthPublisher(self, monitor)
         compressed = self.settings.image_transport == "compressed"
         image = self.create_subscription(CompressedImage if compressed else Image,
                                          "image/compressed" if compressed else "image", self._on_image, CAMERA_QOS)
@@ -143,11 +174,20 @@ class SegmentationNode(LifecycleNode):
         if self.worker is not None:
             self.worker.stop()
             self.worker = None
+        if self._health is not None:
+            self._health.close("INACTIVE")
+            self._health = None
 
     def _release(self) -> None:
         for publisher in self._result_publishers.values():
             self.destroy_lifecycle_publisher(publisher)
         self._result_publishers = {}
+        for publisher in self._latched:
+            self.destroy_publisher(publisher)
+        self._latched = []
+        if self._pose_source is not None:
+            self._pose_source.close()
+            self._pose_source = None
         if self.segmenter is not None:
             self.segmenter.engine.close()
             self.segmenter = None
@@ -182,6 +222,27 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().warning(text, throttle_duration_sec=5.0)
         else:
             self.get_logger().error(text, throttle_duration_sec=5.0)
+
+    def _no_ground(self, monitor: Monitor, kind: str, reason: str) -> None:
+        self.get_logger().warning(f"no grid, scan or points: {reason}", throttle_duration_sec=5.0)
+        what, _, fix = reason.partition(": ")
+        monitor.failed(kind, f"no grid, scan or points, {what}", fix, self._now())
+
+    def _now(self) -> float:
+        return self.get_clock().now().nanoseconds / 1e9
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Activate or deactivate; while inactive the node listens to no image."""
+        active = self.worker is not None
+        if self.segmenter is None:
+            response.success, response.message = False, "the node is not configured"
+        elif request.data == active:
+            response.success, response.message = True, "active already" if active else "inactive already"
+        else:
+            done = self.trigger_activate() if request.data else self.trigger_deactivate()
+            response.success = done == _OK
+            response.message = ("active" if request.data else "inactive") if response.success else "see the node's log"
+        return response
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         configured = self.segmenter is not None

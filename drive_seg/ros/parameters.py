@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.grid import GridShape
 from drive_seg.runtimes import ENGINES
 
 _RULE = DrivableRule()
@@ -71,6 +72,30 @@ PARAMETERS: tuple[Spec, ...] = (
          0.0, 1.0, live=True),
     Spec("ego_mask", "", "image file, non-zero where the camera sees the vehicle itself; any size", file=True),
     Spec("camera_timeout", 2.0, "warn when no image comes for so many seconds", 0.1, 3600.0, live=True),
+    Spec("frozen_timeout", 1.0, "FAULT when the same image comes for so many seconds; 0 allows still images",
+         0.0, 3600.0),
+    Spec("latency_budget", 0.0, "milliseconds from receiving a frame to publishing; warn when it is missed; 0: none",
+         0.0, 10000.0),
+    Spec("fault_policy", "silent", "in a fault nothing is published, or everything as unknown",
+         choices=("silent", "unknown"), live=True),
+    Spec("base_frame", "base_link", "frame of grid, scan and points: x forward, y left, z up"),
+    Spec("camera_height", 0.0, "metres of the camera above base_frame's origin; 0 takes the pose from TF", 0.0, 100.0),
+    Spec("camera_pitch", 0.0, "radians that the camera looks down", -1.6, 1.6),
+    Spec("camera_roll", 0.0, "radians that the camera's right side is lower", -3.2, 3.2),
+    Spec("camera_yaw", 0.0, "radians that the camera looks to the left", -3.2, 3.2),
+    Spec("camera_x", 0.0, "metres of the camera in front of base_frame's origin", -100.0, 100.0),
+    Spec("camera_y", 0.0, "metres of the camera to the left of base_frame's origin", -100.0, 100.0),
+    Spec("camera_rectified", False, "the images are rectified already: CameraInfo's P describes them, not K and D"),
+    Spec("ground_z", 0.0, "metres of the ground above base_frame's origin", -100.0, 100.0),
+    Spec("max_pixel_length", 0.5, "metres of ground that one pixel may cover; beyond, nothing is measured", 0.01, 10.0),
+    Spec("max_range", 60.0, "metres from the camera beyond which nothing is measured", 1.0, 500.0),
+    Spec("pavement_is_obstacle", True, "pavement is occupied in the grid and ends the scan; false: it is free"),
+    Spec("grid_resolution", 0.1, "metres of a cell of the grid", 0.01, 10.0),
+    Spec("grid_front", 40.0, "metres that the grid reaches to the front", -500.0, 500.0),
+    Spec("grid_back", 0.0, "x of the grid's rear edge in metres; negative lies behind base_frame's origin",
+         -500.0, 500.0),
+    Spec("grid_width", 30.0, "metres of the grid from right to left, centred", 0.1, 500.0),
+    Spec("scan_increment", 0.00872665, "radians between two rays of the scan", 0.0005, 0.5),
     Spec("overlay_quality", 80, "JPEG quality of overlay/compressed", 1, 100, live=True),
 )
 
@@ -118,4 +143,9 @@ def first_problem(values: dict[str, Any]) -> str | None:
             return f"{name} must be a multiple of 32, it is {values[name]}"
     if bool(values["input_height"]) != bool(values["input_width"]):
         return "input_height and input_width go together: set both, or neither"
+    try:
+        GridShape(values["grid_resolution"], values["grid_back"], values["grid_front"], -values["grid_width"] / 2,
+                  values["grid_width"] / 2)
+    except ValueError as error:
+        return str(error)
     return None

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import numpy as np
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from drive_seg.core.classes import UNKNOWN
 from drive_seg.core.engine import EngineError
-from drive_seg.core.frame import FrameError
+from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.health.monitor import Monitor
+from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
+from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
 from drive_seg.ros.outputs import Output, Result
@@ -22,17 +28,23 @@ from drive_seg.ros.outputs import Output, Result
 class Worker:
     """Segments messages from a mailbox and publishes what is subscribed.
 
-    A message or a frame that fails publishes nothing and calls `complain(kind, text)`; the worker goes on.
+    A message or a frame that fails calls `complain(kind, text)`; the worker goes on. Then, and while the monitor
+    finds the camera at fault, nothing is published, or all unknown (parameter fault_policy).
     """
 
     def __init__(self, segmenter: Segmenter, publishers: dict[Output, Publisher], settings: SimpleNamespace,
-                 complain: Callable[[str, str], None]) -> None:
+                 complain: Callable[[str, str], None], monitor: Monitor, geometry: Geometry,
+                 clock: Callable[[], float]) -> None:
+        """clock: seconds of the node's clock."""
         self.segmenter = segmenter
         self.settings = settings
+        self.monitor = monitor
+        self._geometry = geometry
+        self._clock = clock
         self.camera: CameraInfo | None = None
         self.mailbox: Mailbox[Image | CompressedImage] = Mailbox()
         self.counts: Counter[str] = Counter()
-        """segmented, idle (nobody subscribed), bad_message, engine_error."""
+        """segmented, idle (nobody subscribed), camera_fault, bad_message, engine_error."""
         self.stages: deque[dict[str, float]] = deque(maxlen=300)
         """Milliseconds by stage of the newest frames."""
         self._publishers = publishers
@@ -53,30 +65,63 @@ class Worker:
             try:
                 self.process(message)
             except FrameError as error:
-                self.counts["bad_message"] += 1
-                self._complain("bad_message", f"an image message is unusable: {error}")
+                self._fail("bad_message", "camera", f"an image message is unusable: {error}",
+                           "publish an encoding that is supported")
             except EngineError as error:
-                self.counts["engine_error"] += 1
-                self._complain("engine_error", f"the engine failed, nothing is published for this frame: {error}")
+                self._fail("engine_error", "engine", f"the engine failed on a frame: {error}", "start the node again")
             except Exception as error:  # the node must live on, whatever one frame does
-                self.counts["engine_error"] += 1
-                self._complain("engine_error", f"a frame failed, nothing is published for it: {error!r}")
+                self._fail("engine_error", "engine", f"a frame failed: {error!r}", "report this with the node's log")
+
+    def _fail(self, kind: str, check: str, reason: str, fix: str) -> None:
+        self.counts[kind] += 1
+        self._complain(kind, reason)
+        self.monitor.failed(check, reason, fix, self._clock())
 
     def process(self, message: Image | CompressedImage) -> None:
         """Segment one message and publish what is subscribed. Raises FrameError or EngineError."""
+        start, now = time.monotonic(), self._clock()
         wanted = [(o, p) for o, p in self._publishers.items() if p.get_subscription_count() > 0]
-        if not wanted:
+        if not wanted and not self.monitor.idle(now):
             self.counts["idle"] += 1
             return
         stages: dict[str, float] = {}
         with stage(stages, "receive"):
             frame = to_frame(message)
+        with stage(stages, "health"):
+            stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
+            believed = self.monitor.arrived(frame, stamp, now)
+        if not wanted:
+            self.counts["idle"] += 1
+            return
         size = self.segmenter.engine.input_size if self.settings.output_size == "network" else frame.size
-        segmentation = self.segmenter.segment(frame, size=size, drivable=any(o.needs_drivable for o, _ in wanted))
+        if not believed:
+            self.counts["camera_fault"] += 1
+            self._publish_unknown(message, frame, size, wanted)
+            return
+        try:
+            segmentation = self.segmenter.segment(frame, size=size, drivable=any(o.needs_drivable for o, _ in wanted))
+        except EngineError:
+            self._publish_unknown(message, frame, size, wanted)
+            raise
         stages.update(segmentation.stages)
-        result = Result(message.header, frame, segmentation, self.camera, self.settings)
-        with stage(stages, "publish"):
-            for output, publisher in wanted:
-                publisher.publish(output.make(result))
+        result = Result(message.header, frame, segmentation, self.camera, self.settings, self._geometry)
+        self._publish(result, wanted, stages)
+        with stage(stages, "health"):
+            self.monitor.finished(segmentation, time.monotonic() - start, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
         self.stages.append(stages)
+
+    def _publish(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
+        for output, publisher in wanted:
+            with stage(stages, output.stage):
+                made = output.make(result)
+                if made is not None:
+                    publisher.publish(made)
+
+    def _publish_unknown(self, message: Image | CompressedImage, frame: Frame, size: tuple[int, int],
+                         wanted: list[tuple[Output, Publisher]]) -> None:
+        if self.settings.fault_policy == "unknown":
+            unknown, nothing = np.full(size, UNKNOWN, np.uint8), np.zeros(size, np.uint8)
+            result = Result(message.header, frame, Segmentation(unknown, unknown, nothing, nothing), self.camera,
+                            self.settings, self._geometry)
+            self._publish(result, wanted, {})

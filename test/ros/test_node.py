@@ -122,11 +122,12 @@ def test_what_nobody_subscribes_to_is_not_computed(graph, node, camera, scene):
     received = outputs(graph, "labels")
     ready(graph, node, camera, received)
     assert show(graph, camera, image(scene), received)
+    assert graph.spin_until(lambda: node.worker.stages)
     assert "drivable" not in node.worker.stages[-1]  # nobody asked for it
     more = outputs(graph, "drivable_area")
     ready(graph, node, camera, more)
     assert show(graph, camera, image(scene), more)
-    assert "drivable" in node.worker.stages[-1]
+    assert graph.spin_until(lambda: "drivable" in node.worker.stages[-1])
 
 
 def test_masks_in_the_network_size(graph, node, camera, scene):

@@ -21,7 +21,7 @@ from drive_seg.ros import transport
 def node_process(domain, colour_network_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "drive_seg.ros.main", "--ros-args", "-p", f"network:={colour_network_path}",
-         "-p", "engine:=openvino"],
+         "-p", "engine:=openvino", "-p", "frozen_timeout:=0.0"],
         env=transport.environment(os.environ), stderr=subprocess.PIPE, text=True)
     yield process
     if process.poll() is None:

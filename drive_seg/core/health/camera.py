@@ -22,9 +22,11 @@ class CameraLimits:
     timeout: float = 2.0
     slow: float = 0.6
     """WARN below this share of the camera's own rate."""
-    frozen: float = 0.5
-    """The same image, byte for byte, for so long."""
+    frozen: float = 1.0
+    """The same image, byte for byte, for so long; 0 allows it."""
     dark: float = 10.0
+    contrast: float = 6.0
+    """Standard deviation of the image's brightness."""
     bright_share: float = 0.6
     """Share of pixels at full brightness."""
     sharpness: float = 0.2
@@ -46,7 +48,7 @@ class CameraHealth:
                  ego: np.ndarray | None = None) -> None:
         """start: now, from when on images are waited for. ego: (h, w) bool, the vehicle itself; not examined."""
         self.limits = limits or CameraLimits()
-        self._last_arrival = start
+        self._last_arrival = self._last_looked = start
         self._arrivals: deque[float] = deque()
         self._usual_interval: float | None = None
         self._intervals: list[float] = []
@@ -71,12 +73,16 @@ class CameraHealth:
         """Whether the newest frame is older than the one before it: what remembers frames must start anew."""
         return self._jump is not None and self._jump[0] == self._last_arrival
 
-    def observe(self, frame: Frame, stamp: float, now: float) -> None:
-        """Take note of a frame. stamp: when it was taken, now: when it arrived."""
+    def observe(self, frame: Frame | None, stamp: float, now: float) -> None:
+        """Take note of a frame. stamp: when it was taken, now: when it arrived. None: it came, but nobody looks."""
         if self._stamp is not None and stamp < self._stamp - 1e-6:
             self._jump = (now, self._stamp - stamp)
             self._restart()
         self._stamp = stamp
+        if frame is None:
+            self._count(now)
+            self._last_arrival = now
+            return
         if self._size not in (None, frame.size):
             self._resized = (now, f"{self._size[1]}x{self._size[0]} to {frame.width}x{frame.height}")
             self._restart()
@@ -85,10 +91,10 @@ class CameraHealth:
         new = look(frame)
         same = self._look is not None and np.array_equal(new.thumb, self._look.thumb) \
             and np.array_equal(new.tile_mean, self._look.tile_mean)
-        self._same_since = (self._same_since if self._same_since is not None else self._last_arrival) if same else None
-        self._last_arrival = now
+        self._same_since = (self._same_since if self._same_since is not None else self._last_looked) if same else None
+        self._last_arrival = self._last_looked = now
         self._look = new
-        flat = float(new.tile_contrast.max()) < 1.0
+        flat = float(new.thumb.std()) < self.limits.contrast
         self._faults["dark"].set(new.mean < self.limits.dark, now)
         self._faults["bright"].set(new.high > self.limits.bright_share, now)
         self._faults["flat"].set(flat, now)
@@ -99,7 +105,9 @@ class CameraHealth:
             while self._looks[0][0] < now - self._WINDOW:
                 self._looks.popleft()
             self._blocked = self._blocked_share()
-        blurred = new.sharpness < self.limits.sharpness or (np.isnan(new.sharpness) and not flat)
+        # A camera's image always has gradients; where they are all shallow, its detail is gone.
+        shallow = np.isnan(new.sharpness) and not flat and float(new.tile_contrast.max()) > 0.2
+        blurred = new.sharpness < self.limits.sharpness or shallow
         self._faults["blurred"].set(blurred, now)
         self._faults["blocked"].set(self._blocked >= self.limits.blocked_warn, now)
 
@@ -149,7 +157,8 @@ class CameraHealth:
         elif self._faults["blurred"].on:
             found.append(Status("blurred", Level.WARN, f"the image is blurred (sharpness {self._look.sharpness:.2f})",
                                 "clean the lens, check the focus; drops or mist?"))
-        if self._same_since is not None and self._last_arrival - self._same_since >= limits.frozen:
+        still = 0.0 if self._same_since is None else self._last_arrival - self._same_since
+        if still >= limits.frozen > 0:
             found.append(Status("frozen", Level.ERROR,
                                 f"the image stands still, byte for byte, for {now - self._same_since:.1f} s",
                                 "restart the camera's driver"))
@@ -175,7 +184,7 @@ class CameraHealth:
 
     def _count(self, now: float) -> None:
         self._arrivals.append(now)
-        if self._usual_interval is None and self._look is not None:
+        if self._usual_interval is None and len(self._arrivals) > 1:
             self._intervals.append(now - self._last_arrival)
             if len(self._intervals) >= 40:
                 self._usual_interval = max(float(np.median(self._intervals)), 1e-3)

@@ -44,7 +44,12 @@ def noise(image):
 
 def misted(image):
     """Nothing but a slow change of grey, as through frosted glass."""
-    few = cv2.resize(image, (4, 3), interpolation=cv2.INTER_AREA) // 8 + 100
+    few = cv2.resize(image, (4, 3), interpolation=cv2.INTER_AREA) // 16 + 60
+    return cv2.resize(few, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def defocused(image):
+    few = cv2.resize(image, (16, 9), interpolation=cv2.INTER_AREA)
     return cv2.resize(few, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
 
@@ -55,11 +60,12 @@ def half_covered(image):
 
 
 FAULTS = {  # what the fault does to the frames after FAULT_AT; level; words; most seconds until it is told
-    "frozen": (lambda frames, i: frames[int(FAULT_AT * FPS)], Level.ERROR, "stands still, byte for byte", 0.6),
+    "frozen": (lambda frames, i: frames[int(FAULT_AT * FPS)], Level.ERROR, "stands still, byte for byte", 1.1),
     "black": (lambda frames, i: np.zeros_like(frames[i]) + noise(frames[i]), Level.ERROR, "black", 0.3),
     "white": (lambda frames, i: np.full_like(frames[i], 255) - noise(frames[i]), Level.ERROR, "full brightness", 0.3),
     "grey": (lambda frames, i: misted(frames[i]), Level.ERROR, "shows nothing", 0.3),
     "blurred": (lambda frames, i: cv2.GaussianBlur(frames[i], (0, 0), 4), Level.WARN, "blurred", 0.3),
+    "heavily blurred": (lambda frames, i: defocused(frames[i]), Level.WARN, "blurred", 0.3),
     "half covered": (lambda frames, i: half_covered(frames[i]), Level.ERROR, "stands still and shows nothing", 2.0),
 }
 

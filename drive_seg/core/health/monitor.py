@@ -1,0 +1,90 @@
+"""All checks of one camera's results together."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from drive_seg.core.frame import Frame
+from drive_seg.core.health.camera import CameraHealth, CameraLimits
+from drive_seg.core.health.latency import LatencyHealth
+from drive_seg.core.health.lens import look
+from drive_seg.core.health.network import NetworkHealth, Typical
+from drive_seg.core.health.output import OutputHealth
+from drive_seg.core.health.status import Health, Level, Status, summarise
+from drive_seg.core.segmentation import Segmentation
+
+
+class Monitor:
+    """Collects what happens to frames and says what it means. Any thread may call; times are seconds of one clock."""
+
+    _ERROR_LASTS = 1.0  # seconds for which a failed frame counts
+    _IDLE_LOOK = 0.2  # seconds between looks at images that nobody uses
+
+    def __init__(self, *, limits: CameraLimits | None = None, budget: float | None = None,
+                 typical: Typical | None = None, ego: np.ndarray | None = None, engine: dict[str, str] | None = None,
+                 now: float = 0.0) -> None:
+        """engine: what the engine's status shows, by name. For the others see the checks."""
+        self.camera = CameraHealth(limits, start=now, ego=ego)
+        self.latency = LatencyHealth(budget)
+        self.network = NetworkHealth(typical)
+        self.output = OutputHealth()
+        self._engine = engine or {}
+        self._failed: dict[str, tuple[float, str, str]] = {}  # by check: when, reason, fix
+        self._used_at = -np.inf  # a result was made
+        self._looked_at = -np.inf
+        self._lock = threading.Lock()
+        look(Frame.from_array(np.zeros((64, 64, 3), np.uint8)))  # compiles it now, not on the first frame
+
+    def arrived(self, frame: Frame, stamp: float, now: float) -> bool:
+        """A frame came, to be segmented or only looked at. Returns whether the camera can be believed."""
+        with self._lock:
+            self.camera.observe(frame, stamp, now)
+            if self.camera.jumped:
+                self.output.reset()
+            self._looked_at = now
+            return self.camera.status(now).level < Level.ERROR
+
+    def idle(self, now: float) -> bool:
+        """A frame came that nobody needs. Returns whether it should be looked at (by `arrived`) all the same."""
+        with self._lock:
+            if now - self._looked_at >= self._IDLE_LOOK or now < self._looked_at:
+                return True
+            self.camera.observe(None, 0.0, now)
+        return False
+
+    def finished(self, result: Segmentation, took: float, drops: int, now: float) -> None:
+        """A frame was segmented and published. took: seconds since it was received."""
+        with self._lock:
+            self.latency.observe(took, drops, now)
+            self.network.observe(result.labels, result.confidence, now)
+            self.output.observe(result.labels, result.drivable, now)
+            self._used_at = now
+
+    def failed(self, check: str, reason: str, fix: str, now: float) -> None:
+        """A frame failed. check: `camera`, `engine` or `geometry`."""
+        with self._lock:
+            self._failed[check] = (now, reason, fix)
+
+    def statuses(self, now: float) -> list[Status]:
+        """One status a check, at this time."""
+        with self._lock:
+            camera = self._with_failure(self.camera.status(now), Level.ERROR, now)
+            out = [camera, self._with_failure(Status("engine", values=dict(self._engine)), Level.ERROR, now),
+                   self._with_failure(Status("geometry"), Level.WARN, now)]
+            if now - self._used_at < 2.0:  # else nothing is computed, and there is nothing to say
+                out += [self.latency.status(now), self.network.status(now), self.output.status(now)]
+            else:
+                out += [Status(name) for name in ("latency", "network", "output")]
+            return out
+
+    def state(self, now: float) -> tuple[Health, tuple[str, ...]]:
+        """READY, DEGRADED or FAULT, and the reasons."""
+        return summarise(self.statuses(now))
+
+    def _with_failure(self, status: Status, level: Level, now: float) -> Status:
+        failure = self._failed.get(status.name)
+        if failure is None or not 0 <= now - failure[0] < self._ERROR_LASTS or status.level >= level:
+            return status
+        return Status(status.name, level, failure[1], failure[2], status.values)

@@ -1,0 +1,40 @@
+"""What the numbers in `~/labels` and `~/classes` mean, latched for whoever comes late."""
+
+from __future__ import annotations
+
+import json
+
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from std_msgs.msg import String
+
+from drive_seg.core.classes import LABEL_COLOURS, LABEL_NAMES, ClassTable
+
+LATCHED = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
+                     durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+"""Reliable and transient local: what Nav2's semantic_segmentation_layer asks of its label info."""
+
+
+def label_table(table: ClassTable) -> str:
+    """JSON: `labels` of ~/labels, and `classes` of ~/classes with their label; colours are RGB."""
+    labels = [{"id": int(i), "name": name, "colour": list(LABEL_COLOURS[i])} for i, name in LABEL_NAMES.items()]
+    classes = [{"id": c.id, "name": c.name, "label": int(c.group), "colour": list(c.colour), "drivable": c.drivable}
+               for c in table.classes]
+    return json.dumps({"labels": labels, "classes": classes})
+
+
+def publish_label_info(node: Node, table: ClassTable) -> list:
+    """Publish ~/label_table, and ~/label_info where vision_msgs is installed. Returns the publishers, to be kept."""
+    plain = node.create_publisher(String, "~/label_table", LATCHED)
+    plain.publish(String(data=label_table(table)))
+    try:
+        from vision_msgs.msg import LabelInfo, VisionClass
+    except ImportError:
+        node.get_logger().info("vision_msgs is not installed: ~/label_info is not published, ~/label_table is")
+        return [plain]
+    info = LabelInfo()
+    info.header.stamp = node.get_clock().now().to_msg()
+    info.class_map = [VisionClass(class_id=int(i), class_name=name) for i, name in LABEL_NAMES.items()]
+    publisher = node.create_publisher(LabelInfo, "~/label_info", LATCHED)
+    publisher.publish(info)
+    return [publisher, plain]

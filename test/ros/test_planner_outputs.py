@@ -1,0 +1,186 @@
+"""What a planner subscribes to besides masks: grid, scan, points, label info, health."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from camera_messages import header, image, pixels
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+
+from drive_seg.core.classes import Group
+from drive_seg.ros.label_info import LATCHED
+
+MOUNTED = {"camera_height": 1.5, "camera_pitch": 0.05, "camera_x": 1.0, "frozen_timeout": 0.0}
+
+
+def camera_info(width=640, height=360, focal=500.0):
+    info = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
+    info.header.frame_id = "camera"
+    info.k = [focal, 0.0, width / 2 - 0.5, 0.0, focal, height / 2 - 0.5, 0.0, 0.0, 1.0]
+    info.d = [0.0] * 5
+    return info
+
+
+def start(graph, network, info=None, **parameters):
+    node = graph.segmentation(network=str(network), engine="openvino", **(MOUNTED | parameters))
+    camera, infos = graph.publisher(Image, "image"), graph.publisher(CameraInfo, "camera_info")
+    assert graph.connected(camera, infos)
+    if info is not None:
+        infos.publish(info)
+        assert graph.spin_until(lambda: node.worker.camera is not None)
+    return node, camera
+
+
+def subscribed(graph, node, *topics):
+    publishers = {o.topic.removeprefix("~/"): p for o, p in node._result_publishers.items()}
+    assert graph.spin_until(lambda: all(publishers[t].get_subscription_count() for t in topics))
+
+
+def collect(graph, **kinds):
+    return {topic: graph.collect(kind, f"/drive_seg/{topic}") for topic, kind in kinds.items()}
+
+
+def test_grid_scan_and_points_fit_the_labels(graph, colour_network_path, scene):
+    node, camera = start(graph, colour_network_path, camera_info())
+    received = collect(graph, labels=Image, grid=OccupancyGrid, scan=LaserScan, points=PointCloud2)
+    subscribed(graph, node, *received)
+    sent = image(scene, 3)
+    camera.publish(sent)
+    assert graph.spin_until(lambda: all(received.values()), 60)
+    labels, grid, scan, points = (messages[0] for messages in received.values())
+    assert labels.header == sent.header
+    for message in (grid, scan, points):
+        assert message.header.stamp == sent.header.stamp and message.header.frame_id == "base_link"
+
+    assert (grid.info.height, grid.info.width, len(grid.data)) == (300, 400, 120000)
+    assert (grid.info.origin.position.x, grid.info.origin.position.y) == (0.0, -15.0)
+    assert grid.info.origin.orientation.w == 1.0 and grid.info.resolution == pytest.approx(0.1)
+    cells = np.array(grid.data).reshape(300, 400)
+    assert set(np.unique(cells)) == {-1, 0, 100}
+    assert cells[150, 80] == 0  # 8 m ahead is road
+    assert (cells[:, :20] == -1).all()  # below the image's edge
+
+    assert scan.angle_min < 0 < scan.angle_max and scan.range_min < scan.range_max
+    assert len(scan.ranges) == round((scan.angle_max - scan.angle_min) / scan.angle_increment) + 1
+
+    assert (points.height, points.width) == (labels.height, labels.width)
+    assert [(f.name, f.offset, f.datatype) for f in points.fields] == [("x", 0, 7), ("y", 4, 7), ("z", 8, 7)]
+    cloud = np.frombuffer(points.data, np.float32).reshape(points.height, points.width, 3)
+    row, column = 330, 320
+    assert pixels(labels)[row, column] == Group.ROAD
+    angle = 0.05 + math.atan((row - 179.5) / 500)
+    assert cloud[row, column, 0] == pytest.approx(1.0 + 1.5 / math.tan(angle), rel=1e-3)
+    assert np.isnan(cloud[:100]).all()
+
+
+@pytest.mark.parametrize(("info", "parameters", "words"), [
+    (None, {}, "no CameraInfo"),
+    (camera_info(1280, 720), {}, "another camera's"),
+    (camera_info(focal=0.0), {}, "not calibrated"),
+    (camera_info(), {"camera_height": 0.0}, "set camera_height"),
+    (camera_info(), {"camera_pitch": -1.0}, "sees no ground"),
+])
+def test_without_a_view_of_the_ground_masks_still_come_and_health_says_why(graph, colour_network_path, scene, info,
+                                                                          parameters, words):
+    node, camera = start(graph, colour_network_path, info, **parameters)
+    received = collect(graph, labels=Image, grid=OccupancyGrid)
+    health = graph.collect(String, "/drive_seg/health", LATCHED)
+    subscribed(graph, node, *received)
+    for number in range(3):
+        camera.publish(image(scene, number))
+        assert graph.spin_until(lambda n=number: len(received["labels"]) > n)
+    assert not received["grid"]
+    assert graph.spin_until(lambda: any("DEGRADED" in m.data and words in m.data for m in health)), health
+
+
+def test_label_tables_reach_who_comes_late(graph, colour_network_path):
+    start(graph, colour_network_path)
+    graph.spin_for(0.2)
+    tables = graph.collect(String, "/drive_seg/label_table", LATCHED)
+    assert graph.spin_until(lambda: tables)
+    table = json.loads(tables[0].data)
+    assert {row["id"]: row["name"] for row in table["labels"]} == {
+        0: "background", 1: "road", 2: "pavement", 3: "obstacle", 255: "unknown"}
+    assert all({"id", "name", "label", "colour", "drivable"} <= row.keys() for row in table["classes"])
+
+
+def test_label_info_where_vision_msgs_is_installed(graph, colour_network_path):
+    messages = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed (it is not on PyPI)")
+    start(graph, colour_network_path)
+    received = graph.collect(messages.LabelInfo, "/drive_seg/label_info", LATCHED)
+    assert graph.spin_until(lambda: received)
+    assert {c.class_id: c.class_name for c in received[0].class_map}[255] == "unknown"
+
+
+def test_diagnostics_come_every_second_with_one_status_a_check(graph, colour_network_path):
+    start(graph, colour_network_path)
+    arrays = graph.collect(DiagnosticArray, "/diagnostics")
+    assert graph.spin_until(lambda: len(arrays) >= 2)
+    assert {s.name for s in arrays[-1].status} == {
+        f"drive_seg: {c}" for c in ("camera", "engine", "geometry", "latency", "network", "output")}
+    engine = next(s for s in arrays[-1].status if s.name.endswith("engine"))
+    assert {v.key: v.value for v in engine.values}["engine"] == "openvino"
+
+
+def states(messages):
+    return [json.loads(m.data)["state"] for m in messages]
+
+
+@pytest.mark.parametrize("policy", ["silent", "unknown"])
+def test_a_camera_fault_stops_the_masks_or_makes_them_unknown(graph, colour_network_path, scene, policy):
+    node, camera = start(graph, colour_network_path, camera_info(), fault_policy=policy)
+    received = collect(graph, labels=Image, drivable_area=Image, grid=OccupancyGrid)
+    health = graph.collect(String, "/drive_seg/health", LATCHED)
+    subscribed(graph, node, *received)
+    camera.publish(image(scene, 0))
+    assert graph.spin_until(lambda: all(received.values()), 60)
+    assert pixels(received["labels"][0])[340, 320] == Group.ROAD
+    black = np.zeros_like(scene)
+    for number in range(1, 200):
+        camera.publish(image(black, number))
+        graph.spin_for(0.03)
+        if node.worker.counts["camera_fault"] >= 3:
+            break
+    assert graph.spin_until(lambda: states(health)[-1] == "FAULT")
+    assert "black" in health[-1].data and "uncover the lens" in health[-1].data
+    before = {topic: len(messages) for topic, messages in received.items()}
+    camera.publish(image(black, 300))
+    if policy == "silent":
+        graph.spin_for(0.5)
+        assert {topic: len(messages) for topic, messages in received.items()} == before
+    else:
+        assert graph.spin_until(lambda: all(m[-1].header.stamp == header(300).stamp for m in received.values()))
+        assert (pixels(received["labels"][-1]) == 255).all() and not pixels(received["drivable_area"][-1]).any()
+        assert set(received["grid"][-1].data) == {-1}
+    for number in range(301, 500):
+        camera.publish(image(scene, number))
+        graph.spin_for(0.03)
+        if received["labels"][-1].header.stamp.sec >= header(301).stamp.sec and states(health)[-1] != "FAULT":
+            break
+    assert graph.spin_until(lambda: pixels(received["labels"][-1])[340, 320] == Group.ROAD)
+
+
+def test_silence_becomes_a_fault(graph, colour_network_path):
+    start(graph, colour_network_path, camera_timeout=0.3)
+    health = graph.collect(String, "/drive_seg/health", LATCHED)
+    assert graph.spin_until(lambda: health and states(health)[-1] == "FAULT")
+    assert "no image for" in health[-1].data
+
+
+def test_enable_pauses_and_resumes(graph, colour_network_path, scene):
+    node, camera = start(graph, colour_network_path)
+    labels = graph.collect(Image, "/drive_seg/labels")
+    health = graph.collect(String, "/drive_seg/health", LATCHED)
+    assert graph.call(SetBool, "/drive_seg/enable", SetBool.Request(data=False)).success
+    assert graph.spin_until(lambda: camera.get_subscription_count() == 0)
+    assert graph.spin_until(lambda: states(health)[-1] == "INACTIVE")
+    assert graph.call(SetBool, "/drive_seg/enable", SetBool.Request(data=True)).success
+    assert graph.connected(camera)
+    subscribed(graph, node, "labels")
+    camera.publish(image(scene, 1))
+    assert graph.spin_until(lambda: labels)
