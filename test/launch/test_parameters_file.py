@@ -5,19 +5,16 @@ from pathlib import Path
 import yaml
 
 from drive_seg.ros.parameters import PARAMETERS
+from drive_seg.ros.parameters_file import text
 
-CONFIG = Path(__file__).parents[2] / "config"
+FILE = Path(__file__).parents[2] / "config/drive_seg.yaml"
+
+
+def test_is_up_to_date():
+    assert FILE.read_text() == text(), "run python -m drive_seg.ros.parameters_file > config/drive_seg.yaml"
 
 
 def test_lists_every_parameter_with_its_default():
-    listed = yaml.safe_load((CONFIG / "drive_seg.yaml").read_text())["/**"]["ros__parameters"]
+    listed = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
     assert listed == {spec.name: spec.default for spec in PARAMETERS}
-
-
-def test_marks_those_that_can_change_while_running():
-    marked = set()
-    for line in (CONFIG / "drive_seg.yaml").read_text().splitlines():
-        name, _, comment = line.strip().partition(":")
-        if "# *" in comment:
-            marked.add(name)
-    assert marked == {spec.name for spec in PARAMETERS if spec.live}
+    assert {name: type(value) for name, value in listed.items()} == {s.name: type(s.default) for s in PARAMETERS}
