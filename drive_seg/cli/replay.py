@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,11 +20,13 @@ from drive_seg.cli.options import add_network
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.replay.batch import find_bags, name_results, run_jobs
 from drive_seg.replay.compare import Limits, find_results
+from drive_seg.replay.ground import Mount
 from drive_seg.replay.job import Job, Outcome
 from drive_seg.replay.resultbag import MASKS, OUTPUTS, STORAGES
-from drive_seg.replay.settings import ReplayError, Settings
+from drive_seg.replay.settings import ReplayError, Settings, read_parameters
 
 _RULE = DrivableRule()
+_RULES = ("min_confidence", "start_width", "start_height")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"what the result bag gets besides {' and '.join(MASKS)}, of {', '.join(OUTPUTS[2:])}"
                         " (default: classes,confidence)")
     parser.add_argument("--storage", choices=STORAGES, default="mcap", help="of the result bag (default: mcap)")
-    parser.add_argument("--min-confidence", type=float, default=_RULE.min_confidence, metavar="P",
-                        help="as the node's parameter min_confidence")
-    parser.add_argument("--start-width", type=float, default=_RULE.start_width, metavar="P", help="as the node's")
-    parser.add_argument("--start-height", type=float, default=_RULE.start_height, metavar="P", help="as the node's")
-    parser.add_argument("--ego-mask", type=Path, metavar="FILE", help="as the node's parameter ego_mask")
+    node = parser.add_argument_group("the node's parameters", "by which the drivable area and the grid are made")
+    node.add_argument("--params-file", type=Path, metavar="FILE", help="the node's YAML file; options go before it")
+    node.add_argument("--min-confidence", type=float, metavar="P", help=f"default: {_RULE.min_confidence}")
+    node.add_argument("--start-width", type=float, metavar="P", help=f"default: {_RULE.start_width}")
+    node.add_argument("--start-height", type=float, metavar="P", help=f"default: {_RULE.start_height}")
+    node.add_argument("--ego-mask", type=Path, metavar="FILE", help="non-zero where the camera sees the vehicle itself")
+    node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground: makes the grid")
+    node.add_argument("--camera-pitch", type=float, metavar="RAD", help="radians that the camera looks down")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--again", action="store_true", help="replace finished results")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="bags at a time (default: 1)")
@@ -74,9 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(args: argparse.Namespace) -> list[Job]:
     if args.workers < 1:
         raise CommandError(f"--workers must be 1 or more, it is {args.workers}")
-    settings = Settings(str(args.network) if args.network else None, args.engine, args.size, args.topic, args.outputs,
-                        args.storage, args.min_confidence, args.start_width, args.start_height,
-                        str(args.ego_mask) if args.ego_mask else None)
+    settings = _settings(args)
     settings.load_network()  # an error of the command, not of every bag
     limits = Limits(args.min_labels, args.min_drivable, args.max_frames)
     bags = find_bags(args.bags, args.out)
@@ -84,6 +88,22 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     return [Job(bag, args.out / name, settings, _labels(args.labels, name, len(bags)),
                 _golden(args.golden, name, len(bags)), limits, not args.no_report, args.again)
             for bag, name in zip(bags, names, strict=True)]
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    given = read_parameters(args.params_file) if args.params_file else {}
+    for name in ("network", *_RULES, "ego_mask", "camera_height", "camera_pitch"):
+        value = getattr(args, name)
+        if value is not None:
+            given[name] = str(value) if isinstance(value, Path) else value
+    engine = args.engine if args.engine != "auto" else given.get("engine", "auto")
+    size = args.size or (given.get("input_height", 0), given.get("input_width", 0))
+    rule = {name: float(given[name]) for name in _RULES if name in given}
+    mount = None
+    if float(given.get("camera_height", 0)) > 0:
+        mount = Mount(**{f.name: given[f.name] for f in fields(Mount) if f.name in given})
+    return Settings(given.get("network") or None, engine, tuple(size) if all(size) else None, args.topic, args.outputs,
+                    args.storage, ego_mask=given.get("ego_mask") or None, mount=mount, **rule)
 
 
 def _labels(folder: Path | None, name: str, bags: int) -> Path | None:

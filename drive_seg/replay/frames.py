@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-STAGES = ("read", "receive", "resize", "infer", "decode", "drivable", "write")
+STAGES = ("read", "receive", "health", "resize", "infer", "decode", "drivable", "grid", "write")
 """The stages of a frame, in their order. A GPU engine has stages of its own beside them."""
 
 OUTSIDE_LATENCY = ("read", "write")
@@ -27,18 +28,25 @@ class Columns:
 
     series: drivable, confidence, unknown, changed, flicker, the share of each label as share_NAME, latency (what the
     node would have needed), and each stage as ms_NAME. index: (n,) int64. stamp_ns: (n,) int64. problems: text by
-    row of the frames that have no result.
+    row of the frames that have no result. health: (state, reasons) of the frames at which it changes, by row.
     """
 
     def __init__(self, path: Path) -> None:
         rows: dict[str, list[float]] = {}
         index, stamps = [], []
         self.problems: dict[int, str] = {}
+        self.health: dict[int, tuple[str, tuple[str, ...]]] = {}
+        self.health_counts: dict[str, int] = {}
+        state: tuple[str, tuple[str, ...]] | None = None
         for row, record in enumerate(read_frames(path)):
             index.append(record["index"])
             stamps.append(record["stamp_ns"])
             if record["problem"] is not None:
                 self.problems[row] = record["problem"]
+            self.health_counts[record["health"]] = self.health_counts.get(record["health"], 0) + 1
+            if (record["health"], tuple(_kind(r) for r in record["reasons"])) != state:
+                state = (record["health"], tuple(_kind(r) for r in record["reasons"]))
+                self.health[row] = (record["health"], tuple(record["reasons"]))
             for name, value in _figures(record).items():
                 column = rows.setdefault(name, [])
                 column.extend([np.nan] * (row - len(column)))
@@ -61,6 +69,11 @@ class Columns:
         present = [name[3:] for name in self.series if name.startswith("ms_")]
         known = [name for name in STAGES if name in present]
         return known[:-1] + [s for s in present if s not in known] + known[-1:] if "write" in known else present
+
+
+def _kind(reason: str) -> str:
+    """A reason without its figures, which change from frame to frame."""
+    return re.sub(r"[\d.]+", "#", reason)
 
 
 def _figures(record: dict) -> dict[str, float | None]:

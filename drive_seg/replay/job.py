@@ -27,6 +27,8 @@ import numpy as np
 from drive_seg import __version__
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.health.monitor import Monitor
+from drive_seg.core.health.status import Health
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
@@ -35,6 +37,7 @@ from drive_seg.footage.bag import Bag, BagError, BagImage
 from drive_seg.network import NetworkError
 from drive_seg.replay.background import background
 from drive_seg.replay.compare import Limits, compare, find_result
+from drive_seg.replay.ground import GEOMETRY_ERRORS, BirdsEye
 from drive_seg.replay.measure import Measure
 from drive_seg.replay.report import write_report
 from drive_seg.replay.resultbag import ResultBag
@@ -45,7 +48,7 @@ from drive_seg.replay.truth import Truth, TruthError
 FORMAT = 1
 _AHEAD = 4  # frames that each stage may be ahead of the next
 
-KNOWN = (BagError, EngineError, NetworkError, ReplayError, TruthError, OSError)
+KNOWN = (BagError, EngineError, NetworkError, ReplayError, TruthError, *GEOMETRY_ERRORS, OSError)
 """Errors that end one bag with one line; anything else is a bug."""
 
 
@@ -174,7 +177,10 @@ class _Work:
     stages: dict[str, float]
     frame: Frame | None = None
     segmentation: Segmentation | None = None
+    grid: np.ndarray | None = None
     problem: str | None = None
+    health: str = Health.READY.value
+    reasons: tuple[str, ...] = ()
 
 
 def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
@@ -185,9 +191,13 @@ def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
         topic = bag.image_topic(job.settings.topic)
         truth = Truth.open(job.labels, segmenter.table, topic.count) if job.labels else None
         golden = find_result(job.golden) if job.golden else None
+        mount, birds_eye = job.settings.mount, None
+        if mount is not None:
+            birds_eye = BirdsEye(mount, bag.camera_info(topic), job.settings.read_ego_mask())
         digest, measure, done = hashlib.sha256(), Measure(), 0
-        work = background(_segment(background(_read(bag, topic), _AHEAD), segmenter), _AHEAD)
-        with (ResultBag(folder / "result", job.settings.outputs, job.settings.storage) as result,
+        stages = _Stages(segmenter, birds_eye, job.settings.read_ego_mask())
+        work = background(stages.run(background(_read(bag, topic), _AHEAD)), _AHEAD)
+        with (ResultBag(folder / "result", job.settings.outputs, job.settings.storage, mount) as result,
               _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
             try:
                 for item in work:
@@ -240,21 +250,52 @@ def _read(bag: Bag, topic: object) -> Iterator[_Work]:
         yield item
 
 
-def _segment(items: Iterator[_Work], segmenter: Segmenter) -> Iterator[_Work]:
-    with contextlib.closing(items):
-        for item in items:
-            if item.frame is not None:
-                try:
-                    item.segmentation = segmenter.segment(item.frame)
-                    item.stages.update(item.segmentation.stages)
-                except (FrameError, EngineError) as error:
-                    item.problem = f"not segmented: {_one_line(error)}"
-            yield item
+class _Stages:
+    """What the node does with a frame, in the bag's time: look at the camera's health, segment, measure the ground.
+
+    A frame that the node would withhold because of the camera's health is segmented all the same, to be looked at.
+    """
+
+    def __init__(self, segmenter: Segmenter, birds_eye: BirdsEye | None, ego: np.ndarray | None) -> None:
+        self._segmenter, self._birds_eye = segmenter, birds_eye
+        self._ego = ego
+        self._monitor: Monitor | None = None
+
+    def run(self, items: Iterator[_Work]) -> Iterator[_Work]:
+        """The same items with their results."""
+        with contextlib.closing(items):
+            for item in items:
+                now = item.source.log_ns / 1e9
+                if self._monitor is None:
+                    self._monitor = Monitor(ego=None if self._ego is None else self._ego != 0, now=now)
+                if item.frame is None:
+                    self._monitor.failed("camera", item.problem, "", now)
+                else:
+                    self._segment(item, now)
+                state, item.reasons = self._monitor.state(now)
+                item.health = state.value
+                yield item
+
+    def _segment(self, item: _Work, now: float) -> None:
+        with stage(item.stages, "health"):
+            self._monitor.arrived(item.frame, item.source.stamp_ns / 1e9, now)
+        try:
+            item.segmentation = self._segmenter.segment(item.frame)
+        except (FrameError, EngineError) as error:
+            item.problem = f"not segmented: {_one_line(error)}"
+            self._monitor.failed("engine", item.problem, "", now)
+            return
+        item.stages.update(item.segmentation.stages)
+        if self._birds_eye is not None:
+            with stage(item.stages, "grid"):
+                item.grid = self._birds_eye.grid(item.segmentation)
+        self._monitor.finished(item.segmentation, sum(item.segmentation.stages.values()) / 1e3, 0, now)
 
 
 def _write(item: _Work, result: ResultBag, measure: Measure, truth: Truth | None, outputs: tuple[str, ...],
            segmenter: Segmenter) -> dict:
-    record = {"index": item.source.index, "stamp_ns": item.source.stamp_ns, "log_ns": item.source.log_ns}
+    record = {"index": item.source.index, "stamp_ns": item.source.stamp_ns, "log_ns": item.source.log_ns,
+              "health": item.health, "reasons": list(item.reasons)}
     segmentation = item.segmentation
     if segmentation is None:
         measure.gap()
@@ -262,7 +303,7 @@ def _write(item: _Work, result: ResultBag, measure: Measure, truth: Truth | None
             truth.skip()
         return record | {"problem": item.problem, "ms": _rounded(item.stages)}
     with stage(item.stages, "write"):
-        result.write(item.source, _images(item.frame, segmentation, outputs))
+        result.write(item.source, _images(item, outputs))
     measured = measure.add(segmentation)
     if truth is not None:
         measured["truth"] = truth.add(item.source, segmentation)
@@ -270,11 +311,14 @@ def _write(item: _Work, result: ResultBag, measure: Measure, truth: Truth | None
     return measured
 
 
-def _images(frame: Frame, segmentation: Segmentation, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _images(item: _Work, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+    segmentation = item.segmentation
     images = {"labels": segmentation.labels, "drivable_area": segmentation.drivable, "classes": segmentation.classes,
               "confidence": segmentation.confidence}
+    if item.grid is not None:
+        images["grid"] = item.grid
     if "overlay" in outputs:
-        picture = draw_overlay(frame.bgr(), segmentation.labels, segmentation.drivable)
+        picture = draw_overlay(item.frame.bgr(), segmentation.labels, segmentation.drivable)
         images["overlay"] = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].reshape(-1)
     return images
 

@@ -18,6 +18,7 @@ from drive_seg.core.classes import LABEL_COLOURS, LABEL_NAMES, UNKNOWN
 from drive_seg.core.overlay import DRIVABLE_COLOUR, OUTLINE_COLOUR
 from drive_seg.replay.compare import Comparison, Limits, draw_worst
 from drive_seg.replay.frames import Columns, read_frames
+from drive_seg.replay.ground import draw_grid
 from drive_seg.replay.pictures import Picture, pictures
 
 PICTURES = 120
@@ -71,6 +72,7 @@ def _data(folder: Path, summary: dict, bag: Path, golden: Path | None) -> dict:
                    *([name, list(LABEL_COLOURS[label])] for label, name in LABEL_NAMES.items())],
         "pictures": _pictures(folder, bag, summary["bag"]["topic"], columns, rows, seconds),
         "moments": moments,
+        "health": _health(summary, seconds),
         "times": [round(float(seconds[group].mean()), 3) for group in points],
         "series_note": "Click or drag in a curve to go there." + (
             f" Each point is {every} frames: their mean, or their greatest for latency, flicker, jumps and unknown."
@@ -104,7 +106,7 @@ def _pictures(folder: Path, bag: Path, topic: str, columns: Columns, rows: list[
     for row, record in records.items():
         rows_at.setdefault(record["log_ns"], []).append(row)
     out: dict[int, dict] = {}
-    for picture in pictures(folder, bag, topic, list(rows_at), ("labels", "drivable_area", "confidence")):
+    for picture in pictures(folder, bag, topic, list(rows_at), ("labels", "drivable_area", "confidence", "grid")):
         for row in rows_at[picture.log_ns]:
             out[row] = {"row": row, "index": records[row]["index"], "t": round(float(seconds[row]), 3),
                         "problem": columns.problems.get(row), "facts": _facts(records[row]), **_encoded(picture)}
@@ -112,7 +114,7 @@ def _pictures(folder: Path, bag: Path, topic: str, columns: Columns, rows: list[
 
 
 def _encoded(picture: Picture) -> dict[str, str | None]:
-    images: dict[str, str | None] = {"image": None, "masks": None, "confidence": None}
+    images: dict[str, str | None] = {"image": None, "masks": None, "confidence": None, "birdseye": None}
     if picture.image is not None:
         images["image"] = jpeg(_shrunk(picture.image, cv2.INTER_AREA), 72)
     if picture.masks is not None:
@@ -123,6 +125,8 @@ def _encoded(picture: Picture) -> dict[str, str | None]:
         codes[drivable > 0] = _OUTLINE_CODE
         codes[inner > 0] = _DRIVABLE_CODE
         images["masks"] = _png(codes)
+        if "grid" in picture.masks.images:
+            images["birdseye"] = _png(draw_grid(picture.masks.images["grid"]))
         if "confidence" in picture.masks.images:
             small = _shrunk(picture.masks.images["confidence"], cv2.INTER_AREA, _WIDTH // 3)
             images["confidence"] = jpeg(small, 60)
@@ -156,8 +160,9 @@ def _palette() -> dict[int, list[float]]:
 
 
 def _facts(record: dict) -> dict[str, str]:
+    health = {"health": ": ".join([record["health"], "; ".join(record["reasons"])][: 1 + bool(record["reasons"])])}
     if record["problem"] is not None:
-        return {"stamp": _stamp(record["stamp_ns"])}
+        return health | {"stamp": _stamp(record["stamp_ns"])}
     shares = record["shares"]
     facts = {
         "drivable": _percent(record["drivable"]), "road": _percent(shares["road"]),
@@ -168,7 +173,7 @@ def _facts(record: dict) -> dict[str, str]:
         facts["flicker"] = f"{100 * record['flicker']:.2f} %"
     if record.get("truth"):
         facts["pixels right"] = _percent(record["truth"]["pixel_accuracy"])
-    return facts | {"stamp": _stamp(record["stamp_ns"])}
+    return facts | health | {"stamp": _stamp(record["stamp_ns"])}
 
 
 def _charts(columns: Columns, points: list[np.ndarray]) -> list[dict]:
@@ -201,6 +206,15 @@ def _curve(columns: Columns, name: str, points: list[np.ndarray]) -> list[float 
         there = values[group][np.isfinite(values[group])]
         curve.append(float(f"{reduce(there):.4g}") if there.size else None)
     return curve
+
+
+def _health(summary: dict, seconds: np.ndarray) -> list[dict]:
+    """Stretches of the drive in which the node would not have been ready: {from, to, state, reasons}, in seconds."""
+    events = summary["health"]["events"]
+    ends = [*(float(seconds[e["row"]]) for e in events[1:]), float(seconds[-1]) if len(seconds) else 0.0]
+    return [{"from": round(float(seconds[e["row"]]), 3), "to": round(end, 3), "state": e["state"],
+             "reasons": "; ".join(e["reasons"])}
+            for e, end in zip(events, ends, strict=True) if e["state"] != "READY"]
 
 
 def _histograms(columns: Columns) -> list[dict]:

@@ -16,13 +16,18 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.typesys import Stores, get_typestore
 
 from drive_seg.footage.bag import COMPRESSED, RAW, Bag, BagImage
+from drive_seg.replay.ground import Mount
 
 NODE = "/drive_seg"
 MASKS = ("labels", "drivable_area")
 """Always written: comparisons and reports need them."""
 OUTPUTS = (*MASKS, "classes", "confidence", "overlay")
-"""What can be written, each under the node's name; the overlay goes to overlay/compressed."""
+"""What can be written, each under the node's name; the overlay goes to overlay/compressed. `grid` comes by itself where
+the camera's mount is known."""
+GRID = "nav_msgs/msg/OccupancyGrid"
 STORAGES = ("mcap", "sqlite3")
+
+_KINDS = {"overlay": COMPRESSED, "grid": GRID}
 
 _QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.VOLATILE, QosTime(0, 0), QosTime(0, 0),
            QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
@@ -30,27 +35,28 @@ _QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.VOLAT
 
 
 def topic_of(output: str) -> str:
-    """The topic of one of OUTPUTS."""
+    """The topic of one of OUTPUTS, or of `grid`."""
     return f"{NODE}/overlay/compressed" if output == "overlay" else f"{NODE}/{output}"
 
 
 class ResultBag:
     """Writes a result bag. Use as a context manager; an error inside leaves an unfinished bag behind."""
 
-    def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap") -> None:
-        """folder: where the bag goes, must not exist. Messages are compressed with zstd, as rosbag2 does."""
+    def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap", mount: Mount | None = None) -> None:
+        """folder: where the bag goes, must not exist. mount: of the grid, when there is one. Messages are compressed
+        with zstd, as rosbag2 does."""
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin[storage.upper()])
         mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
         self._writer.set_compression(mode, CompressionFormat.ZSTD)
-        self._outputs = outputs
+        self._outputs = [*outputs, "grid"] if mount is not None else list(outputs)
+        self._mount = mount
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> ResultBag:
         self._writer.__enter__()
         for output in self._outputs:
             self._connections[output] = self._writer.add_connection(
-                topic_of(output), COMPRESSED if output == "overlay" else RAW, typestore=_types(),
-                offered_qos_profiles=[_QOS])
+                topic_of(output), _KINDS.get(output, RAW), typestore=_types(), offered_qos_profiles=[_QOS])
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -59,7 +65,7 @@ class ResultBag:
     def write(self, source: BagImage, images: dict[str, np.ndarray]) -> None:
         """Write one frame's images with the header and the time of the message that they come from.
 
-        images: by name of OUTPUTS, (H, W) uint8, or JPEG bytes (n,) for the overlay.
+        images: by name of OUTPUTS, (H, W) uint8, or JPEG bytes (n,) for the overlay, or cells for the grid.
         """
         types = _types().types
         stamp = types["builtin_interfaces/msg/Time"](*divmod(source.stamp_ns, 10**9))
@@ -68,9 +74,20 @@ class ResultBag:
             image = images[output]
             if output == "overlay":
                 message = types[COMPRESSED](header, "bgr8; jpeg compressed bgr8", image)
+            elif output == "grid":
+                message = self._grid(image, stamp)
             else:
                 message = types[RAW](header, *image.shape, "mono8", 0, image.shape[1], image.reshape(-1))
             self._writer.write(connection, source.log_ns, _types().serialize_cdr(message, connection.msgtype))
+
+
+    def _grid(self, cells: np.ndarray, stamp: Any) -> Any:
+        types, mount = _types().types, self._mount
+        origin = types["geometry_msgs/msg/Pose"](
+            types["geometry_msgs/msg/Point"](mount.grid_back, -mount.grid_width / 2, mount.ground_z),
+            types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0))
+        info = types["nav_msgs/msg/MapMetaData"](stamp, mount.grid_resolution, cells.shape[1], cells.shape[0], origin)
+        return types[GRID](types["std_msgs/msg/Header"](stamp, mount.base_frame), info, cells.reshape(-1))
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,8 @@ class ResultReader:
             output = self._names[topic.name]
             if output == "overlay":
                 found[output] = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
+            elif output == "grid":
+                found[output] = message.data.reshape(message.info.height, message.info.width)
             else:
                 found[output] = message.data.reshape(message.height, message.width)
             if len(found) == len(self._names):

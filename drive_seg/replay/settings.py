@@ -7,10 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import yaml
 
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.network import Network
+from drive_seg.replay.ground import Mount
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
 
@@ -25,7 +27,8 @@ class Settings:
 
     network: an .onnx file, None for the one that ships. size: (height, width) that the network sees, None for its own.
     topic: the image topic, None for the bag's only camera. outputs: names of drive_seg.replay.resultbag.OUTPUTS.
-    ego_mask: image file, non-zero where the camera sees the vehicle itself.
+    ego_mask: image file, non-zero where the camera sees the vehicle itself. mount: where the camera sits; None makes
+    no grid.
     """
 
     network: str | None = None
@@ -38,6 +41,7 @@ class Settings:
     start_width: float = DrivableRule.start_width
     start_height: float = DrivableRule.start_height
     ego_mask: str | None = None
+    mount: Mount | None = None
 
     def load_network(self) -> Network:
         """Raises NetworkError or FileNotFoundError."""
@@ -50,10 +54,11 @@ class Settings:
             rule = DrivableRule(self.min_confidence, self.start_width, self.start_height)
         except ValueError as error:
             raise ReplayError(str(error)) from error
-        ego = self._read_ego_mask()
+        ego = self.read_ego_mask()
         return Segmenter(open_engine(self.engine, network, input_size=self.size), network.table, rule, ego)
 
-    def _read_ego_mask(self) -> np.ndarray | None:
+    def read_ego_mask(self) -> np.ndarray | None:
+        """(h, w) uint8, None when there is none. Raises ReplayError."""
         if self.ego_mask is None:
             return None
         mask = cv2.imread(self.ego_mask, cv2.IMREAD_GRAYSCALE)
@@ -66,3 +71,22 @@ class Settings:
         facts = asdict(self)
         facts["network"] = str(Path(self.network).resolve()) if self.network else None
         return facts
+
+
+def read_parameters(path: Path, node: str = "drive_seg") -> dict:
+    """The node's parameters in a ROS 2 parameter file, as `--ros-args --params-file` reads it. Raises ReplayError."""
+    try:
+        content = yaml.safe_load(path.expanduser().read_text())
+    except OSError as error:
+        raise ReplayError(f"{path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReplayError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    values: dict = {}
+    if isinstance(content, dict):
+        for name in ("/**", node, f"/{node}"):  # the more special goes before the more general
+            part = content.get(name)
+            if isinstance(part, dict) and isinstance(part.get("ros__parameters"), dict):
+                values |= part["ros__parameters"]
+    if not values:
+        raise ReplayError(f"{path} has no parameters of /{node}: it needs `/**:` or `/{node}:` with `ros__parameters:`")
+    return values

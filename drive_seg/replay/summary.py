@@ -13,6 +13,8 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.replay.frames import Columns
 from drive_seg.replay.suspicious import suspicious
 
+_EVENTS = 200  # changes of health that a summary lists
+
 _LIBRARIES = ("numpy", "opencv-python-headless", "numba", "openvino", "onnxruntime", "tensorrt", "rosbags")
 
 
@@ -36,10 +38,16 @@ def summarise(frames: Path, facts: dict, segmenter: Segmenter, seconds: float) -
         "shares": {name[6:]: _mean(values) for name, values in columns.series.items() if name.startswith("share_")},
         "latency_ms": _spread(columns.get("latency")),
         "stages_ms": {name: _spread(columns.get(f"ms_{name}")) for name in columns.stages},
+        "health": {"frames": columns.health_counts, "events": _events(columns)[:_EVENTS]},
         "suspicious": suspicious(columns),
         "engine": describe(segmenter),
         "machine": machine(),
     }
+
+
+def _events(columns: Columns) -> list[dict]:
+    return [{"row": row, "index": int(columns.index[row]), "stamp_ns": int(columns.stamp_ns[row]), "state": state,
+             "reasons": list(reasons)} for row, (state, reasons) in columns.health.items()]
 
 
 def describe(segmenter: Segmenter) -> dict:

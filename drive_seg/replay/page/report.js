@@ -191,6 +191,10 @@ function chart(spec) {
     const value = low + share * (high - low);
     draw("line", {class: "gridline", x1: left, x2: W - right, y1: y(value), y2: y(value), "vector-effect": "non-scaling-stroke"}, svg);
   }
+  for (const stretch of data.health) {
+    const band = draw("rect", {x: x(stretch.from), width: Math.max(2, x(stretch.to) - x(stretch.from)), y: top, height: H - bottom - top, fill: stretch.state === "FAULT" ? "var(--bad)" : "var(--warn)", opacity: 0.16}, svg);
+    draw("title", {}, band).textContent = stretch.state + ": " + stretch.reasons;
+  }
   for (const event of data.moments.filter((m) => spec.events && m.problem)) draw("line", {x1: x(event.t), x2: x(event.t), y1: top, y2: H - bottom, stroke: "var(--bad)", "vector-effect": "non-scaling-stroke"}, svg);
   for (const line of spec.lines) {
     let path = "", pen = false;
@@ -261,6 +265,12 @@ function fillPage() {
     if (position >= 0) small.push([canvas, frames[position]]);
   }
   byId("series-note").textContent = data.series_note;
+  byId("health-card").hidden = !data.health.length;
+  for (const stretch of data.health) {
+    const line = make("button", {class: "event"}, make("b", {class: stretch.state === "FAULT" ? "bad" : "warn"}, stretch.state), " " + seconds(stretch.from) + "–" + seconds(stretch.to) + " " + stretch.reasons);
+    line.onclick = () => { go(nearest(stretch.from)); byId("viewer").scrollIntoView({behavior: "smooth", block: "start"}); };
+    byId("health").append(line);
+  }
   const formats = {share: (v) => percent(v), ms: (v) => v.toFixed(v < 10 ? 1 : 0) + " ms", number: (v) => v.toFixed(3)};
   for (const spec of data.charts) chart({...spec, format: formats[spec.format], lines: spec.lines.map((line, i) => ({...line, colour: line.rgb ? colour(line.rgb) : `var(--c${i % 7 + 1})`}))});
   data.histograms.forEach(histogram);
