@@ -46,7 +46,7 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
     frames = [random_frame(rng, encoding, *size) for encoding in ENCODINGS for size in sizes
               if not (size[0] % 2 or size[1] % 2) or encoding in ("bgr8", "mono8", "rgba8")]
     frames += [Frame.from_array(image) for image in images[:2 if quick else 20]]
-    planes, wrong, unknown, confidence, unwritten = 0.0, 0, 0.0, 0, 0
+    planes, pixels, wrong, unknown, confidence, unwritten = 0.0, 0, 0, 0.0, 0, 0
     for frame in frames:
         noise = rng.normal(size=(classes, *grid)).astype(np.float32)
         logits = np.stack([cv2.GaussianBlur(plane, (0, 0), 2) * 12 for plane in noise]).astype(np.float16)
@@ -62,17 +62,19 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
                          (found.labels, again.labels), (found.confidence, again.confidence)))
         planes = max(planes, float(np.abs(seen - network_input(frame, network.input_size)).max()))
         wanted = decoder.decode(logits.astype(np.float32), frame.size)
-        wrong += int((found.classes != wanted.classes).sum())
+        differ = found.classes != wanted.classes
         doubtful = (found.labels == 255) != (wanted.labels == 255)
         unknown = max(unknown, float(doubtful.mean()))
-        wrong += int((found.labels[~doubtful] != wanted.labels[~doubtful]).sum())
-        confidence = max(confidence, int(np.abs(found.confidence.astype(int) - wanted.confidence).max()))
+        pixels += differ.size
+        wrong += int((differ | (found.labels != wanted.labels) & ~doubtful).sum())
+        confidence = max(confidence, int(np.abs(found.confidence.astype(int) - wanted.confidence)[~differ].max()))
         path.close()
         runner.close()
     what = f"kernels on {len(frames)} frames, {len(ENCODINGS)} encodings"
     findings.must(f"{what}, every element written", unwritten == 0, f"{unwritten} depend on what was there before")
     findings.must(f"{what}, network input", planes <= 1, f"at most {planes:.0f} of 255 from the CPU's")
-    findings.must(f"{what}, classes and labels", wrong == 0, f"{wrong} pixels differ from the CPU's")
+    findings.must(f"{what}, classes and labels", wrong <= 1e-5 * pixels,  # two may tie but for a float's last bit
+                  f"{wrong} of {pixels} pixels differ from the CPU's")
     findings.must(f"{what}, unknown", unknown < 1e-3, f"at most {100 * unknown:.4f} % of a frame differ, at the limit")
     findings.must(f"{what}, confidence", confidence <= 1, f"at most {confidence} of 255 from the CPU's")
 
