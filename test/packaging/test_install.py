@@ -4,12 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[2]
-EXECUTABLES = ("segmentation_node", "camera_player", "drive-seg")
+EXECUTABLES = sorted(path.name for path in (SOURCE / "resource/bin").iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,11 @@ def test_ros2_run_finds_the_executables(prefix, name):
     assert os.access(prefix / "bin" / name, os.X_OK), "the script in lib/drive_seg calls this one"
 
 
+def test_every_entry_point_is_an_executable(plain):
+    (metadata,) = distributions(name="drive_seg", path=[site_packages(plain)])
+    assert sorted(point.name for point in metadata.entry_points) == EXECUTABLES, "resource/bin needs a script for each"
+
+
 def test_an_executable_runs_from_there(plain, tmp_path):
     out = run(str(plain / "lib/drive_seg/drive-seg"), "--version", cwd=tmp_path, PYTHONPATH=site_packages(plain))
     assert out.startswith("drive-seg ")
@@ -90,7 +96,7 @@ def test_colcon_builds_the_same(copy, tmp_path, options):
     prefix = tmp_path / "install/drive_seg"
     assert (prefix / "share/ament_index/resource_index/packages/drive_seg").exists()
     assert (prefix / "share/drive_seg/launch/seg.launch.py").exists()
-    assert {path.name for path in (prefix / "lib/drive_seg").iterdir()} == set(EXECUTABLES)
+    assert {path.name for path in (prefix / "lib/drive_seg").iterdir()} == set(EXECUTABLES), options
     out = run("bash", "-c", "source install/setup.bash && install/drive_seg/lib/drive_seg/drive-seg --version",
               cwd=tmp_path)
     assert out.startswith("drive-seg ")
