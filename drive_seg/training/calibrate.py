@@ -35,7 +35,7 @@ class Calibration:
 
 
 @torch.no_grad()
-def calibrate(network: Segmenter, datasets: list[Dataset], table: ClassTable, recipe: Recipe, *, images: int = 120,
+def calibrate(network: Segmenter, datasets: list[Dataset], table: ClassTable, recipe: Recipe, *, images: int = 80,
               share: float = 0.005, seed: int = 1) -> Calibration:
     """Fits temperature (least cross-entropy, Guo et al. 2017) and trust (free energy, Liu et al. 2020; standardised by
     class, Jung et al. 2021) on `images` augmented training pictures."""

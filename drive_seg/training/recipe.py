@@ -29,7 +29,7 @@ class Recipe:
 
     # Crops: cheap ones first, the size the network will see last.
     phases: tuple[Phase, ...] = (
-        Phase(0.7, (288, 384), (0.72, 1.9)),
+        Phase(0.8, (288, 384), (0.72, 1.9)),
         Phase(1.0, (352, 480), (0.88, 1.8)),
     )
     rare: tuple[str, ...] = ("pedestrian", "bicyclist", "sign", "pole", "pavement")
