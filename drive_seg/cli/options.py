@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,11 @@ def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> S
     """The segmenter that --network, --engine and --size ask for. ego: see Segmenter. Raises NetworkError or
     EngineError."""
     network = Network.load(args.network or default_network())
-    return Segmenter(open_engine(args.engine, network, input_size=args.size), network.table, ego=ego)
+    return Segmenter(open_engine(args.engine, network, input_size=args.size, progress=_say), network.table, ego=ego)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def size(text: str) -> tuple[int, int]:

@@ -91,7 +91,9 @@ class SegmentationNode(LifecycleNode):
             self.settings = parameters.read(self)
             network = Network.load(self.settings.network or default_network())
             size = (self.settings.input_height, self.settings.input_width)
-            engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None)
+            engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None,
+                                 plan_folder=Path(self.settings.plan_folder) if self.settings.plan_folder else None,
+                                 progress=lambda line: self.get_logger().info(line))
             self._ego = _read_mask(self.settings.ego_mask)
             self.segmenter = Segmenter(engine, network.table, _rule(self.settings), self._ego)
             if network.self_test is not None:
