@@ -20,14 +20,16 @@ from drive_seg.footage.write import VideoWriter
 
 _CONTACT = (3, 3)
 _CONTACT_WIDTH = 640
+_HOLD_NS = 500_000_000
 _READY = re.compile(r"network (\S+) \((\d+)x(\d+)\) on (\S+) (\S+), (.*); ready after ([\d.]+) s")
 
 
 def summarise(source: str, published: Mapping[str, int], masks: Mapping[int, Masks], node_log: str) -> dict[str, Any]:
     """The figures of a run.
 
-    published: stamp by name of the shot. Latency is from the camera stamp to the moment when labels and drivable area
-    have both arrived; fps is that of complete results.
+    published: stamp of each frame that the camera published, by name of the shot. In the summary, frames_in counts
+    those, published the frames whose masks arrived, dropped the others. Latency is from the camera stamp to the moment
+    when labels and drivable area have both arrived; fps is that of complete results.
     """
     answered = [(stamp, masks[stamp]) for stamp in published.values() if stamp in masks and masks[stamp].complete]
     latency = [(m.received_ns - stamp) / 1e6 for stamp, m in answered]
@@ -36,8 +38,7 @@ def summarise(source: str, published: Mapping[str, int], masks: Mapping[int, Mas
     return {
         "source": source,
         "frames_in": len(published),
-        "published": len(published),
-        "received": len(answered),
+        "published": len(answered),
         "dropped": len(published) - len(answered),
         "fps": round((len(arrivals) - 1) / seconds, 2) if seconds else None,
         "latency_ms": {f"p{q}": round(float(np.percentile(latency, q)), 1) for q in (50, 95, 99)} if latency else None,
@@ -45,21 +46,32 @@ def summarise(source: str, published: Mapping[str, int], masks: Mapping[int, Mas
 
 
 def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Masks], out: Path) -> None:
-    """Draw the received masks over the published frames: overlay.mp4, and nine of them in contact.png."""
-    answered = [name for name, stamp in published.items() if stamp in masks and masks[stamp].complete]
-    tiles = {answered[i] for i in np.linspace(0, len(answered) - 1, _CONTACT[0] * _CONTACT[1]).round().astype(int)}
+    """Draw the received masks over the published frames: overlay.mp4, and nine of them in contact.png.
+
+    An answered frame stays on show, with its own masks, while newer ones were dropped; after _HOLD_NS the bare frame
+    says so. No mask is ever drawn over another frame than its own.
+    """
+    answered = {name: stamp for name, stamp in published.items() if stamp in masks and masks[stamp].complete}
+    names = list(answered)
+    tiles = {names[i] for i in np.linspace(0, len(answered) - 1, _CONTACT[0] * _CONTACT[1]).round().astype(int)}
     contact: list[np.ndarray] = []
     first_ns: int | None = None
+    answered_ns = -_HOLD_NS
     with VideoWriter(out / "overlay.mp4", footage.rate) as video:
         for shot in tqdm(footage, "drawing", len(published), unit="frame", disable=None, file=sys.stderr, leave=False):
             if shot.name not in published:
+                continue
+            stamp = published[shot.name]
+            if shot.name in answered:
+                answered_ns = stamp
+            elif stamp - answered_ns < _HOLD_NS:
                 continue
             try:
                 image = shot.frame.bgr()
             except FrameError:  # a damaged image in a bag: the node got it and said so
                 continue
             first_ns = shot.stamp_ns if first_ns is None else first_ns
-            picture = _picture(image, published[shot.name], masks, (shot.stamp_ns - first_ns) / 1e9)
+            picture = _picture(image, stamp, masks, (shot.stamp_ns - first_ns) / 1e9)
             video.write(picture, shot.stamp_ns)
             if shot.name in tiles:
                 contact.append(picture)
@@ -72,7 +84,7 @@ def table(summary: Mapping[str, Any], out: Path) -> str:
         ("source", summary["source"]),
         ("network", f"{summary['network']}, {summary['input_size'][1]}x{summary['input_size'][0]}"),
         ("engine", f"{summary['engine']} {summary['precision']}, {summary['device']}"),
-        ("frames", f"{summary['published']} published, {summary['received']} answered, {summary['dropped']} dropped"),
+        ("frames", f"{summary['frames_in']} in, {summary['published']} masks out, {summary['dropped']} dropped"),
         ("rate", f"{summary['fps']} results a second" if summary["fps"] else "one result"),
         ("latency", "p50 {p50} ms, p95 {p95} ms, p99 {p99} ms, camera stamp to masks received".format(
             **summary["latency_ms"])),

@@ -42,14 +42,14 @@ def check(out: Path, done: subprocess.CompletedProcess) -> dict:
     """What holds for every run that succeeds."""
     assert done.returncode == 0, done.stderr
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["frames_in"] == summary["published"] == summary["received"] + summary["dropped"]
-    assert summary["received"] >= 1
+    assert summary["frames_in"] == summary["published"] + summary["dropped"]
+    assert summary["published"] >= 1
     latency = summary["latency_ms"]
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
     overlay = open_footage(out / "overlay.mp4")
-    assert overlay.count == summary["published"]
+    assert summary["published"] <= overlay.count <= summary["frames_in"]
     assert cv2.imread(str(out / "contact.png")) is not None
-    assert f"{summary['published']} published" in done.stdout
+    assert f"{summary['published']} masks out" in done.stdout
     return summary
 
 
@@ -57,11 +57,11 @@ def test_video_over_dds(video, tmp_path, colour_network_path):
     done = demo(video, tmp_path / "out", "--duration", "1.5", "--network", str(colour_network_path), "--engine",
                 "openvino")
     summary = check(tmp_path / "out", done)
-    assert (summary["published"], summary["network"], summary["engine"]) == (15, "colours", "openvino")
+    assert (summary["frames_in"], summary["network"], summary["engine"]) == (15, "colours", "openvino")
     assert summary["input_size"] == [96, 160]
     patches = [shot.frame.bgr()[190:210, 150:170] for shot in open_footage(tmp_path / "out" / "overlay.mp4")]
     green = sum(patch[..., 1].mean() > patch[..., 2].mean() + 20 for patch in patches)
-    assert green == summary["received"], "drivable road is green in every answered frame"
+    assert green == summary["published"], "drivable road is green in every answered frame"
 
 
 def test_bag_of_compressed_images_over_dds(tmp_path, colour_network_path):
@@ -123,22 +123,23 @@ def test_ctrl_c_ends_every_process(video, tmp_path, colour_network_path):
     assert len(children) == 2 and not any(child.is_running() for child in children.values())
 
 
-def test_frames_without_a_mask_are_counted_and_marked(tmp_path):
+def test_frames_without_a_mask_are_counted_and_after_a_while_marked(tmp_path):
     pytest.importorskip("rclpy")
     from drive_seg.demo import report
     from drive_seg.demo.listener import Masks
 
-    cv2.imwrite(str(tmp_path / "a.png"), paint_scene(240, 320))
-    cv2.imwrite(str(tmp_path / "b.png"), paint_scene(240, 320))
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), paint_scene(240, 320))
+    published = {"a": 100, "b": 200, "c": 600_000_000}  # b is dropped, but a is still on show
     packed = zlib.compress(np.ones((240, 320), np.uint8))
     masks = {100: Masks({"labels": ((240, 320), packed), "drivable_area": ((240, 320), packed)}, 40_000_100),
              200: Masks({"labels": ((240, 320), packed)}, 50_000_000)}
     log = "network n (160x96) on openvino fp32, A CPU, big; ready after 1.5 s"
-    summary = report.summarise("here", {"a": 100, "b": 200}, masks, log)
-    assert (summary["published"], summary["received"], summary["dropped"]) == (2, 1, 1)
+    summary = report.summarise("here", published, masks, log)
+    assert (summary["frames_in"], summary["published"], summary["dropped"]) == (3, 1, 2)
     assert summary["latency_ms"] == {"p50": 40.0, "p95": 40.0, "p99": 40.0}
     assert summary["device"] == "A CPU, big"
-    report.draw(open_footage(tmp_path), {"a": 100, "b": 200}, masks, tmp_path)
+    report.draw(open_footage(tmp_path), published, masks, tmp_path)
     with_mask, without = (shot.frame.bgr() for shot in open_footage(tmp_path / "overlay.mp4"))
     assert with_mask[200, 20, 1] > with_mask[200, 20, 2] + 20, "green"
     assert np.abs(without[20:, :].astype(int) - paint_scene(240, 320)[20:]).mean() < 30, "the bare frame"
