@@ -7,6 +7,8 @@ memory and Fast DDS for large images by itself (drive_seg/ros/transport.py), so 
 it configures and activates itself, unless autostart:=false leaves that to a life-cycle manager.
 """
 
+from pathlib import Path
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -36,6 +38,8 @@ PARAMETERS = {"image_transport": str, "network": str, "engine": str, "autostart"
 def start_node(context):
     """The node's action, once the arguments are known."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if given["params_file"] and not Path(given["params_file"]).is_file():  # launch_ros would only warn
+        raise FileNotFoundError(f"params_file: there is no file {given['params_file']}")
     parameters = [given["params_file"]] if given["params_file"] else []
     parameters.append({name: ParameterValue(given[name], value_type=kind)
                        for name, kind in PARAMETERS.items() if given[name]})

@@ -32,6 +32,19 @@ def test_every_argument_that_becomes_a_parameter_is_one():
     assert {name: types[name] for name in module.PARAMETERS} == module.PARAMETERS
 
 
+def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path):
+    module = load()
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    context.launch_configurations.update({name: default for name, (default, _) in module.ARGUMENTS.items()})
+    (action,) = module.start_node(context)
+    assert action.node_executable == "segmentation_node"
+    context.launch_configurations["params_file"] = str(tmp_path / "nothing.yaml")
+    with pytest.raises(FileNotFoundError, match="nothing.yaml"):
+        module.start_node(context)
+
+
 @pytest.fixture
 def launched(colour_network_path, tmp_path):
     """`ros2 launch` of the file, with arguments and a parameter file; ends as by Ctrl-C."""
