@@ -68,6 +68,18 @@ def draw_overlay(image: np.ndarray, labels: np.ndarray | None, drivable: np.ndar
     return out
 
 
+def draw_grid(cells: np.ndarray) -> np.ndarray:
+    """An occupancy grid as a picture: forward is up, left is left.
+
+    cells: (along y, along x) int8 as in nav_msgs/OccupancyGrid: 0 drivable, above it occupied, -1 unknown. Returns
+    (along x, along y, 3) uint8 BGR, one pixel a cell.
+    """
+    picture = np.full((*cells.shape, 3), LABEL_COLOURS[Group.BACKGROUND][::-1], np.uint8)
+    picture[cells == 0] = DRIVABLE_COLOUR[::-1]
+    picture[cells > 0] = LABEL_COLOURS[Group.OBSTACLE][::-1]
+    return np.ascontiguousarray(picture.transpose(1, 0, 2)[::-1, ::-1])  # rows run from right to left
+
+
 def _tables() -> tuple[np.ndarray, np.ndarray]:
     """Blending as (pixel * multiply[id] + add[id]) >> 8, by label id and the two entries of the drivable area."""
     multiply = np.zeros(256, np.int32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import rclpy
 from lifecycle_msgs.srv import GetState
+from nav_msgs.msg import OccupancyGrid
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -44,14 +45,19 @@ class Masks:
 class Listener:
     """A ROS node with its own context and thread. Masks are packed in a second thread, so as not to delay the next."""
 
-    def __init__(self, domain: int) -> None:
+    def __init__(self, domain: int, grid: bool = False) -> None:
+        """grid: also listen to the bird's-eye grid."""
         self.masks: dict[int, Masks] = {}
         """By the stamp of the camera image, nanoseconds."""
+        self.grids: dict[int, tuple[tuple[int, int], bytes]] = {}
+        """Shape and packed int8 cells of the grid, by the stamp of its camera image."""
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("planner", context=self._context)
         for topic in TOPICS:
             self._node.create_subscription(Image, f"{NODE}/{topic}", lambda m, t=topic: self._on_image(t, m), _QOS)
+        if grid:
+            self._node.create_subscription(OccupancyGrid, f"{NODE}/grid", lambda m: self._on_image("grid", m), _QOS)
         self._get_state = self._node.create_client(GetState, f"{NODE}/get_state")
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -87,13 +93,17 @@ class Listener:
         with suppress(ExternalShutdownException):
             self._executor.spin()
 
-    def _on_image(self, topic: str, message: Image) -> None:
+    def _on_image(self, topic: str, message: Image | OccupancyGrid) -> None:
         self._to_pack.put((topic, message, time.time_ns()))
 
     def _pack(self) -> None:
         while (item := self._to_pack.get()) is not None:
             topic, message, now = item
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            if topic == "grid":
+                shape = (message.info.height, message.info.width)
+                self.grids[stamp] = shape, zlib.compress(np.asarray(message.data, np.int8), 1)
+                continue
             masks = self.masks.setdefault(stamp, Masks())
             rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
             data = np.ascontiguousarray(rows[:, : message.width])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from drive_seg.core.frame import FrameError
-from drive_seg.core.overlay import draw_overlay
+from drive_seg.core.overlay import draw_grid, draw_overlay
 from drive_seg.demo.listener import Masks
 from drive_seg.footage.footage import Footage
 from drive_seg.footage.write import VideoWriter
@@ -45,11 +46,12 @@ def summarise(source: str, published: Mapping[str, int], masks: Mapping[int, Mas
     } | _what_ran(node_log)
 
 
-def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Masks], out: Path) -> None:
+def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Masks], out: Path,
+         grids: Mapping[int, tuple[tuple[int, int], bytes]] | None = None) -> None:
     """Draw the received masks over the published frames: overlay.mp4, and nine of them in contact.png.
 
     An answered frame stays on show, with its own masks, while newer ones were dropped; after _HOLD_NS the bare frame
-    says so. No mask is ever drawn over another frame than its own.
+    says so. grids: bird's-eye grids by stamp, shown as an inset. No mask is ever drawn over another frame than its own.
     """
     answered = {name: stamp for name, stamp in published.items() if stamp in masks and masks[stamp].complete}
     names = list(answered)
@@ -71,7 +73,7 @@ def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Mas
             except FrameError:  # a damaged image in a bag: the node got it and said so
                 continue
             first_ns = shot.stamp_ns if first_ns is None else first_ns
-            picture = _picture(image, stamp, masks, (shot.stamp_ns - first_ns) / 1e9)
+            picture = _picture(image, stamp, masks, (shot.stamp_ns - first_ns) / 1e9, (grids or {}).get(stamp))
             video.write(picture, shot.stamp_ns)
             if shot.name in tiles:
                 contact.append(picture)
@@ -103,7 +105,8 @@ def _what_ran(node_log: str) -> dict[str, Any]:
             "device": device, "ready_after_s": float(seconds)}
 
 
-def _picture(image: np.ndarray, stamp: int, masks: Mapping[int, Masks], seconds: float) -> np.ndarray:
+def _picture(image: np.ndarray, stamp: int, masks: Mapping[int, Masks], seconds: float,
+             grid: tuple[tuple[int, int], bytes] | None) -> np.ndarray:
     found = masks.get(stamp)
     if found is None or not found.complete:
         return draw_overlay(image, None, caption=f"{seconds:.1f} s")
@@ -111,7 +114,11 @@ def _picture(image: np.ndarray, stamp: int, masks: Mapping[int, Masks], seconds:
     if labels.shape != image.shape[:2]:  # the parameter output_size: network
         size = (image.shape[1], image.shape[0])
         labels, drivable = (cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in (labels, drivable))
-    return draw_overlay(image, labels, drivable,
+    inset = None
+    if grid is not None:
+        shape, cells = grid
+        inset = draw_grid(np.frombuffer(zlib.decompress(cells), np.int8).reshape(shape))
+    return draw_overlay(image, labels, drivable, inset=inset,
                         caption=f"{seconds:.1f} s   masks after {(found.received_ns - stamp) / 1e6:.0f} ms")
 
 

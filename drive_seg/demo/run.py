@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,15 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None,
         if footage.ego_mask is not None:
             parameters["ego_mask"] = str(scratch / "ego_mask.png")
             cv2.imwrite(parameters["ego_mask"], footage.ego_mask)
+        if footage.mounting is not None:
+            parameters |= {f"camera_{name}": value for name, value in asdict(footage.mounting).items()}
         settings = scratch / "node.yaml"
         settings.write_text(yaml.safe_dump({NODE: {"ros__parameters": parameters}}))
         kept = scratch / "frames" if footage.live else None
         if footage.live:
             kept.mkdir()
         published: dict[str, int] = {}
-        listener = Listener(domain)
+        listener = Listener(domain, grid=footage.mounting is not None)
         try:
             node = Child("node", [sys.executable, "-m", "drive_seg.ros.main", "--ros-args", "--params-file",
                                   str(settings)], transport.environment(), out / "node.log")
@@ -61,7 +64,7 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None,
         if not any(masks[stamp].complete for stamp in published.values() if stamp in masks):
             raise DemoError(f"the node answered none of {len(published)} frames; its last words:\n{node.said()}")
         summary = report.summarise(source, published, masks, (out / "node.log").read_text())
-        report.draw(_seen(footage, kept, published), published, masks, out)
+        report.draw(_seen(footage, kept, published), published, masks, out, listener.grids)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from drive_seg.footage.footage import FootageError, Intrinsics
+from drive_seg.footage.footage import FootageError, Intrinsics, Mounting
 from drive_seg.footage.video import VideoFootage
 
 PREFIX = "clip:"
@@ -40,9 +40,15 @@ _CAMERA = Intrinsics(_SIZE[1], _SIZE[0], (1156.457, 0.0, 671.319, 0.0, 1151.266,
                      (-0.246669, -0.025451, -0.000670, 0.000134, 0.010683))
 
 
+# From the lines of a straight lane, taken as 3.7 m wide and parallel: they meet in row 425. An estimate, for pictures.
+_MOUNTING = Mounting(height=1.19, pitch=-0.031)
+
+
 @dataclass(frozen=True)
 class Clip:
-    """One clip. start: seconds to skip. bonnet: outline of the vehicle itself at the bottom, pixels."""
+    """One clip. start: seconds to skip. camera: mounted as _MOUNTING says. bonnet: outline of the vehicle itself at the
+    bottom, pixels.
+    """
 
     file: str
     shows: str
@@ -74,6 +80,7 @@ class ClipFootage(VideoFootage):
         self.clip = CLIPS[name]
         super().__init__(fetch() / self.clip.file, self.clip.start, self.clip.camera)
         self.source = PREFIX + name
+        self.mounting = _MOUNTING if self.clip.camera else None
         if self.clip.bonnet:
             height, width = _SIZE
             self.ego_mask = np.zeros(_SIZE, np.uint8)

@@ -31,6 +31,17 @@ class Intrinsics:
     model: str = "plumb_bob"
 
 
+@dataclass(frozen=True)
+class Mounting:
+    """How the camera sits over the ground. height: metres. pitch: radians that it looks down. roll: radians that its
+    right side is lower.
+    """
+
+    height: float
+    pitch: float = 0.0
+    roll: float = 0.0
+
+
 class Shot:
     """One image of some footage.
 
@@ -71,6 +82,9 @@ class Footage(ABC):
     camera: Intrinsics | None = None
     """The camera's intrinsics, None where the footage does not bring them."""
 
+    mounting: Mounting | None = None
+    """The camera's pose over the ground, None where the footage does not bring it."""
+
     ego_mask: np.ndarray | None = None
     """(h, w) uint8, non-zero where the camera sees its own vehicle; None where the footage does not bring it."""
 
@@ -94,7 +108,8 @@ class Section(Footage):
             raise FootageError(f"the duration must be more than 0 s, it is {duration:g}")
         self.whole = whole
         self.source, self.rate, self.camera = whole.source, whole.rate, whole.camera
-        self.ego_mask, self.live, self.compressed = whole.ego_mask, whole.live, whole.compressed
+        self.mounting, self.ego_mask = whole.mounting, whole.ego_mask
+        self.live, self.compressed = whole.live, whole.compressed
         self._duration_ns = round(duration * 1e9)
         most = max(1, round(duration * whole.rate))
         self.count = most if whole.count is None else min(whole.count, most)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from drive_seg.core.camera import Camera, CameraError
-from drive_seg.core.grid import DRIVABLE, NOT_KNOWN, Grid, GridShape
+from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundError, GroundView
 from drive_seg.core.segmentation import Segmentation
 
@@ -76,14 +76,3 @@ class BirdsEye:
 
 
 GEOMETRY_ERRORS = (CameraError, GroundError)
-
-_CELL_COLOURS = {"free": (90, 205, 40), "occupied": (50, 60, 230), "unknown": (70, 70, 70)}  # BGR
-
-
-def draw_grid(cells: np.ndarray) -> np.ndarray:
-    """The grid as a BGR picture: forward is up, left is left; drivable green, occupied red, unknown grey."""
-    picture = np.full((*cells.shape, 3), _CELL_COLOURS["unknown"], np.uint8)
-    picture[cells == DRIVABLE] = _CELL_COLOURS["free"]
-    picture[cells > DRIVABLE] = _CELL_COLOURS["occupied"]
-    picture[cells == NOT_KNOWN] = _CELL_COLOURS["unknown"]
-    return np.ascontiguousarray(picture.transpose(1, 0, 2)[::-1, ::-1])  # rows run from right to left, columns forward

@@ -15,10 +15,9 @@ import cv2
 import numpy as np
 
 from drive_seg.core.classes import LABEL_COLOURS, LABEL_NAMES, UNKNOWN
-from drive_seg.core.overlay import DRIVABLE_COLOUR, OUTLINE_COLOUR
+from drive_seg.core.overlay import DRIVABLE_COLOUR, OUTLINE_COLOUR, draw_grid
 from drive_seg.replay.compare import Comparison, Limits, draw_worst
 from drive_seg.replay.frames import Columns, read_frames
-from drive_seg.replay.ground import draw_grid
 from drive_seg.replay.pictures import Picture, pictures
 
 PICTURES = 120

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from drive_seg.core.classes import LABEL_COLOURS, LABEL_NAMES, UNKNOWN, Group
-from drive_seg.core.overlay import DRIVABLE_COLOUR, draw_overlay
+from drive_seg.core.overlay import DRIVABLE_COLOUR, draw_grid, draw_overlay
 
 H, W = 120, 200
 IMAGE = np.random.default_rng(1).integers(60, 120, (H, W, 3), np.uint8)
@@ -80,3 +80,13 @@ def test_any_size_is_drawn(size):
 def test_masks_of_another_size_are_refused():
     with pytest.raises(ValueError, match="drivable area is"):
         draw_overlay(IMAGE, np.zeros((H, W), np.uint8), np.zeros((H, W - 1), np.uint8))
+
+
+def test_a_grid_is_drawn_with_forward_up_and_left_left():
+    cells = np.full((3, 5), -1, np.int8)  # rows from right to left, columns forward
+    cells[0, 4], cells[2, 0] = 100, 0
+    picture = draw_grid(cells)
+    assert picture.shape == (5, 3, 3)
+    assert picture[0, 2].tolist() == list(LABEL_COLOURS[Group.OBSTACLE][::-1]), "far right"
+    assert picture[4, 0].tolist() == list(DRIVABLE_COLOUR[::-1]), "near left"
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 3
