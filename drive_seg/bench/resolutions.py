@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ SIZES = ((192, 256), (256, 352), (352, 480), (480, 640), (704, 960))
 """(height, width), near 4:3."""
 
 
-def compare(network: Network, folder: Path, repeats: int) -> list[dict[str, Any]]:
-    """One row a resolution; inference on OpenVINO alone, the two networks by turns. folder: for the ONNX files."""
+def compare(network: Network, folder: Path, repeats: int, sizes: Sequence[tuple[int, int]] = SIZES,
+            ) -> list[dict[str, Any]]:
+    """One row a size (height, width); inference on OpenVINO alone, the two networks by turns.
+
+    folder: for temporary ONNX files. repeats: frames to measure each network on.
+    """
     rows = []
-    for size in SIZES:
+    for size in sizes:
         other = write_bisenetv2(folder, size, network.table)
         engines = {"network": OpenVinoEngine(network, size), "bisenetv2": OpenVinoEngine(other)}
         try:

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from drive_seg.bench import table
 from drive_seg.bench.cost import count
 from drive_seg.bench.measure import interleave, summary
+from drive_seg.bench.resolutions import compare
 from drive_seg.bench.targets import check
 from drive_seg.core.decode import Decoder
 
@@ -70,17 +72,16 @@ def test_each_target_has_a_verdict(result):
     assert all(isinstance(target["met"], bool) and target["measured"] for target in result["targets"])
 
 
-def test_resolutions(colour_network_path):
-    done = bench("--json", "--resolutions", "--frames", "1", "--network", str(colour_network_path))
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
-    assert len(rows) == 5
-    pixels = [row["height"] * row["width"] for row in rows]
-    for row, n in zip(rows, pixels, strict=True):
+def test_resolutions(colour_network, tmp_path):
+    rows = compare(colour_network, tmp_path, 3, [(96, 160), (192, 160)])
+    for row in rows:
         assert row["network"]["parameters"] == 5 * 3 + 5  # one 1x1 convolution, 3 -> 5, with biases
-        assert row["network"]["multiply_adds"] == 15 * n
-        assert row["bisenetv2"]["multiply_adds"] == pytest.approx(rows[0]["bisenetv2"]["multiply_adds"] * n / pixels[0],
-                                                                  rel=0.01)
+        assert row["network"]["multiply_adds"] == 15 * row["height"] * row["width"]
+        assert row["ratio"]["infer_ms"] > 1
+    small, large = (row["bisenetv2"]["multiply_adds"] for row in rows)
+    assert large == pytest.approx(2 * small, rel=0.01)
+    text = table.resolutions({"network": "colours", "rows": rows})
+    assert "160x96" in text and "160x192" in text
 
 
 @pytest.mark.parametrize("arguments, says", [
