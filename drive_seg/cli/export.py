@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        from drive_seg.runtimes.tensorrt.fp16 import fp16_report
+        from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32
         from drive_seg.training import export
         from drive_seg.training.calibrate import calibrate
         from drive_seg.training.trainer import RunError, load_run
@@ -43,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
         checked = datasets[0].pairs("val" if "val" in datasets[0].splits else "train")
         images = [pair.read()[0] for pair in checked[:: max(1, len(checked) // 20)]]
         report = export.check(model, finished.network, images, shape)
+        fp16 = None
+        if args.precision == "fp32":  # TensorRT's fp16 is made from it later
+            fp16 = fp16_report(model, images)
+            keep_fp32(model, fp16.needs_fp32)
         calibration = calibrate(finished.network, datasets, finished.table, finished.recipe)
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,
@@ -53,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         }, calibration)
     except (DatasetError, RunError, export.ExportError, ValueError) as error:
         raise CommandError(str(error)) from error
+    if fp16 is not None:
+        print(fp16)
     print(f"{args.output}: {shape[0]}x{shape[1]} {args.precision}, step {finished.step}; against PyTorch: {report};"
           f" temperature {calibration.temperature}")
     return 0

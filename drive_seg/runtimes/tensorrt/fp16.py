@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
+import openvino as ov
+from onnx import helper, numpy_helper
 
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
@@ -51,18 +54,14 @@ class Fp16Report:
         return head + "; " + (f"stay fp32: {', '.join(self.needs_fp32)}" if self.needs_fp32 else "no layer needs fp32")
 
 
-def fp16_report(onnx_path: str | Path, images: Iterable[np.ndarray],
+def fp16_report(network: str | Path | onnx.ModelProto, images: Iterable[np.ndarray],
                 input_size: tuple[int, int] | None = None) -> Fp16Report:
     """Run a network in fp32 on OpenVINO and report each layer's range.
 
-    images: at least one BGR camera image (H, W, 3) uint8. input_size: (height, width) other than the network's own.
-    Raises EngineError when the network can't be run.
+    network: an ONNX file, or its content. images: at least one BGR camera image (H, W, 3) uint8. input_size: (height,
+    width) other than the network's own. Raises EngineError when the network can't be run.
     """
-    import openvino as ov
-    from onnx import helper, numpy_helper
-
-    path = Path(onnx_path)
-    model = load_onnx(path, input_size)
+    model = load_onnx(network if isinstance(network, onnx.ModelProto) else Path(network), input_size)
     size = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[2:])
     tensors = {v.name: v for v in (*model.graph.value_info, *model.graph.output)}
     weights = {w.name: float(np.abs(numpy_helper.to_array(w)).max(initial=0.0)) for w in model.graph.initializer}
@@ -74,10 +73,11 @@ def fp16_report(onnx_path: str | Path, images: Iterable[np.ndarray],
     model.graph.output.extend(outputs)
     try:
         core = ov.Core()
-        network = core.read_model(model.SerializeToString())
-        request = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU",
+                                      {"INFERENCE_PRECISION_HINT": "f32"})
+        request = compiled.create_infer_request()
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO can't run {path}: {str(error).strip().splitlines()[-1]}") from error
+        raise EngineError(f"OpenVINO can't run the network: {str(error).strip().splitlines()[-1]}") from error
     largest = np.zeros(len(layers))
     count = 0
     for image in images:

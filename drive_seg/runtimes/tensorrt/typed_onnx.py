@@ -36,32 +36,35 @@ def fp32_layers(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(name for name in found.split("\n") if name)
 
 
-def keep_fp32(path: Path, layers: Iterable[str]) -> None:
-    """Write into an ONNX file which layers stay fp32 on GPUs. layers: names of their first outputs.
+def keep_fp32(model: onnx.ModelProto, layers: Iterable[str]) -> None:
+    """Write into a network which layers stay fp32 on GPUs. layers: names of their first outputs.
 
-    Changes the file's sha256: do it before its YAML file is written. Raises EngineError for an unknown layer.
+    Changes the sha256 of its file: do it before the YAML file is written. Raises EngineError for an unknown layer.
     """
-    model = onnx.load(str(path))
     layers = sorted(set(layers))
     unknown = set(layers) - {node.output[0] for node in model.graph.node}
     if unknown:
-        raise EngineError(f"{path} has no layers with the outputs {', '.join(sorted(unknown))}")
-    kept = [entry for entry in model.metadata_props if entry.key != _KEPT]
-    del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+        raise EngineError(f"the network has no layers with the outputs {', '.join(sorted(unknown))}")
+    properties = {entry.key: entry.value for entry in model.metadata_props if entry.key != _KEPT}
     if layers:
-        helper.set_model_props(model, {entry.key: entry.value for entry in kept} | {_KEPT: "\n".join(layers)})
-    onnx.save(model, str(path))
+        properties[_KEPT] = "\n".join(layers)
+    del model.metadata_props[:]
+    helper.set_model_props(model, properties)
 
 
-def load_onnx(path: Path, input_size: tuple[int, int] | None = None) -> onnx.ModelProto:
-    """Read a network and check the contract: one float32 image [1, 3, H, W] in, one float32 [1, C, h, w] out, static.
+def load_onnx(source: Path | onnx.ModelProto, input_size: tuple[int, int] | None = None) -> onnx.ModelProto:
+    """Read a network, or copy it, and check the contract: float32 [1, 3, H, W] in, float32 [1, C, h, w] out, static.
 
     input_size: (height, width) other than the network's own. Returns it with the type and shape of every tensor.
     Raises EngineError naming the fix.
     """
+    path = "the network" if isinstance(source, onnx.ModelProto) else source
     try:
-        model = onnx.load(str(path))
+        if isinstance(source, onnx.ModelProto):
+            model = onnx.ModelProto()
+            model.CopyFrom(source)
+        else:
+            model = onnx.load(str(source))
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and onnx have no common base class
         raise EngineError(f"{path} is no ONNX network ({_first_line(error)}): export it again") from error
@@ -185,7 +188,7 @@ def _shape(value: onnx.ValueInfoProto) -> list[int]:
     return [d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
-def _check_static(path: Path, image: onnx.ValueInfoProto, logits: onnx.ValueInfoProto, resized: bool) -> None:
+def _check_static(path: Path | str, image: onnx.ValueInfoProto, logits: onnx.ValueInfoProto, resized: bool) -> None:
     for value in (image, logits):
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
             raise EngineError(f"{path}: {value.name} must be float32 (fp16 is made from it here): export it so")

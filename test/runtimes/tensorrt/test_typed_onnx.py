@@ -77,12 +77,14 @@ def test_kept_layers_stay_fp32_between_casts(tmp_path):
 
 def test_kept_layers_are_written_into_the_file(tmp_path):
     path = write(tmp_path / "a.onnx")
-    keep_fp32(path, ["logits", "features"])
+    model = onnx.load(str(path))
+    keep_fp32(model, ["logits", "features"])
+    onnx.save(model, str(path))
     assert typed_onnx.fp32_layers(load_onnx(path)) == ("features", "logits")
-    keep_fp32(path, [])
-    assert typed_onnx.fp32_layers(load_onnx(path)) == ()
+    keep_fp32(model, [])
+    assert typed_onnx.fp32_layers(load_onnx(model)) == ()
     with pytest.raises(EngineError, match="no layers with the outputs nowhere"):
-        keep_fp32(path, ["nowhere"])
+        keep_fp32(model, ["nowhere"])
 
 
 def test_takes_another_input_size(tmp_path):
@@ -123,8 +125,9 @@ def test_the_fp16_report_finds_the_layer_that_overflows(tmp_path, rng):
     wild = fp16_report(path, images)
     assert wild.needs_fp32 == ("features",) and wild.layers[0].name == "features"
     assert wild.layers[0].largest_output > typed_onnx.FP16_MAX
-    keep_fp32(path, wild.needs_fp32)
-    model = load_onnx(path)
+    model = onnx.load(str(path))
+    keep_fp32(model, wild.needs_fp32)
+    model = load_onnx(model)
     image = rng.integers(0, 256, (1, 3, 64, 96)).astype(np.float32)
     kept = infer(typed_fp16(model, typed_onnx.fp32_layers(model)), image.astype(np.float16))
     assert np.isfinite(kept).all()
