@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from drive_seg.core.classes import ClassTable, ClassTableError
 from drive_seg.core.decode import TrustModel
 from drive_seg.core.health.network import Typical
 from drive_seg.core.selftest import SelfTest
+from drive_seg.core.surface import SurfaceRule
 
 FORMAT = 1
 
@@ -27,8 +28,8 @@ class Network:
     """An ONNX network and its description.
 
     input_size: (height, width). temperature: divides the logits before the soft-max. trust: see TrustModel, None when
-    the network brings no statistics. typical: of its training images. self_test: its answer to the built-in picture,
-    None when none was recorded. provenance: how it came about, as its author wrote it.
+    the network brings no statistics. surface: see SurfaceRule, likewise. typical: of its training images, likewise.
+    self_test: its answer to the built-in picture, likewise. provenance: how it came about, as its author wrote it.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Network:
     table: ClassTable
     temperature: float = 1.0
     trust: TrustModel | None = None
+    surface: SurfaceRule | None = None
     typical: Typical | None = None
     self_test: SelfTest | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -68,10 +70,22 @@ class Network:
             table = ClassTable.from_dicts(facts.get("classes"))
             return cls(path, str(facts.get("name", path.stem)), digest, _input_size(facts), table,
                        float(facts.get("temperature", 1.0)), _trust(facts.get("unknown"), len(table)),
+                       _surface(facts.get("unknown")),
                        _typical(facts.get("unknown")), _self_test(facts.get("self_test")),
                        facts.get("provenance") or {})
         except (ClassTableError, TypeError, ValueError, KeyError) as error:
             raise NetworkError(f"{sidecar}: {error}") from error
+
+    def with_strictness(self, strictness: float) -> Network:
+        """The same network, quicker (above 1) or slower to call a pixel unknown; 0 trusts everything."""
+        if not strictness >= 0:
+            raise NetworkError(f"strictness must be 0 or more, it is {strictness}")
+        trust, surface = self.trust, self.surface
+        if trust is not None:
+            trust = replace(trust, limit=trust.limit / strictness if strictness else -np.inf)
+        if surface is not None:
+            surface = SurfaceRule(surface.limit / strictness) if strictness else None
+        return replace(self, trust=trust, surface=surface)
 
 
 def _input_size(facts: dict) -> tuple[int, int]:
@@ -83,12 +97,16 @@ def _input_size(facts: dict) -> tuple[int, int]:
 
 
 def _trust(facts: dict | None, classes: int) -> TrustModel | None:
-    if not facts:
+    if not facts or "mean" not in facts:
         return None
     mean, std = (np.asarray(facts[key], np.float32) for key in ("mean", "std"))
     if mean.shape != (classes,) or std.shape != (classes,):
         raise ValueError(f"`unknown` must give {classes} values of mean and std, one a class")
     return TrustModel(mean, std, float(facts["limit"]))
+
+
+def _surface(facts: dict | None) -> SurfaceRule | None:
+    return SurfaceRule(float(facts["surface"])) if facts and "surface" in facts else None
 
 
 def _typical(facts: dict | None) -> Typical | None:

@@ -25,7 +25,8 @@ def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> S
     """The segmenter that --network, --engine and --size ask for. ego: see Segmenter. Raises NetworkError or
     EngineError."""
     network = Network.load(args.network or default_network())
-    return Segmenter(open_engine(args.engine, network, input_size=args.size, progress=_say), network.table, ego=ego)
+    return Segmenter(open_engine(args.engine, network, input_size=args.size, progress=_say), network.table, ego=ego,
+                     surface=network.surface)
 
 
 def _say(line: str) -> None:

@@ -11,22 +11,28 @@ from drive_seg.core.engine import Engine
 from drive_seg.core.frame import Frame
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.stopwatch import stage
+from drive_seg.core.surface import SurfaceRule, distrust
 
 
 class Segmenter:
     """Turns frames into labels and drivable area, with one engine. One thread at a time."""
 
     def __init__(self, engine: Engine, table: ClassTable, rule: DrivableRule | None = None,
-                 ego: np.ndarray | None = None) -> None:
-        """ego: (h, w) mask of any size, non-zero where the camera sees the vehicle itself; scaled to the frame."""
+                 ego: np.ndarray | None = None, surface: SurfaceRule | None = None) -> None:
+        """ego: (h, w) mask of any size, non-zero where the camera sees the vehicle itself; scaled to the frame.
+        surface: when road that looks unlike the road around it becomes unknown; None trusts it.
+        """
         self.engine = engine
         self.table = table
         self.rule = rule or DrivableRule()
+        self.surface = surface
         self._ego = None if ego is None else (np.asarray(ego) != 0).astype(np.uint8)
         self._scaled_ego: np.ndarray | None = None
         # The engine is warm; let the first frame find this compiled as well.
         tiny = np.zeros((2, 2), np.uint8)
         drivable_area(tiny, tiny, tiny, table, self.rule)
+        if surface is not None:
+            distrust(Frame.from_array(np.zeros((64, 64, 3), np.uint8)), np.ones((64, 64), np.uint8), SurfaceRule(1e-3))
 
     def segment(self, frame: Frame | np.ndarray, *, size: tuple[int, int] | None = None,
                 drivable: bool = True) -> Segmentation:
@@ -40,6 +46,9 @@ class Segmenter:
         size = size or frame.size
         stages: dict[str, float] = {}
         decoded = self.engine.decode(frame, size, stages)
+        if self.surface is not None:
+            with stage(stages, "surface"):
+                distrust(frame, decoded.labels, self.surface)
         mask = None
         if drivable:
             with stage(stages, "drivable"):

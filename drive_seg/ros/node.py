@@ -49,6 +49,8 @@ def _logged(transition):
         try:
             return transition(self, state)
         except Exception:
+            if not self.context.ok():  # a signal ended ROS in the middle of it: nothing is left to do
+                return _FAILED
             self.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
             raise
 
@@ -90,12 +92,14 @@ class SegmentationNode(LifecycleNode):
         try:
             self.settings = parameters.read(self)
             network = Network.load(self.settings.network or default_network())
+            network = network.with_strictness(self.settings.strictness)
             size = (self.settings.input_height, self.settings.input_width)
             engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None,
                                  plan_folder=Path(self.settings.plan_folder) if self.settings.plan_folder else None,
                                  progress=lambda line: self.get_logger().info(line))
             self._ego = _read_mask(self.settings.ego_mask)
-            self.segmenter = Segmenter(engine, network.table, _rule(self.settings), self._ego)
+            self.segmenter = Segmenter(engine, network.table, _rule(self.settings), self._ego,
+                                       network.surface)
             if network.self_test is not None:
                 check_answer(self.segmenter, network.self_test)
         except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:

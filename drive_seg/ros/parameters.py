@@ -66,6 +66,8 @@ PARAMETERS: tuple[Spec, ...] = (
     Spec("output_size", "camera", "size of the published images: the camera's, or the network's (cheaper)",
          choices=("camera", "network"), live=True),
     Spec("min_confidence", _RULE.min_confidence, "least probability of road for a drivable pixel", 0.0, 1.0, live=True),
+    Spec("strictness", 1.0, "how readily a pixel is called unknown: 1 as fitted, more is stricter, 0 trusts everything",
+         0.0, 10.0),
     Spec("start_width", _RULE.start_width,
          "share of the image width, centred, in which the road in front of the vehicle begins", 0.0, 1.0, live=True),
     Spec("start_height", _RULE.start_height,

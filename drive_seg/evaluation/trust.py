@@ -1,0 +1,185 @@
+"""Fit what turns pixels into unknown, record the self-test, and measure both on things that no class covers.
+
+    python -m drive_seg.evaluation.trust --data DIR [--network FILE] [--write]
+
+Fits on DIR's train split how strange the surface of true road may look (`unknown: surface`) and what confidence and
+unknown share are typical, records the self-test, and rewrites the network's YAML with --write. Then it pastes objects
+onto the true road of the val split and prints, for several strictnesses, how much of the objects is called drivable and
+how much true road turns unknown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from drive_seg.core.classes import UNKNOWN, Group
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame
+from drive_seg.core.health.network import measure
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.selftest import record_answer
+from drive_seg.core.surface import CELLS, SurfaceRule, strange_surface
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.pasted import KINDS, paste
+from drive_seg.network import Network, NetworkError
+from drive_seg.resources import default_network
+from drive_seg.runtimes import open_engine
+
+SHARE = 0.015
+"""Of the true road cells of the training pictures, as many may turn unknown by their surface."""
+
+STRICTNESS = (0.0, 0.7, 1.0, 1.3, 1.6, 2.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Shares 0..1: object pixels that are drivable, of vivid and of muted objects; true road pixels that are unknown,
+    and that are drivable, in the pictures without objects."""
+
+    strictness: float
+    drivable: float
+    vivid: float
+    muted: float
+    road_unknown: float
+    road_drivable: float
+
+
+def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> dict:
+    """The `unknown` additions and the `self_test` for the network's YAML."""
+    plain = network.with_strictness(0)
+    runtime = open_engine(engine, plain)
+    road_ids = _ids(dataset, Group.ROAD)
+    segmenter = Segmenter(runtime, network.table)
+    strange = []
+    pairs = dataset.pairs("train")
+    for pair in pairs[::max(1, len(pairs) // images)]:
+        image, truth = pair.read()
+        labels = segmenter.segment(image, drivable=False).labels
+        road = _wholly(np.isin(truth, road_ids))
+        strange.append(strange_surface(Frame.from_array(image), labels)[road])
+    limit = round(float(np.quantile(np.concatenate(strange), 1 - SHARE)), 3)
+    runtime.close()
+
+    runtime = open_engine(engine, network)
+    segmenter = Segmenter(runtime, network.table, surface=SurfaceRule(limit))
+    seen = []
+    for pair in pairs[::max(1, len(pairs) // images)]:
+        result = segmenter.segment(pair.read()[0], drivable=False)
+        seen.append(measure(result.labels, result.confidence))
+    mean, std = np.mean(seen, axis=0), np.std(seen, axis=0)
+    typical = {name: [round(float(mean[i]), 4), round(float(std[i]), 4)]
+               for i, name in enumerate(("confidence", "unknown"))}
+    answer = record_answer(segmenter).to_dict()
+    runtime.close()
+    return {"unknown": {"surface": limit, "typical": typical}, "self_test": answer}
+
+
+def measure_pasted(network: Network, dataset: Dataset, *, engine: str = "auto", split: str = "val", per_image: int = 3,
+                   seed: int = 0, strictness: Sequence[float] = STRICTNESS) -> tuple[list[Row], dict[str, float]]:
+    """One row a strictness, and at strictness 1 the share of drivable pixels by kind of object."""
+    road_ids = _ids(dataset, Group.ROAD)
+    rows, kinds = [], {}
+    for value in strictness:
+        rng = np.random.default_rng(seed)  # the same objects every time
+        strict = network.with_strictness(value)
+        runtime = open_engine(engine, strict)
+        segmenter = Segmenter(runtime, network.table, surface=strict.surface)
+        counts = {True: [0, 0], False: [0, 0]}
+        by_kind: dict[str, list[int]] = {kind: [0, 0] for kind in KINDS}
+        unknown = drivable = total = 0
+        for pair in dataset.pairs(split):
+            image, truth = pair.read()
+            road = np.isin(truth, road_ids)
+            clean = segmenter.segment(image)
+            total += int(road.sum())
+            unknown += int((clean.labels[road] == UNKNOWN).sum())
+            drivable += int((clean.drivable[road] != 0).sum())
+            for kind in rng.choice(KINDS, per_image, replace=False):
+                pasted = paste(image, road, str(kind), rng)
+                if pasted is None:
+                    continue
+                mask = segmenter.segment(pasted.image).drivable
+                for count in (counts[pasted.muted], by_kind[pasted.kind]):
+                    count[0] += int((mask[pasted.where] != 0).sum())
+                    count[1] += int(pasted.where.sum())
+        runtime.close()
+        both = np.sum(list(counts.values()), axis=0)
+        rows.append(Row(value, both[0] / max(1, both[1]), counts[False][0] / max(1, counts[False][1]),
+                        counts[True][0] / max(1, counts[True][1]), unknown / max(1, total), drivable / max(1, total)))
+        if value == 1.0:
+            kinds = {kind: count[0] / max(1, count[1]) for kind, count in by_kind.items()}
+    return rows, kinds
+
+
+def table(rows: Sequence[Row], kinds: dict[str, float]) -> str:
+    """Markdown for the model card."""
+    lines = ["| strictness | objects called drivable | vivid ones | muted ones | true road unknown | true road"
+             " drivable |", "|---|---|---|---|---|---|"]
+    lines += [f"| {r.strictness:g} | {r.drivable:.1%} | {r.vivid:.1%} | {r.muted:.1%} | {r.road_unknown:.1%} |"
+              f" {r.road_drivable:.1%} |" for r in rows]
+    if kinds:
+        lines += ["", "By kind at strictness 1: " + ", ".join(f"{k} {v:.0%}" for k, v in kinds.items()) + "."]
+    return "\n".join(lines)
+
+
+def write(network: Network, fitted: dict) -> None:
+    """Put the fitted values into the network's YAML, leaving the rest as it is."""
+    path = network.path.with_suffix(".yaml")
+    facts = yaml.safe_load(path.read_text())
+    facts["unknown"] = (facts.get("unknown") or {}) | fitted["unknown"]
+    facts["self_test"] = fitted["self_test"]
+    text = yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=160, allow_unicode=True)
+    path.write_text(text)
+
+
+def _ids(dataset: Dataset, group: Group) -> list[int]:
+    return [c.id for c in dataset.classes if c.groups == (group,)]
+
+
+def _wholly(mask: np.ndarray) -> np.ndarray:
+    """Cells of which every pixel is set."""
+    height, width = mask.shape
+    row = np.arange(height) * CELLS[0] // height
+    column = np.arange(width) * CELLS[1] // width
+    missing = np.zeros(CELLS, np.int64)
+    np.add.at(missing, (row[:, None], column[None, :]), ~mask)
+    return missing == 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit, write when asked to, measure. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m drive_seg.evaluation.trust", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a data set with train and val (see dataset.yaml)")
+    parser.add_argument("--network", type=Path, help="an .onnx file (default: the one that ships)")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--write", action="store_true", help="rewrite the YAML beside the network")
+    parser.add_argument("--no-measure", action="store_true", help="fit only")
+    args = parser.parse_args(argv)
+    try:
+        path = args.network or default_network()
+        dataset, network = Dataset.load(args.data), Network.load(path)
+        fitted = fit(network, dataset, engine=args.engine)
+        print(yaml.safe_dump(fitted, sort_keys=False, default_flow_style=None, width=160))
+        if args.write:
+            write(network, fitted)
+            network = Network.load(path)
+        elif not args.no_measure:
+            network = replace(network, surface=SurfaceRule(fitted["unknown"]["surface"]))
+        if not args.no_measure:
+            print(table(*measure_pasted(network, dataset, engine=args.engine)))
+    except (DatasetError, NetworkError, EngineError, FileNotFoundError) as error:
+        print(f"trust: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
