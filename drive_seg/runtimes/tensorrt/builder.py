@@ -118,7 +118,7 @@ def build(library: Library, typed, keep: tuple[str, ...], target: Target, timing
     parser = trt.OnnxParser(network, log)
     if not parser.parse(typed.SerializeToString()):
         raise EngineError(_parser_says(library, parser, typed))
-    facts = _read_back(library, network, keep)
+    facts = _read_back(library, network, _names_of(typed, keep))
     config = builder.create_builder_config()
     options = _options(library)
     config.builder_optimization_level = options["optimization_level"]
@@ -175,24 +175,32 @@ def _listed(library: Library) -> list[str]:
     return [f"{name[2:-1]}.{name[-1]}" for name in names]
 
 
-def _read_back(library: Library, network, keep: tuple[str, ...]) -> dict:
+def _names_of(typed, keep: tuple[str, ...]) -> set[str]:
+    """What TensorRT's names of the kept layers contain: the ONNX node's name, or else its output."""
+    wide = {f"{name}.fp32" for name in keep}
+    return {node.name or node.output[0] for node in typed.graph.node if node.output[0] in wide}
+
+
+def _read_back(library: Library, network, kept_names: set[str]) -> dict:
     """Which types the layers of the parsed network really have. Raises EngineError when fp32 got in unasked."""
     trt = library.module
     types: Counter[str] = Counter()
     wide = []
+    moves = (trt.LayerType.CONSTANT, trt.LayerType.CAST, trt.LayerType.SHUFFLE)  # they compute nothing
     for i in range(network.num_layers):
         layer = network.get_layer(i)
         outputs = [layer.get_output(k).dtype for k in range(layer.num_outputs)]
         types.update(dtype.name for dtype in outputs)
-        if trt.float32 in outputs and layer.type not in (trt.LayerType.CONSTANT, trt.LayerType.CAST):
+        if trt.float32 in outputs and layer.type not in moves:
             wide.append(layer.name)
-    if len(wide) > len(keep):
-        raise EngineError(f"{library.title} reads these layers as fp32 though the network is fp16: {', '.join(wide)};"
-                          " please report it")
+    unasked = [name for name in wide if not any(kept in name for kept in kept_names)]
+    if unasked:
+        raise EngineError(f"{library.title} reads these layers as fp32 though the network is fp16:"
+                          f" {', '.join(unasked)}; please report it")
     ends = {network.get_input(0).dtype, network.get_output(0).dtype}
     if ends != {trt.float16}:
         raise EngineError(f"{library.title} gives the network's ends the types {ends}, expected fp16; please report it")
-    return {"precision": "fp16" if not wide else f"fp16, {len(wide)} layers fp32",
+    return {"precision": f"fp16, {len(wide)} layer{'s' * (len(wide) > 1)} fp32" if wide else "fp16",
             "layer_types": dict(sorted(types.items())), "fp32": wide}
 
 

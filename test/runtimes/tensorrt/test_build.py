@@ -73,7 +73,8 @@ def test_kept_layers_are_built_in_fp32_and_reported(rtx, tmp_path):
     network = small(tmp_path / "a.onnx", chain("Relu", "Sigmoid", "Tanh"))
     typed = typed_onnx.typed_fp16(typed_onnx.load_onnx(network.path), ["t1"])
     facts = build(rtx, typed, ("t1",), SM86, None, print).facts
-    assert facts["precision"] == "fp16, 1 layers fp32" and len(facts["fp32"]) == 1
+    assert facts["precision"] == "fp16, 1 layer fp32" and len(facts["fp32"]) == 1
+    assert facts["layer_types"]["FLOAT"] and facts["layer_types"]["HALF"]
 
 
 def test_fp32_that_nobody_asked_for_is_an_error(rtx, tmp_path):
