@@ -26,7 +26,7 @@ from drive_seg.replay.resultbag import MASKS, OUTPUTS, STORAGES
 from drive_seg.replay.settings import ReplayError, Settings, read_parameters
 
 _RULE = DrivableRule()
-_RULES = ("min_confidence", "start_width", "start_height")
+_RULES = ("min_confidence", "start_width", "start_height", "strictness")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node.add_argument("--min-confidence", type=float, metavar="P", help=f"default: {_RULE.min_confidence}")
     node.add_argument("--start-width", type=float, metavar="P", help=f"default: {_RULE.start_width}")
     node.add_argument("--start-height", type=float, metavar="P", help=f"default: {_RULE.start_height}")
+    node.add_argument("--strictness", type=float, metavar="X", help="how soon a pixel is called unknown (default: 1)")
     node.add_argument("--ego-mask", type=Path, metavar="FILE", help="non-zero where the camera sees the vehicle itself")
     node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground: makes the grid")
     node.add_argument("--camera-pitch", type=float, metavar="RAD", help="radians that the camera looks down")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numba import njit
 
 from drive_seg.core.classes import LABEL_NAMES
 from drive_seg.core.segmentation import Segmentation
@@ -38,27 +39,49 @@ class Measure:
     def add(self, segmentation: Segmentation) -> dict:
         """The record of one frame. Its `flicker` is filled in when the next frame is added."""
         labels, drivable = segmentation.labels, segmentation.drivable
-        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
+        last, before = self._last, self._before
+        comparable = last is not None and last.labels.shape == labels.shape
+        comparable_before = comparable and before is not None and before.labels.shape == labels.shape
+        counts, confidence, changed, flicker = _count(
+            labels, segmentation.confidence, last.labels if comparable else labels,
+            before.labels if comparable_before else labels)
         digest = hashlib.sha256(np.ascontiguousarray(labels))
         digest.update(np.ascontiguousarray(drivable))
         record = {
             "shares": {name: round(float(counts[id_]) / labels.size, 6) for id_, name in LABEL_NAMES.items()},
             "drivable": round(cv2.countNonZero(drivable) / labels.size, 6),
-            "confidence": round(cv2.mean(segmentation.confidence)[0] / 255, 5),
-            "changed": None,
+            "confidence": round(confidence / labels.size / 255, 5),
+            "changed": round(changed / labels.size, 6) if comparable else None,
             "flicker": None,
             "digest": digest.hexdigest()[:16],
         }
-        last, before = self._last, self._before
-        if last is not None and last.labels.shape == labels.shape:
-            differs = cv2.compare(labels, last.labels, cv2.CMP_NE)
-            record["changed"] = round(cv2.countNonZero(differs) / labels.size, 6)
-            if before is not None and before.labels.shape == labels.shape:
-                came_and_went = cv2.bitwise_and(differs, cv2.compare(labels, before.labels, cv2.CMP_EQ))
-                last.record["flicker"] = round(cv2.countNonZero(came_and_went) / labels.size, 6)
+        if comparable_before:
+            last.record["flicker"] = round(flicker / labels.size, 6)
         self._before, self._last = last, _Seen(labels, record)
         return record
 
     def gap(self) -> None:
         """A frame is missing: what comes next has no neighbour to differ from."""
         self._before = self._last = None
+
+
+@njit(cache=True, nogil=True)
+def _count(labels, confidence, last, before):
+    """Pixels of each label, sum of the confidences, pixels that changed, and that changed for the last frame only."""
+    counts = np.zeros(256, np.int64)
+    total = changed = flicker = 0
+    for y in range(labels.shape[0]):
+        row, row_confidence, row_last, row_before = labels[y], confidence[y], last[y], before[y]
+        for x in range(labels.shape[1]):
+            total += row_confidence[x]
+        for x in range(labels.shape[1]):
+            changed += row[x] != row_last[x]
+        for x in range(labels.shape[1]):
+            flicker += (row[x] != row_last[x]) & (row[x] == row_before[x])
+        x = 0
+        while x < labels.shape[1]:  # labels come in long runs
+            first = x
+            while x < labels.shape[1] and row[x] == row[first]:
+                x += 1
+            counts[row[first]] += x - first
+    return counts, total, changed, flicker

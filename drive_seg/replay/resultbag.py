@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+from rosbags.rosbag2.storage_mcap import zstd
 from rosbags.typesys import Stores, get_typestore
 
 from drive_seg.footage.bag import COMPRESSED, RAW, Bag, BagImage
@@ -54,6 +55,9 @@ class ResultBag:
 
     def __enter__(self) -> ResultBag:
         self._writer.__enter__()
+        storage = self._writer.storage
+        if hasattr(storage, "compressor"):  # level 3, the default, costs half as much again and saves little
+            storage.compressor = partial(zstd.compress, level=1)
         for output in self._outputs:
             self._connections[output] = self._writer.add_connection(
                 topic_of(output), _KINDS.get(output, RAW), typestore=_types(), offered_qos_profiles=[_QOS])

@@ -27,8 +27,8 @@ class Settings:
 
     network: an .onnx file, None for the one that ships. size: (height, width) that the network sees, None for its own.
     topic: the image topic, None for the bag's only camera. outputs: names of drive_seg.replay.resultbag.OUTPUTS.
-    ego_mask: image file, non-zero where the camera sees the vehicle itself. mount: where the camera sits; None makes
-    no grid.
+    ego_mask: image file, non-zero where the camera sees the vehicle itself. strictness: as the node's parameter. mount:
+    where the camera sits; None makes no grid.
     """
 
     network: str | None = None
@@ -41,6 +41,7 @@ class Settings:
     start_width: float = DrivableRule.start_width
     start_height: float = DrivableRule.start_height
     ego_mask: str | None = None
+    strictness: float = 1.0
     mount: Mount | None = None
 
     def load_network(self) -> Network:
@@ -50,12 +51,15 @@ class Settings:
     def open_segmenter(self) -> Segmenter:
         """Raises NetworkError, EngineError or ReplayError."""
         network = self.load_network()
+        if self.strictness != 1:
+            network = network.with_strictness(self.strictness)
         try:
             rule = DrivableRule(self.min_confidence, self.start_width, self.start_height)
         except ValueError as error:
             raise ReplayError(str(error)) from error
         ego = self.read_ego_mask()
-        return Segmenter(open_engine(self.engine, network, input_size=self.size), network.table, rule, ego)
+        return Segmenter(open_engine(self.engine, network, input_size=self.size), network.table, rule, ego,
+                         network.surface)
 
     def read_ego_mask(self) -> np.ndarray | None:
         """(h, w) uint8, None when there is none. Raises ReplayError."""
