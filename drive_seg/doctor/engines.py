@@ -17,6 +17,8 @@ def check() -> Iterator[Finding]:
     openvino = _try("openvino", lambda: _open("openvino"))
     tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("pycuda", _pycuda)]
     yield from (openvino, *tensorrt)
+    if tensorrt[1].level is Level.OK:
+        yield Finding("TensorRT plans", Level.OK, _plans())
     if openvino.level is not Level.OK and any(finding.level is not Level.OK for finding in tensorrt):
         yield Finding("any engine", Level.ERROR, "no runtime works here", "pip install openvino")
     yield _try("onnxruntime", lambda: _open("onnxruntime") + " (only to compare with)")
@@ -52,6 +54,13 @@ def _tensorrt() -> str:
     from drive_seg.runtimes.tensorrt.library import load_library
 
     return f"{load_library().title}; a network's plan is built at the first start, or by drive-seg build"
+
+
+def _plans() -> str:
+    from drive_seg.runtimes.tensorrt.files import CACHE
+    from drive_seg.runtimes.tensorrt.plan import PlanCache
+
+    return "; ".join(PlanCache(CACHE).describe()) or f"none in {CACHE} yet"
 
 
 def _pycuda() -> str:

@@ -113,6 +113,19 @@ class PlanCache:
         height, width = key.input_shape[2:]
         return self.folder / f"{name}-{height}x{width}-sm{key.compute_capability.replace('.', '')}-{key.digest}.plan"
 
+    def describe(self) -> list[str]:
+        """One line on each plan in the folder: what it is of, for which GPU, in which precision; or what is wrong."""
+        lines = []
+        for path in sorted(self.folder.glob("*.plan")):
+            try:
+                sidecar = json.loads(sidecar_of(path).read_text())
+                key, built = sidecar["key"], sidecar["built"]
+                lines.append(f"{path.name}: {built['precision']}, {key['flavour']} {key['version']}, GPU {key['gpu']}"
+                             f" (compute capability {key['compute_capability']})")
+            except (OSError, ValueError, KeyError, TypeError):
+                lines.append(f"{path.name}: no readable sidecar, it will be built again")
+        return lines
+
     @property
     def timing_cache(self) -> Path:
         """Measurements of earlier builds; TensorRT itself checks that they fit."""

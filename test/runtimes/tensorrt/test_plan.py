@@ -38,6 +38,13 @@ def test_what_was_stored_is_loaded(stored):
     assert sorted(p.suffix for p in stored.parent.iterdir()) == [".json", ".plan"]
 
 
+def test_the_folder_can_be_described(stored):
+    (stored.parent / "stray.plan").write_bytes(b"?")
+    described = PlanCache(stored.parent).describe()
+    assert described == [f"{stored.name}: fp16, tensorrt 10.3.0, GPU Orin (compute capability 8.7)",
+                         "stray.plan: no readable sidecar, it will be built again"]
+
+
 @pytest.mark.parametrize("change", [
     {"onnx_sha256": "cd" * 32}, {"flavour": "tensorrt_rtx"}, {"version": "10.3.1"}, {"gpu": "Orin Nano"},
     {"compute_capability": "8.6"}, {"input_shape": (1, 3, 384, 640)}, {"fp32_layers": ()},
