@@ -12,20 +12,24 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.stopwatch import stage
 from drive_seg.core.surface import SurfaceRule, distrust
+from drive_seg.core.temporal import TemporalFilter
 
 
 class Segmenter:
     """Turns frames into labels and drivable area, with one engine. One thread at a time."""
 
     def __init__(self, engine: Engine, table: ClassTable, rule: DrivableRule | None = None,
-                 ego: np.ndarray | None = None, surface: SurfaceRule | None = None) -> None:
+                 ego: np.ndarray | None = None, surface: SurfaceRule | None = None,
+                 temporal: TemporalFilter | None = None) -> None:
         """ego: (h, w) mask of any size, non-zero where the camera sees the vehicle itself; scaled to the frame.
-        surface: when road that looks unlike the road around it becomes unknown; None trusts it.
+        surface: when road that looks unlike the road around it becomes unknown; None trusts it. temporal: filters the
+        labels of successive frames; None leaves each frame to itself.
         """
         self.engine = engine
         self.table = table
         self.rule = rule or DrivableRule()
         self.surface = surface
+        self.temporal = temporal
         self._ego = None if ego is None else (np.asarray(ego) != 0).astype(np.uint8)
         self._scaled_ego: np.ndarray | None = None
         # The engine is warm; let the first frame find this compiled as well.
@@ -49,6 +53,9 @@ class Segmenter:
         if self.surface is not None:
             with stage(stages, "surface"):
                 distrust(frame, decoded.labels, self.surface)
+        if self.temporal is not None:
+            with stage(stages, "temporal"):
+                self.temporal.apply(decoded.labels, decoded.confidence)
         mask = None
         if drivable:
             with stage(stages, "drivable"):

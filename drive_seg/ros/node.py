@@ -24,6 +24,7 @@ from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.network import Typical
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import SelfTestError, check_answer
+from drive_seg.core.temporal import TemporalFilter
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
 from drive_seg.ros import parameters
@@ -102,6 +103,7 @@ class SegmentationNode(LifecycleNode):
                                        network.surface)
             if network.self_test is not None:
                 check_answer(self.segmenter, network.self_test)
+            self.segmenter.temporal = TemporalFilter() if self.settings.temporal_filter else None
         except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")
             self._release()

@@ -73,6 +73,7 @@ PARAMETERS: tuple[Spec, ...] = (
     Spec("start_height", _RULE.start_height,
          "share of the image height, from the bottom, in which the road in front of the vehicle begins",
          0.0, 1.0, live=True),
+    Spec("temporal_filter", False, "hold back unsure label changes for one frame; road that ends never waits"),
     Spec("ego_mask", "", "image file, non-zero where the camera sees the vehicle itself; any size", file=True),
     Spec("camera_timeout", 2.0, "warn when no image comes for so many seconds", 0.1, 3600.0, live=True),
     Spec("frozen_timeout", 1.0, "FAULT when the same image comes for so many seconds; 0 allows still images",

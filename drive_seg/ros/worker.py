@@ -90,6 +90,8 @@ class Worker:
         with stage(stages, "health"):
             stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             believed = self.monitor.arrived(frame, stamp, now)
+        if self.segmenter.temporal is not None and self.monitor.camera.jumped:
+            self.segmenter.temporal.reset()
         if not wanted:
             self.counts["idle"] += 1
             return
