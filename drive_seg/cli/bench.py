@@ -62,6 +62,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
     except ImportError as error:
         raise CommandError(f"the stages are measured with ROS messages ({error}): source your ROS distribution, or"
                            " pip install 'drive-seg[ros]'") from error
+    from drive_seg.bench import replay_rate
     from drive_seg.bench.frames import load_frames
     from drive_seg.bench.graph import private_domain
     from drive_seg.bench.over_dds import run_over_dds
@@ -76,6 +77,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
         segmenter = open_segmenter(args)
         try:
             result = measure(segmenter, network, frames, domain, folder, args.frames)
+            result["replay"] = replay_rate.measure(segmenter, frames, folder)
         finally:
             segmenter.engine.close()
         if not args.no_dds:

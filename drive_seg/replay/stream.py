@@ -1,0 +1,197 @@
+"""The frames of a bag through the core: read and decode, segment, write, each in a thread of its own.
+
+The stages overlap and keep the order, so the result does not depend on their speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.health.monitor import Monitor
+from drive_seg.core.health.status import Health
+from drive_seg.core.overlay import draw_overlay
+from drive_seg.core.segmentation import Segmentation
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.stopwatch import stage
+from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
+from drive_seg.replay.background import background
+from drive_seg.replay.ground import BirdsEye
+from drive_seg.replay.measure import Measure
+from drive_seg.replay.resultbag import ResultBag
+from drive_seg.replay.settings import Settings
+from drive_seg.replay.truth import Truth
+
+_AHEAD = 4  # frames that each stage may be ahead of the next
+
+
+def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, folder: Path,
+           truth: Truth | None = None) -> Iterator[dict]:
+    """Replay one camera of a bag into folder/result and folder/frames.jsonl; yields the record of each written frame.
+
+    Raises BagError where the bag is damaged: then what came before is written and readable. Raises what writing raises.
+    """
+    birds_eye, ego = None, settings.read_ego_mask()
+    if settings.mount is not None:
+        birds_eye = BirdsEye(settings.mount, bag.camera_info(topic), ego)
+    measure, damage = Measure(), None
+    work = background(_Stages(segmenter, birds_eye, ego).run(background(_read(bag, topic), _AHEAD)), _AHEAD)
+    with (ResultBag(folder / "result", settings.outputs, settings.storage, settings.mount) as result,
+          _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
+        try:
+            for item in work:
+                record = _write(item, result, measure, truth, settings.outputs)
+                lines.add(record)
+                yield record
+        except BagError as error:  # raised below: here it would abandon the result bag
+            damage = error
+    if damage is not None:
+        raise damage
+
+
+@dataclass
+class _Work:
+    """One frame on its way through the stages."""
+
+    source: BagImage
+    stages: dict[str, float]
+    frame: Frame | None = None
+    segmentation: Segmentation | None = None
+    grid: np.ndarray | None = None
+    problem: str | None = None
+    health: str = Health.READY.value
+    reasons: tuple[str, ...] = ()
+
+
+def _read(bag: Bag, topic: Topic) -> Iterator[_Work]:
+    images = bag.images(topic)
+    while True:
+        stages: dict[str, float] = {}
+        with stage(stages, "read"):
+            source = next(images, None)
+        if source is None:
+            return
+        item = _Work(source, stages)
+        try:
+            with stage(stages, "receive"):
+                item.frame = source.frame()
+        except FrameError as error:
+            item.problem = f"unusable image: {one_line(error)}"
+        yield item
+
+
+class _Stages:
+    """What the node does with a frame, in the bag's time: look at the camera's health, segment, measure the ground.
+
+    A frame that the node would withhold because of the camera's health is segmented all the same, to be looked at.
+    """
+
+    def __init__(self, segmenter: Segmenter, birds_eye: BirdsEye | None, ego: np.ndarray | None) -> None:
+        self._segmenter, self._birds_eye = segmenter, birds_eye
+        self._ego = ego
+        self._monitor: Monitor | None = None
+
+    def run(self, items: Iterator[_Work]) -> Iterator[_Work]:
+        """The same items with their results."""
+        with contextlib.closing(items):
+            for item in items:
+                now = item.source.log_ns / 1e9
+                if self._monitor is None:
+                    self._monitor = Monitor(ego=None if self._ego is None else self._ego != 0, now=now)
+                if item.frame is None:
+                    self._monitor.failed("camera", item.problem, "", now)
+                else:
+                    self._segment(item, now)
+                state, item.reasons = self._monitor.state(now)
+                item.health = state.value
+                yield item
+
+    def _segment(self, item: _Work, now: float) -> None:
+        with stage(item.stages, "health"):
+            self._monitor.arrived(item.frame, item.source.stamp_ns / 1e9, now)
+        try:
+            item.segmentation = self._segmenter.segment(item.frame)
+        except (FrameError, EngineError) as error:
+            item.problem = f"not segmented: {one_line(error)}"
+            self._monitor.failed("engine", item.problem, "", now)
+            return
+        item.stages.update(item.segmentation.stages)
+        if self._birds_eye is not None:
+            with stage(item.stages, "grid"):
+                item.grid = self._birds_eye.grid(item.segmentation)
+        self._monitor.finished(item.segmentation, sum(item.segmentation.stages.values()) / 1e3, 0, now)
+
+
+def _write(item: _Work, result: ResultBag, measure: Measure, truth: Truth | None,
+           outputs: tuple[str, ...]) -> dict:
+    record = {"index": item.source.index, "stamp_ns": item.source.stamp_ns, "log_ns": item.source.log_ns,
+              "health": item.health, "reasons": list(item.reasons)}
+    segmentation = item.segmentation
+    if segmentation is None:
+        measure.gap()
+        if truth is not None:
+            truth.skip()
+        return record | {"problem": item.problem, "ms": _rounded(item.stages)}
+    with stage(item.stages, "write"):
+        result.write(item.source, _images(item, outputs))
+    measured = measure.add(segmentation)
+    if truth is not None:
+        measured["truth"] = truth.add(item.source, segmentation)
+    measured.update(record, problem=None, ms=_rounded(item.stages))
+    return measured
+
+
+def _images(item: _Work, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+    segmentation = item.segmentation
+    images = {"labels": segmentation.labels, "drivable_area": segmentation.drivable, "classes": segmentation.classes,
+              "confidence": segmentation.confidence}
+    if item.grid is not None:
+        images["grid"] = item.grid
+    if "overlay" in outputs:
+        picture = draw_overlay(item.frame.bgr(), segmentation.labels, segmentation.drivable)
+        images["overlay"] = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].reshape(-1)
+    return images
+
+
+class _Lines:
+    """Writes records as JSON lines, one late: a record is complete when the next one is measured."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w")
+        self._last: dict | None = None
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def add(self, record: dict) -> None:
+        self._flush()
+        self._last = record
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._last is not None:
+            self._file.write(json.dumps(self._last) + "\n")
+        self._last = None
+
+
+def _rounded(stages: dict[str, float]) -> dict[str, float]:
+    return {name: round(ms, 3) for name, ms in stages.items()}
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return " ".join(str(error).split())
