@@ -16,7 +16,8 @@ class Points:
     frame to frame only the pixels are rewritten that appeared or went.
     """
 
-    def __init__(self, view: GroundView) -> None:
+    def __init__(self, view: GroundView, out: np.ndarray | None = None) -> None:
+        """out: (height, width, 3) float32 that becomes the cloud, where the caller wants it in memory of its own."""
         height, width = view.camera.size
         x, y = view.ground_points()
         line, step = view.locate(x, y)
@@ -30,7 +31,8 @@ class Points:
         z = np.full_like(x, view.ground_z)
         self._ground = np.ascontiguousarray(np.stack([x, y, z], -1)[band], np.float32)
         self._shown = np.zeros(self._line.shape, np.bool_)
-        self._cloud = np.full((height, width, 3), np.nan, np.float32)
+        self._cloud = np.empty((height, width, 3), np.float32) if out is None else out
+        self._cloud[:] = np.nan
 
     def cloud(self, labels: np.ndarray, sight: Sight) -> np.ndarray:
         """(height, width, 3) float32 x, y, z in metres in base_link; NaN where no ground is seen: above the horizon,

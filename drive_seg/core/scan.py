@@ -45,12 +45,7 @@ class Scan:
         last = valid.shape[1] - 1 - valid[some, ::-1].argmax(axis=1)
         ends, whole = self._reach[last], distance[some, last] > sure - 2 * resolution
         self.range_max = float(ends[whole].min() if whole.any() else ends.max())
-        self._rays = len(self._line)
         self.range_min = float(self._reach[valid[some].argmax(axis=1)].min())
-
-    def __len__(self) -> int:
-        """Number of rays."""
-        return self._rays
 
     def ranges(self, sight: Sight) -> np.ndarray:
         """(rays,) float32 metres to the end of free space, as REP-117 has it: +inf free up to range_max, NaN not known.
