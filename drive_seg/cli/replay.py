@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node.add_argument("--start-width", type=float, metavar="P", help=f"default: {_RULE.start_width}")
     node.add_argument("--start-height", type=float, metavar="P", help=f"default: {_RULE.start_height}")
     node.add_argument("--strictness", type=float, metavar="X", help="how soon a pixel is called unknown (default: 1)")
+    node.add_argument("--temporal-filter", action="store_true", help="hold back unsure label changes for one frame")
     node.add_argument("--ego-mask", type=Path, metavar="FILE", help="non-zero where the camera sees the vehicle itself")
     node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground: makes the grid")
     node.add_argument("--camera-pitch", type=float, metavar="RAD", help="radians that the camera looks down")
@@ -104,7 +105,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     if float(given.get("camera_height", 0)) > 0:
         mount = Mount(**{f.name: given[f.name] for f in fields(Mount) if f.name in given})
     return Settings(given.get("network") or None, engine, tuple(size) if all(size) else None, args.topic, args.outputs,
-                    args.storage, ego_mask=given.get("ego_mask") or None, mount=mount, **rule)
+                    args.storage, ego_mask=given.get("ego_mask") or None, mount=mount,
+                    temporal_filter=args.temporal_filter or bool(given.get("temporal_filter")), **rule)
 
 
 def _labels(folder: Path | None, name: str, bags: int) -> Path | None:

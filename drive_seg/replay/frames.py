@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-STAGES = ("read", "receive", "health", "resize", "infer", "decode", "surface", "drivable", "grid", "write")
+STAGES = ("read", "receive", "health", "resize", "infer", "decode", "surface", "temporal", "drivable", "grid", "write")
 """The stages of a frame, in their order. A GPU engine has stages of its own beside them."""
 
 OUTSIDE_LATENCY = ("read", "write")

@@ -27,8 +27,8 @@ class Settings:
 
     network: an .onnx file, None for the one that ships. size: (height, width) that the network sees, None for its own.
     topic: the image topic, None for the bag's only camera. outputs: names of drive_seg.replay.resultbag.OUTPUTS.
-    ego_mask: image file, non-zero where the camera sees the vehicle itself. strictness: as the node's parameter. mount:
-    where the camera sits; None makes no grid.
+    ego_mask: image file, non-zero where the camera sees the vehicle itself. strictness, temporal_filter: as the node's
+    parameters. mount: where the camera sits; None makes no grid.
     """
 
     network: str | None = None
@@ -42,6 +42,7 @@ class Settings:
     start_height: float = DrivableRule.start_height
     ego_mask: str | None = None
     strictness: float = 1.0
+    temporal_filter: bool = False
     mount: Mount | None = None
 
     def load_network(self) -> Network:

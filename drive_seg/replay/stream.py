@@ -22,6 +22,7 @@ from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
+from drive_seg.core.temporal import TemporalFilter
 from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
 from drive_seg.replay.background import background
 from drive_seg.replay.ground import BirdsEye
@@ -42,6 +43,7 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
     birds_eye, ego = None, settings.read_ego_mask()
     if settings.mount is not None:
         birds_eye = BirdsEye(settings.mount, bag.camera_info(topic), ego)
+    segmenter.temporal = TemporalFilter() if settings.temporal_filter else None  # nothing is kept from bag to bag
     measure, damage = Measure(), None
     work = background(_Stages(segmenter, birds_eye, ego).run(background(_read(bag, topic), _AHEAD)), _AHEAD)
     with (ResultBag(folder / "result", settings.outputs, settings.storage, settings.mount) as result,
@@ -117,6 +119,8 @@ class _Stages:
     def _segment(self, item: _Work, now: float) -> None:
         with stage(item.stages, "health"):
             self._monitor.arrived(item.frame, item.source.stamp_ns / 1e9, now)
+        if self._segmenter.temporal is not None and self._monitor.camera.jumped:
+            self._segmenter.temporal.reset()
         try:
             item.segmentation = self._segmenter.segment(item.frame)
         except (FrameError, EngineError) as error:

@@ -82,3 +82,26 @@ def test_health_is_told_in_the_bag_s_time(replay, tmp_path):
     assert health["frames"]["FAULT"] == sum(f["health"] == "FAULT" for f in frames)
     assert "FAULT" in [event["state"] for event in health["events"]]
     assert len(replay.masks()) == 70, "the masks are there all the same, to be looked at"
+
+
+def test_the_temporal_filter_is_the_node_s_and_starts_afresh_with_each_bag(replay, another, tmp_path):
+    """A label that comes for one frame, unsure of itself, is held back, in each of two bags with the same frames."""
+    from drive_seg.core.segmenter import Segmenter
+    from drive_seg.core.temporal import TemporalFilter
+    from drive_seg.network import Network
+    from drive_seg.runtimes import open_engine
+
+    noise = np.random.default_rng(0)
+    frames = [np.clip(street(i) + noise.normal(0, 60, (120, 200, 3)), 0, 255).astype(np.uint8) for i in range(8)]
+    archive = tmp_path / "archive"
+    for name in ("a", "b"):
+        write_bag(archive / name, 8, paint=frames.__getitem__)
+    assert replay(archive / "*", "--temporal-filter") == 0
+    assert another(archive / "*") == 0
+    network = Network.load(replay.network)
+    segmenter = Segmenter(open_engine("openvino", network), network.table, temporal=TemporalFilter())
+    expected = [segmenter.segment(frame).labels for frame in frames]
+    for name in ("a", "b"):
+        assert all(np.array_equal(m.images["labels"], e) for m, e in zip(replay.masks(name), expected, strict=True))
+    plain = another.masks("a")
+    assert any(not np.array_equal(m.images["labels"], e) for m, e in zip(plain, expected, strict=True))
