@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from drive_seg.core.drivable import DrivableRule
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.network import Typical
@@ -79,6 +79,8 @@ class SegmentationNode(LifecycleNode):
         self._engine_info: dict[str, str] = {}
         self._typical: Typical | None = None
         self._ego: np.ndarray | None = None
+        self._engine: Engine | None = None
+        self._spares: list[Engine] = []
         self._enable = self.create_service(SetBool, "~/enable", self._on_enable)
 
     def start_up(self) -> None:
@@ -98,11 +100,13 @@ class SegmentationNode(LifecycleNode):
             engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None,
                                  plan_folder=Path(self.settings.plan_folder) if self.settings.plan_folder else None,
                                  progress=lambda line: self.get_logger().info(line))
+            self._engine = engine
             self._ego = _read_mask(self.settings.ego_mask)
             self.segmenter = Segmenter(engine, network.table, _rule(self.settings), self._ego,
                                        network.surface)
             if network.self_test is not None:
                 check_answer(self.segmenter, network.self_test)
+            self._spares = self._open_spares(network, engine)
             self.segmenter.temporal = TemporalFilter() if self.settings.temporal_filter else None
         except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")
@@ -129,7 +133,7 @@ class SegmentationNode(LifecycleNode):
             ego=None if self._ego is None else self._ego != 0, engine=self._engine_info, now=self._now())
         geometry = Geometry(self.settings, self._pose_source, self._ego, functools.partial(self._no_ground, monitor))
         self.worker = Worker(self.segmenter, self._result_publishers, self.settings, self._complain, monitor, geometry,
-                             self._now)
+                             self._now, self._spares)
         self.worker.start()
         self._health = HealthPublisher(self, monitor)
         compressed = self.settings.image_transport == "compressed"
@@ -182,6 +186,7 @@ class SegmentationNode(LifecycleNode):
         if self.worker is not None:
             self.worker.stop()
             self.worker = None
+            self.segmenter.engine = self._engine  # the network's full size again
         if self._health is not None:
             self._health.close("INACTIVE")
             self._health = None
@@ -196,9 +201,12 @@ class SegmentationNode(LifecycleNode):
         if self._pose_source is not None:
             self._pose_source.close()
             self._pose_source = None
+        for engine in self._spares:
+            engine.close()
+        self._spares = []
         if self.segmenter is not None:
-            self.segmenter.engine.close()
-            self.segmenter = None
+            self._engine.close()
+            self.segmenter = self._engine = None
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_image_ns = self.get_clock().now().nanoseconds
@@ -235,6 +243,20 @@ class SegmentationNode(LifecycleNode):
         self.get_logger().warning(f"no grid, scan or points: {reason}", throttle_duration_sec=5.0)
         what, _, fix = reason.partition(": ")
         monitor.failed(kind, f"no grid, scan or points, {what}", fix, self._now())
+
+    def _open_spares(self, network: Network, engine: Engine) -> list[Engine]:
+        """The same network at three quarters and half of its input size, where a latency budget asks for it."""
+        spares: list[Engine] = []
+        if not self.settings.latency_budget:
+            return spares
+        for share in (0.75, 0.5):
+            size = tuple(max(32, round(side * share / 32) * 32) for side in engine.input_size)
+            try:
+                spares.append(open_engine(engine.name, network, input_size=size))
+            except EngineError as error:
+                self.get_logger().warning(f"no smaller input size is prepared for the latency budget: {error}")
+                break
+        return spares
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds / 1e9

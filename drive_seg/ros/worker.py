@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +13,7 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from drive_seg.core.classes import UNKNOWN
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmentation import Segmentation
@@ -23,6 +23,8 @@ from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
 from drive_seg.ros.outputs import Output, Result
+
+_PATIENCE = 1.0  # seconds of missed budget before a spare engine is used
 
 
 class Worker:
@@ -34,13 +36,17 @@ class Worker:
 
     def __init__(self, segmenter: Segmenter, publishers: dict[Output, Publisher], settings: SimpleNamespace,
                  complain: Callable[[str, str], None], monitor: Monitor, geometry: Geometry,
-                 clock: Callable[[], float]) -> None:
-        """clock: seconds of the node's clock."""
+                 clock: Callable[[], float], spares: Sequence[Engine] = ()) -> None:
+        """clock: seconds of the node's clock. spares: quicker engines of the same network, the next one to be used
+        when every frame missed the latency budget for a second.
+        """
         self.segmenter = segmenter
         self.settings = settings
         self.monitor = monitor
         self._geometry = geometry
         self._clock = clock
+        self._spares = list(spares)
+        self._network_size = segmenter.engine.input_size  # stays, whatever a spare engine sees
         self.camera: CameraInfo | None = None
         self.mailbox: Mailbox[Image | CompressedImage] = Mailbox()
         self.counts: Counter[str] = Counter()
@@ -95,7 +101,7 @@ class Worker:
         if not wanted:
             self.counts["idle"] += 1
             return
-        size = self.segmenter.engine.input_size if self.settings.output_size == "network" else frame.size
+        size = self._network_size if self.settings.output_size == "network" else frame.size
         if not believed:
             self.counts["camera_fault"] += 1
             self._publish_unknown(message, frame, size, wanted)
@@ -111,7 +117,17 @@ class Worker:
         with stage(stages, "health"):
             self.monitor.finished(segmentation, time.monotonic() - start, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
+        self._keep_budget()
         self.stages.append(stages)
+
+    def _keep_budget(self) -> None:
+        if not self._spares or self.monitor.latency.over_budget_for(self._clock()) < _PATIENCE:
+            return
+        self.segmenter.engine = engine = self._spares.pop(0)
+        height, width = engine.input_size
+        self._complain("budget", f"the latency budget was missed for {_PATIENCE:g} s: the network now sees"
+                       f" {width}x{height}, until the node is deactivated")
+        self.monitor.use_engine(f"{width}x{height}")
 
     def _publish(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
         for output, publisher in wanted:

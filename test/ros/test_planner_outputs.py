@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -170,6 +171,31 @@ def test_silence_becomes_a_fault(graph, colour_network_path):
     health = graph.collect(String, "/drive_seg/health", LATCHED)
     assert graph.spin_until(lambda: health and states(health)[-1] == "FAULT")
     assert "no image for" in health[-1].data
+
+
+def test_a_missed_latency_budget_is_met_with_a_smaller_input(graph, colour_network_path, scene):
+    node, camera = start(graph, colour_network_path, latency_budget=60.0)
+    labels = graph.collect(Image, "/drive_seg/labels")
+    health = graph.collect(String, "/drive_seg/health", LATCHED)
+    subscribed(graph, node, "labels")
+    full = node.segmenter.engine
+    quick, full.decode = full.decode, lambda *a: (time.sleep(0.15), quick(*a))[1]  # the injected slow-down
+    numbers = iter(range(1000))
+
+    def show(number):
+        camera.publish(image(scene, number))
+        assert graph.spin_until(lambda: labels and labels[-1].header == header(number))
+
+    end = time.monotonic() + 20
+    while node.segmenter.engine is full and time.monotonic() < end:
+        show(next(numbers))
+    assert node.segmenter.engine.input_size == (64, 128)
+    show(next(numbers))
+    assert pixels(labels[-1]).shape == (360, 640) and pixels(labels[-1])[340, 320] == Group.ROAD
+    assert graph.spin_until(lambda: "128x64" in health[-1].data and states(health)[-1] == "DEGRADED")
+    for active in (False, True):
+        assert graph.call(SetBool, "/drive_seg/enable", SetBool.Request(data=active)).success
+    assert node.segmenter.engine is full
 
 
 def test_enable_pauses_and_resumes(graph, colour_network_path, scene):

@@ -30,6 +30,12 @@ class LatencyHealth:
         elif self._over_since is None:
             self._over_since = now
 
+    def restart(self) -> None:
+        """Forget earlier frames: something has changed."""
+        self._frames.clear()
+        self._drops.clear()
+        self._over_since = None
+
     def over_budget_for(self, now: float) -> float:
         """Seconds since when every frame missed the budget; 0 when the last one met it."""
         return 0.0 if self._over_since is None else now - self._over_since

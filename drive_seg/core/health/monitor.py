@@ -30,7 +30,8 @@ class Monitor:
         self.latency = LatencyHealth(budget)
         self.network = NetworkHealth(typical)
         self.output = OutputHealth()
-        self._engine = engine or {}
+        self._engine = dict(engine or {})
+        self._reduced = ""
         self._failed: dict[str, tuple[float, str, str]] = {}  # by check: when, reason, fix
         self._used_at = -np.inf  # a result was made
         self._looked_at = -np.inf
@@ -62,6 +63,13 @@ class Monitor:
             self.output.observe(result.labels, result.drivable, now)
             self._used_at = now
 
+    def use_engine(self, input_size: str) -> None:
+        """Another input size of the network is used from now on, to keep the latency budget."""
+        with self._lock:
+            self._engine["input"] = input_size
+            self._reduced = input_size
+            self.latency.restart()
+
     def failed(self, check: str, reason: str, fix: str, now: float) -> None:
         """A frame failed. check: `camera`, `engine` or `geometry`."""
         with self._lock:
@@ -71,7 +79,11 @@ class Monitor:
         """One status a check, at this time."""
         with self._lock:
             camera = self._with_failure(self.camera.status(now), Level.ERROR, now)
-            out = [camera, self._with_failure(Status("engine", values=dict(self._engine)), Level.ERROR, now),
+            engine = Status("engine", values=dict(self._engine))
+            if self._reduced:
+                engine = Status("engine", Level.WARN, f"the network sees only {self._reduced} to keep the latency"
+                                " budget", "free the machine, then deactivate and activate the node", engine.values)
+            out = [camera, self._with_failure(engine, Level.ERROR, now),
                    self._with_failure(Status("geometry"), Level.WARN, now)]
             if now - self._used_at < 2.0:  # else nothing is computed, and there is nothing to say
                 out += [self.latency.status(now), self.network.status(now), self.output.status(now)]
