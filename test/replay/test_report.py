@@ -17,6 +17,11 @@ needs_chromium = pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER),
                                     reason="no Chromium with chromedriver here (apt-get install chromium-driver)")
 
 PICTURE = "return document.getElementById('picture').toDataURL()"
+BLANK = """return [...document.querySelectorAll(arguments[0])].filter((canvas) => {
+  const blank = document.createElement("canvas");
+  blank.width = canvas.width; blank.height = canvas.height;
+  return canvas.toDataURL() === blank.toDataURL();
+}).length"""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,9 @@ def test_in_a_browser(report, dark, width):
         page.open(report)
         page.until("document.body.dataset.painted === '0'")
         at_start = page.run(PICTURE)
+        page.until("document.body.dataset.thumbnails === 'painted'")
+        for place, without in (("#strip canvas", 0), (".moment canvas", 1)):  # frame 20 has no image
+            assert page.run(BLANK, place) == without, place
         assert page.run("return document.getElementById('clock').textContent").endswith("frame 0")
 
         page.run("const s = document.getElementById('slider'); s.value = 45; s.dispatchEvent(new Event('input'))")

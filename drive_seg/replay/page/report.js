@@ -82,7 +82,10 @@ async function paint(canvas, frame, what = mode, strength = opacity) {
 const listeners = [];
 let painting = Promise.resolve(); // the large picture
 const small = []; // thumbnails, painted one after the other once the large picture is there
-async function paintSmall() { for (const [canvas, frame] of small.splice(0)) await paint(canvas, frame, "overlay", 0.55); }
+async function paintSmall() {
+  for (const [canvas, frame] of small.splice(0)) await paint(canvas, frame, "overlay", 0.55);
+  document.body.dataset.thumbnails = "painted";
+}
 function go(position) {
   at = Math.max(0, Math.min(frames.length - 1, position));
   const frame = frames[at];
