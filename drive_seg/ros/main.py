@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import threading
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from drive_seg.ros import transport
 
 if TYPE_CHECKING:
     from drive_seg.ros.node import SegmentationNode
+
+_LONGEST_END = 20.0
+"""Seconds that closing may take."""
 
 
 def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], None] | None = None) -> None:
@@ -34,6 +38,8 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # A process that is told to end must end, whatever a library waits for: then with every stack on stderr.
+        faulthandler.dump_traceback_later(_LONGEST_END, exit=True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C under ros2 launch comes twice: from terminal and launch
         if node is not None:
             if at_end is not None:
