@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,8 +89,13 @@ class Listener:
             thread.join(10.0)
 
     def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
+        try:
             self._executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception:
+            if self._context.ok():  # else closed amid a call of rclpy, which then fails in any way
+                raise
 
     def _on_image(self, topic: str, message: Image | OccupancyGrid) -> None:
         self._to_pack.put((topic, message, time.time_ns()))

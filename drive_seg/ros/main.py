@@ -37,16 +37,26 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():  # else it was told to end amid a call of rclpy, which then fails in any way
+            raise
     finally:
         # A process that is told to end must end, whatever a library waits for: then with every stack on stderr.
         faulthandler.dump_traceback_later(_LONGEST_END, exit=True)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C under ros2 launch comes twice: from terminal and launch
+        _ignore_signals()
         if node is not None:
             if at_end is not None:
                 at_end(node)
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+        _ignore_signals()  # again: rclpy has just put back the handlers that it found
+
+
+def _ignore_signals() -> None:
+    """Ctrl-C under ros2 launch comes twice, from terminal and launch; and a node that ends has nothing left to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Both are fitted on training pictures changed by the recipe's augmentation, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,7 +38,8 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
               images: int = 80, share: float = 0.005, seed: int = 1) -> Calibration:
     """Fits temperature (least cross-entropy, Guo et al. 2017) and trust (free energy, Liu et al. 2020; standardised by
     class, Jung et al. 2021) on `images` augmented training pictures. sources, allowed: see data.load_sources."""
-    samples = data.Samples(sources, table, recipe.with_seed(recipe.seed + seed))
+    # Without things: trust and temperature are about the classes that the network knows.
+    samples = data.Samples(sources, table, replace(recipe, seed=recipe.seed + seed, thing_share=0.0), allowed)
     size, scales = recipe.phases[-1].size, (1.0, 1.3)
     logits, codes = [], []
     for number in range(images):

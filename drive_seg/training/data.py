@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from drive_seg.core.classes import ClassTable, Group, SegClass
 from drive_seg.evaluation.dataset import Dataset, DatasetError
-from drive_seg.training import augment
+from drive_seg.training import augment, things
 from drive_seg.training.losses import IGNORE, CodeBook
 from drive_seg.training.recipe import Recipe
 
@@ -73,6 +73,9 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable) -> tupl
     Returns the sources and the code book's table (codes, classes) bool. Codes 0..C-1 are the network's classes.
     """
     sets = [(c,) for c in range(len(table))]
+    obstacles = tuple(c.id for c in table.classes if c.group is Group.OBSTACLE)
+    if obstacles and obstacles not in sets:
+        sets.append(obstacles)  # what a thing that no class covers is told as
     sources = []
     for dataset in datasets:
         lut = np.full(256, IGNORE, np.uint8)
@@ -98,9 +101,10 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable) -> tupl
 
 def _without_seams(codes: np.ndarray, classes: int, width: int = 7) -> np.ndarray:
     """Leaves out slivers of partly told codes narrower than `width` pixels: the seams between hand-drawn regions."""
-    vague = ((codes >= classes) & (codes != IGNORE)).astype(np.uint8)
-    kept = cv2.morphologyEx(vague, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
-    codes[(vague == 1) & (kept == 0)] = IGNORE
+    for code in np.unique(codes[(codes >= classes) & (codes != IGNORE)]):
+        vague = (codes == code).astype(np.uint8)
+        kept = cv2.morphologyEx(vague, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
+        codes[(vague == 1) & (kept == 0)] = IGNORE
     return codes
 
 
@@ -182,8 +186,13 @@ class Request:
 class Samples(TorchDataset):
     """Augmented samples (image (3, H, W) uint8, codes (H/2, W/2) int64) by Request."""
 
-    def __init__(self, sources: list[Source], table: ClassTable, recipe: Recipe) -> None:
+    def __init__(self, sources: list[Source], table: ClassTable, recipe: Recipe, allowed: np.ndarray) -> None:
+        """allowed: the code book's table."""
         self.sources, self.recipe = sources, recipe
+        self._road = [c.id for c in table.classes if c.group is Group.ROAD]
+        obstacle = np.array([c.group is Group.OBSTACLE for c in table.classes])
+        codes = np.flatnonzero((allowed == obstacle).all(1))
+        self._obstacle = int(codes[0]) if len(codes) else None
         ids = {c.name: c.id for c in table.classes}
         self._rare = [ids[name] for name in recipe.rare if name in ids]
         pasted = [ids[name] for name in recipe.paste if name in ids]
@@ -200,6 +209,9 @@ class Samples(TorchDataset):
             image, codes = image.copy(), codes.copy()
             for _ in range(int(rng.integers(1, 4))):
                 paste(rng, image, codes, self._cuts[int(rng.integers(len(self._cuts)))], self._ground)
+        if rng.random() < self.recipe.thing_share:
+            image, codes = image.copy(), codes.copy()
+            self._draw_on_road(rng, image, codes)
         focus = self._focus(rng, codes) if rng.random() < self.recipe.rare_share else None
         view = augment.random_view(rng, request.size, codes.shape, request.scales, focus)
         image, codes = augment.apply_view(image, codes, view, request.size, IGNORE)
@@ -207,6 +219,14 @@ class Samples(TorchDataset):
         look = other.look[int(rng.integers(len(other.look)))]
         image = augment.change_look(rng, image, codes, self.recipe, look)
         return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), torch.from_numpy(codes).long()
+
+    def _draw_on_road(self, rng: np.random.Generator, image: np.ndarray, codes: np.ndarray) -> None:
+        for _ in range(int(rng.integers(0, 3))):
+            things.add_paint(rng, image, codes, self._road)
+        for _ in range(int(rng.integers(0, 4)) if self._obstacle is not None else 0):
+            lender = self.sources[int(rng.integers(len(self.sources)))]
+            other = lender.images[int(rng.integers(len(lender.images)))]
+            things.add_thing(rng, image, codes, self._road, self._obstacle, other)
 
     def _pick(self, rng: np.random.Generator, request: Request) -> int:
         if request.source == 0 and self._showing and rng.random() < self.recipe.rare_image_share:

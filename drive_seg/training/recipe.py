@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 
@@ -37,6 +37,7 @@ class Recipe:
     rare_image_share: float = 0.3  # of the pictures: drawn among those that show one of `paste`
     paste: tuple[str, ...] = ("pedestrian", "bicyclist")
     paste_share: float = 0.4  # of the pictures: get cut-outs of these classes
+    thing_share: float = 0.5  # of the pictures: get things that no class covers, and paint, on their road
     look_strength: float = 1.0  # how far light, weather and camera stray
 
     # Optimiser: AdamW, cosine after a warm-up.
@@ -79,9 +80,6 @@ class Recipe:
             if name in values:
                 values[name] = tuple(values[name])
         return cls(**values)
-
-    def with_seed(self, seed: int) -> Recipe:
-        return replace(self, seed=seed)
 
     def phase(self, progress: float) -> Phase:
         """The phase at `progress` (0..1) of the run."""

@@ -55,7 +55,7 @@ class Trainer:
         self.table = data.class_table(datasets[0])
         sources, allowed = data.load_sources(datasets, "train", self.table)
         self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
-        self.samples = data.Samples(sources, self.table, recipe)
+        self.samples = data.Samples(sources, self.table, recipe, allowed)
         self.network = Segmenter(len(self.table))
         if pretrained and not resume:
             load_imagenet(self.network.backbone)

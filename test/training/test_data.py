@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 
 from drive_seg.core.classes import Group  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
-from drive_seg.training import augment, data  # noqa: E402
+from drive_seg.training import augment, data, things  # noqa: E402
 from drive_seg.training.losses import IGNORE  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
 
@@ -39,9 +39,9 @@ def test_the_first_data_set_names_the_classes(loaded):
 
 
 def test_a_sample_depends_on_its_number_alone(loaded):
-    _, table, sources, _ = loaded
+    _, table, sources, allowed = loaded
     request = data.Request(3, 0, (64, 96), (0.8, 1.5))
-    first, second = (data.Samples(sources, table, RECIPE) for _ in range(2))
+    first, second = (data.Samples(sources, table, RECIPE, allowed) for _ in range(2))
     _ = first[data.Request(0, 0, (64, 96), (0.8, 1.5))]
     for ours, theirs in zip(first[request], second[request], strict=True):
         assert torch.equal(ours, theirs)
@@ -52,8 +52,8 @@ def test_a_sample_depends_on_its_number_alone(loaded):
 
 
 def test_an_epoch_shows_every_picture(loaded):
-    _, table, sources, _ = loaded
-    samples = data.Samples(sources, table, Recipe(rare_image_share=0))
+    _, table, sources, allowed = loaded
+    samples = data.Samples(sources, table, Recipe(rare_image_share=0), allowed)
     rng = np.random.default_rng(0)
     picked = [samples._pick(rng, data.Request(i, 1, (1, 1), (1, 1))) for i in range(12)]
     assert sorted(picked[:6]) == sorted(picked[6:]) == list(range(6))
@@ -86,7 +86,7 @@ def test_labels_follow_their_picture():
 
 
 def test_a_pasted_cut_out_stands_on_ground(loaded):
-    _, table, sources, _ = loaded
+    _, table, sources, allowed = loaded
     cuts = data.cut_outs(sources[0], [3])
     assert cuts
     rng = np.random.default_rng(0)
@@ -107,3 +107,33 @@ def test_looks_keep_shape_and_kind(loaded):
                                     sources[1].look[0])
         assert image.shape == (96, 128, 3)
         assert image.dtype == np.uint8
+
+
+def test_things_on_the_road_are_obstacles_and_paint_stays_road():
+    rng = np.random.default_rng(0)
+    codes = np.zeros((96, 128), np.uint8)
+    codes[40:] = 1
+    image = np.full((96, 128, 3), 90, np.uint8)
+    texture = rng.integers(0, 255, (96, 128, 3), np.uint8)
+    drawn = 0
+    for _ in range(30):
+        thing, told = image.copy(), codes.copy()
+        things.add_thing(rng, thing, told, [1], 7, texture)
+        changed = told != codes
+        assert set(np.unique(told[changed])) <= {7}
+        if changed.any():
+            drawn += 1
+            assert np.abs(thing[changed].astype(int) - 90).mean() > 3
+    assert drawn > 20
+    painted, told = image.copy(), codes.copy()
+    for _ in range(10):
+        things.add_paint(rng, painted, told, [1])
+    assert np.array_equal(told, codes)
+    assert (painted[40:] != 90).any()
+    assert (painted[:40] == 90).all()
+
+
+def test_a_thing_may_be_any_obstacle(loaded):
+    _, table, sources, allowed = loaded
+    samples = data.Samples(sources, table, Recipe(thing_share=1), allowed)
+    assert allowed[samples._obstacle].tolist() == [c.group is Group.OBSTACLE for c in table.classes]
