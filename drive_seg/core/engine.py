@@ -27,7 +27,7 @@ class Engine(Protocol):
     """The processor it runs on, as its maker names it."""
 
     precision: str
-    """What really runs: `fp32`, `bf16`, `fp16`."""
+    """What really runs: `fp32`, `bf16`, `fp16`, `int8`."""
 
     input_size: tuple[int, int]
     """(height, width) that the network sees."""
@@ -37,6 +37,12 @@ class Engine(Protocol):
 
         Puts the milliseconds of each stage into `stages`. Raises EngineError: then there is no result, and none is
         made up.
+        """
+        ...
+
+    def readings(self) -> dict[str, str]:
+        """How its processor does right now, for people: memory, temperature. Only what can be read; cheap enough to be
+        asked every second. Raises EngineError.
         """
         ...
 

@@ -12,18 +12,20 @@ import numpy as np
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from drive_seg.core.classes import UNKNOWN
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
+from drive_seg.outputs.table import Result
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
-from drive_seg.ros.outputs import Output, Result
+from drive_seg.ros.messages import ROS
+from drive_seg.ros.outputs import Output
 
+_READ_EVERY = 1.0  # seconds between readings of the engine's memory and temperature
 _PATIENCE = 1.0  # seconds of missed budget before a spare engine is used
 
 
@@ -46,6 +48,7 @@ class Worker:
         self._geometry = geometry
         self._clock = clock
         self._spares = list(spares)
+        self._read_at = -np.inf
         self._network_size = segmenter.engine.input_size  # stays, whatever a spare engine sees
         self.camera: CameraInfo | None = None
         self.mailbox: Mailbox[Image | CompressedImage] = Mailbox()
@@ -70,6 +73,7 @@ class Worker:
         while (message := self.mailbox.take()) is not None:
             try:
                 self.process(message)
+                self._read_engine()
             except FrameError as error:
                 self._fail("bad_message", "camera", f"an image message is unusable: {error}",
                            "publish an encoding that is supported")
@@ -112,13 +116,19 @@ class Worker:
             self._publish_unknown(message, frame, size, wanted)
             raise
         stages.update(segmentation.stages)
-        result = Result(message.header, frame, segmentation, self.camera, self.settings, self._geometry)
-        self._publish(result, wanted, stages)
+        self._publish(self._result(message, frame, segmentation), wanted, stages)
         with stage(stages, "health"):
             self.monitor.finished(segmentation, time.monotonic() - start, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
         self._keep_budget()
         self.stages.append(stages)
+
+    def _read_engine(self) -> None:
+        # Here, because an engine takes one thread at a time; after the frame, because nobody waits for it.
+        now = self._clock()
+        if not 0 <= now - self._read_at < _READ_EVERY:
+            self._read_at = now
+            self.monitor.read(self.segmenter.engine.readings(), now)
 
     def _keep_budget(self) -> None:
         if not self._spares or self.monitor.latency.over_budget_for(self._clock()) < _PATIENCE:
@@ -139,7 +149,9 @@ class Worker:
     def _publish_unknown(self, message: Image | CompressedImage, frame: Frame, size: tuple[int, int],
                          wanted: list[tuple[Output, Publisher]]) -> None:
         if self.settings.fault_policy == "unknown":
-            unknown, nothing = np.full(size, UNKNOWN, np.uint8), np.zeros(size, np.uint8)
-            result = Result(message.header, frame, Segmentation(unknown, unknown, nothing, nothing), self.camera,
-                            self.settings, self._geometry)
-            self._publish(result, wanted, {})
+            self._publish(self._result(message, frame, Segmentation.unknown(size)), wanted, {})
+
+    def _result(self, message: Image | CompressedImage, frame: Frame, segmentation: Segmentation) -> Result:
+        header, camera = message.header, self.camera
+        return Result(ROS, header, frame, segmentation, self.settings.overlay_quality,
+                      lambda camera_size, size: self._geometry.ground(header, camera, camera_size, size))

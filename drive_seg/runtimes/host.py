@@ -13,6 +13,7 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
+from drive_seg.runtimes import sensors
 
 
 class HostEngine(ABC):
@@ -51,6 +52,10 @@ class HostEngine(ABC):
                 return self.decoder.decode(logits, size)
             except ValueError as error:
                 raise EngineError(str(error)) from error
+
+    def readings(self) -> dict[str, str]:
+        """See drive_seg.core.engine.Engine.readings."""
+        return sensors.readings(process=sensors.resident_memory(), degrees=sensors.temperature(sensors.CPU_ZONES))
 
     def close(self) -> None:
         """Give back the threads."""

@@ -60,6 +60,12 @@ class HostGpu:
     def current(self):
         yield
 
+    def free_and_total(self) -> tuple[int, int]:
+        return 6_000_000_000, 8_000_000_000
+
+    def temperature(self) -> float | None:
+        return None
+
     def allocate(self, nbytes: int, host: bool = False) -> Buffer:
         whole = np.full(nbytes + 2 * _GUARD, _POISON, np.uint8)
         device = whole[_GUARD: _GUARD + nbytes]

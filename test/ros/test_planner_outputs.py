@@ -124,8 +124,22 @@ def test_diagnostics_come_every_second_with_one_status_a_check(graph, colour_net
     assert graph.spin_until(lambda: len(arrays) >= 2)
     assert {s.name for s in arrays[-1].status} == {
         f"drive_seg: {c}" for c in ("camera", "engine", "geometry", "latency", "network", "output")}
-    engine = next(s for s in arrays[-1].status if s.name.endswith("engine"))
-    assert {v.key: v.value for v in engine.values}["engine"] == "openvino"
+    assert engine_values(arrays[-1])["engine"] == "openvino"
+
+
+def engine_values(array):
+    engine = next(s for s in array.status if s.name.endswith("engine"))
+    return {v.key: v.value for v in engine.values}
+
+
+def test_diagnostics_tell_the_engine_s_memory_and_only_while_it_is_fresh(graph, colour_network_path, scene):
+    node, camera = start(graph, colour_network_path)
+    arrays = graph.collect(DiagnosticArray, "/diagnostics")
+    camera.publish(image(scene))  # also when nobody wants masks
+    assert graph.spin_until(lambda: arrays and "memory" in engine_values(arrays[-1]))
+    assert int(engine_values(arrays[-1])["memory"].split()[0]) > 50
+    old = node.worker.monitor.statuses(node.get_clock().now().nanoseconds / 1e9 + 10)
+    assert "memory" not in next(s for s in old if s.name == "engine").values
 
 
 def states(messages):

@@ -20,6 +20,7 @@ class Monitor:
     """Collects what happens to frames and says what it means. Any thread may call; times are seconds of one clock."""
 
     _ERROR_LASTS = 1.0  # seconds for which a failed frame counts
+    _READINGS_LAST = 5.0  # seconds for which what was read of the engine's processor is shown
     _IDLE_LOOK = 0.2  # seconds between looks at images that nobody uses
 
     def __init__(self, *, limits: CameraLimits | None = None, budget: float | None = None,
@@ -31,6 +32,8 @@ class Monitor:
         self.network = NetworkHealth(typical)
         self.output = OutputHealth()
         self._engine = dict(engine or {})
+        self._readings: dict[str, str] = {}
+        self._read_at = -np.inf
         self._reduced = ""
         self._failed: dict[str, tuple[float, str, str]] = {}  # by check: when, reason, fix
         self._used_at = -np.inf  # a result was made
@@ -63,6 +66,11 @@ class Monitor:
             self.output.observe(result.labels, result.drivable, now)
             self._used_at = now
 
+    def read(self, readings: dict[str, str], now: float) -> None:
+        """What could be read of the engine's processor; shown for a few seconds."""
+        with self._lock:
+            self._readings, self._read_at = dict(readings), now
+
     def use_engine(self, input_size: str) -> None:
         """Another input size of the network is used from now on, to keep the latency budget."""
         with self._lock:
@@ -79,7 +87,8 @@ class Monitor:
         """One status a check, at this time."""
         with self._lock:
             camera = self._with_failure(self.camera.status(now), Level.ERROR, now)
-            engine = Status("engine", values=dict(self._engine))
+            fresh = 0 <= now - self._read_at < self._READINGS_LAST
+            engine = Status("engine", values=self._engine | (self._readings if fresh else {}))
             if self._reduced:
                 engine = Status("engine", Level.WARN, f"the network sees only {self._reduced} to keep the latency"
                                 " budget", "free the machine, then deactivate and activate the node", engine.values)

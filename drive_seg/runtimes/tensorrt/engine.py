@@ -13,6 +13,7 @@ from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.network import Network
+from drive_seg.runtimes import sensors
 from drive_seg.runtimes.tensorrt.builder import Progress, Target, obtain_plan
 from drive_seg.runtimes.tensorrt.files import CACHE
 from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError
@@ -117,6 +118,13 @@ class TensorRtEngine:
     def graph_refused(self) -> str | None:
         """Why the last layout's frame isn't one CUDA graph; None when it is."""
         return self._path.graph_refused if self._path is not None else None
+
+    def readings(self) -> dict[str, str]:
+        """See drive_seg.core.engine.Engine.readings."""
+        if self._gpu is None or self._failed:
+            return {}
+        with self._gpu.current():
+            return sensors.readings(gpu=self._gpu.free_and_total(), degrees=self._gpu.temperature())
 
     @contextlib.contextmanager
     def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:

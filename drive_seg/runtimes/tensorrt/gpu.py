@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.engine import EngineError
+from drive_seg.runtimes import sensors
 from drive_seg.runtimes.tensorrt.driver import Graph, load_driver
+from drive_seg.runtimes.tensorrt.nvml import Nvml
 
 
 @dataclass
@@ -52,12 +54,14 @@ class Gpu:
         self._module = None
         self._functions: dict[str, object] = {}
         self._context = None
+        self._nvml: Nvml | None = None
         try:
             self._cuda.init()
             device = self._cuda.Device(0)
             self.name = device.name()
             self.compute_capability: tuple[int, int] = device.compute_capability()
             self.integrated = bool(device.get_attribute(self._cuda.device_attribute.INTEGRATED))
+            self._bus_id: str = device.pci_bus_id()
             self.memory: int = device.total_memory()
             self.cache: int = device.get_attribute(self._cuda.device_attribute.L2_CACHE_SIZE)
             self._context = device.retain_primary_context()
@@ -87,6 +91,20 @@ class Gpu:
     def stream(self) -> int:
         """Handle of the stream that everything runs on."""
         return self._stream.handle
+
+    def free_and_total(self) -> tuple[int, int]:
+        """Bytes of the GPU's memory: free, and all of it. Where it is the processor's too, others take from it."""
+        free, total = self._cuda.mem_get_info()
+        return int(free), int(total)
+
+    def temperature(self) -> float | None:
+        """Degrees Celsius: a Jetson's from its thermal zones, else from NVML where pynvml is installed; None where
+        neither can be read."""
+        if self.integrated:
+            return sensors.temperature(sensors.GPU_ZONES)
+        if self._nvml is None:
+            self._nvml = Nvml(self._bus_id)
+        return self._nvml.temperature()
 
     def allocate(self, nbytes: int, host: bool = False) -> Buffer:
         """Memory on the GPU, with host=True also for the processor: one memory on an integrated GPU, a page-locked
@@ -178,6 +196,8 @@ class Gpu:
         if self._context is None:
             return
         context, self._context = self._context, None
+        if self._nvml is not None:
+            self._nvml.close()
         context.push()
         self._functions, self._module, self._stream = {}, None, None
         context.detach()  # while current: pycuda lets go only then, or on the thread that opened it

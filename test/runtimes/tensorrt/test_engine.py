@@ -64,6 +64,14 @@ def test_times_its_stages(engine, scene):
     assert set(stages) == {"copy_in", "gpu", "copy_out"}
 
 
+def test_tells_the_gpu_s_memory_and_no_temperature_that_it_can_not_read(engine, gpu, scene):
+    assert engine.readings() == {"gpu_memory": "2000 of 8000 MB used"}
+    gpu.broken = "the context is lost"
+    with pytest.raises(EngineError):
+        engine.decode(Frame.from_array(scene), (360, 640), {})
+    assert engine.readings() == {}  # a GPU in error isn't asked
+
+
 def test_a_layout_is_captured_once_and_again_when_it_changes(engine, gpu, scene):
     frame = Frame.from_array(scene)
     before = gpu.captures
