@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from drive_seg.core.classes import UNKNOWN
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -21,3 +23,9 @@ class Segmentation:
     drivable: np.ndarray | None
     confidence: np.ndarray
     stages: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def unknown(cls, size: tuple[int, int]) -> Segmentation:
+        """Of an image, (height, width), that can't be believed: nothing is known, nothing drivable."""
+        unknown, nothing = np.full(size, UNKNOWN, np.uint8), np.zeros(size, np.uint8)
+        return cls(unknown, unknown, nothing, nothing)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import array
-
-import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from drive_seg.core.frame import ENCODINGS, Frame, FrameError
+from drive_seg.ros.messages import ROS
 
 
 def to_frame(message: Image | CompressedImage) -> Frame:
@@ -23,30 +21,7 @@ def to_frame(message: Image | CompressedImage) -> Frame:
 
 def to_image(image: np.ndarray, header: Header, encoding: str) -> Image:
     """An Image with the given header. image: (H, W) for mono8 or (H, W, 3) for bgr8, uint8."""
-    message = Image()
-    message.header = header
-    message.height, message.width = image.shape[:2]
-    message.encoding = encoding
-    message.step = image.strides[0] if image.flags.c_contiguous else image.shape[1] * image[0, 0].nbytes
-    message.data = _bytes(np.ascontiguousarray(image))
-    return message
-
-
-def to_jpeg(image: np.ndarray, header: Header, quality: int = 80) -> CompressedImage:
-    """A JPEG CompressedImage of a BGR image (H, W, 3) uint8."""
-    _, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
-    message = CompressedImage()
-    message.header = header
-    message.format = "bgr8; jpeg compressed bgr8"  # as image_transport writes it
-    message.data = _bytes(data)
-    return message
-
-
-def _bytes(data: np.ndarray) -> array.array:
-    # rclpy takes an array.array('B') as it is; bytes or a list are checked element by element.
-    out = array.array("B")
-    out.frombytes(memoryview(data).cast("B"))
-    return out
+    return ROS.image(header, image, encoding)
 
 
 def _through_cv_bridge(message: Image) -> Frame:

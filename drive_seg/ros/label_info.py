@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from std_msgs.msg import String
 
-from drive_seg.core.classes import LABEL_COLOURS, LABEL_NAMES, ClassTable
+from drive_seg.core.classes import LABEL_NAMES, ClassTable
+from drive_seg.outputs.label_table import LABEL_TABLE, label_table
 
 LATCHED = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
                      durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 """Reliable and transient local: what Nav2's semantic_segmentation_layer asks of its label info."""
 
 
-def label_table(table: ClassTable) -> str:
-    """JSON: `labels` of ~/labels, and `classes` of ~/classes with their label; colours are RGB."""
-    labels = [{"id": int(i), "name": name, "colour": list(LABEL_COLOURS[i])} for i, name in LABEL_NAMES.items()]
-    classes = [{"id": c.id, "name": c.name, "label": int(c.group), "colour": list(c.colour), "drivable": c.drivable}
-               for c in table.classes]
-    return json.dumps({"labels": labels, "classes": classes})
-
-
 def publish_label_info(node: Node, table: ClassTable) -> list:
     """Publish ~/label_table, and ~/label_info where vision_msgs is installed. Returns the publishers, to be kept."""
-    plain = node.create_publisher(String, "~/label_table", LATCHED)
+    plain = node.create_publisher(String, f"~/{LABEL_TABLE}", LATCHED)
     plain.publish(String(data=label_table(table)))
     try:
         from vision_msgs.msg import LabelInfo, VisionClass

@@ -12,17 +12,18 @@ import numpy as np
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from drive_seg.core.classes import UNKNOWN
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
+from drive_seg.outputs.table import Result
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
-from drive_seg.ros.outputs import Output, Result
+from drive_seg.ros.messages import ROS
+from drive_seg.ros.outputs import Output
 
 _READ_EVERY = 1.0  # seconds between readings of the engine's memory and temperature
 _PATIENCE = 1.0  # seconds of missed budget before a spare engine is used
@@ -115,8 +116,7 @@ class Worker:
             self._publish_unknown(message, frame, size, wanted)
             raise
         stages.update(segmentation.stages)
-        result = Result(message.header, frame, segmentation, self.camera, self.settings, self._geometry)
-        self._publish(result, wanted, stages)
+        self._publish(self._result(message, frame, segmentation), wanted, stages)
         with stage(stages, "health"):
             self.monitor.finished(segmentation, time.monotonic() - start, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
@@ -149,7 +149,9 @@ class Worker:
     def _publish_unknown(self, message: Image | CompressedImage, frame: Frame, size: tuple[int, int],
                          wanted: list[tuple[Output, Publisher]]) -> None:
         if self.settings.fault_policy == "unknown":
-            unknown, nothing = np.full(size, UNKNOWN, np.uint8), np.zeros(size, np.uint8)
-            result = Result(message.header, frame, Segmentation(unknown, unknown, nothing, nothing), self.camera,
-                            self.settings, self._geometry)
-            self._publish(result, wanted, {})
+            self._publish(self._result(message, frame, Segmentation.unknown(size)), wanted, {})
+
+    def _result(self, message: Image | CompressedImage, frame: Frame, segmentation: Segmentation) -> Result:
+        header, camera = message.header, self.camera
+        return Result(ROS, header, frame, segmentation, self.settings.overlay_quality,
+                      lambda camera_size, size: self._geometry.ground(header, camera, camera_size, size))

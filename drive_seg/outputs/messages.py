@@ -1,0 +1,97 @@
+"""Messages of results, made with the classes of whatever library writes them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import cv2
+import numpy as np
+
+from drive_seg.core.ground import Sight
+from drive_seg.core.mounted import MountedCamera
+
+IMAGE, JPEG, GRID, SCAN, POINTS, TEXT = (
+    "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "nav_msgs/msg/OccupancyGrid",
+    "sensor_msgs/msg/LaserScan", "sensor_msgs/msg/PointCloud2", "std_msgs/msg/String")
+"""Types of the messages."""
+
+
+class Messages(ABC):
+    """Makes messages. rclpy's classes and those of rosbags take the same fields by name, but other arrays."""
+
+    @abstractmethod
+    def kind(self, name: str) -> type:
+        """The class of a message, by its full name."""
+
+    @abstractmethod
+    def array(self, values: np.ndarray) -> Any:
+        """Values of any shape, as what a field of that type takes: of its own memory, or for the caller to leave."""
+
+    @abstractmethod
+    def memory(self, size: int) -> Any:
+        """What a field uint8[] takes, of so many bytes, to be written through the buffer protocol."""
+
+    def image(self, header: Any, image: np.ndarray, encoding: str) -> Any:
+        """An Image. image: (H, W) for mono8 or (H, W, 3) for bgr8, uint8."""
+        height, width = image.shape[:2]
+        return self.kind(IMAGE)(header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
+                                step=width * image[0, 0].nbytes, data=self.array(image))
+
+    def jpeg(self, header: Any, image: np.ndarray, quality: int) -> Any:
+        """A JPEG CompressedImage of a BGR image (H, W, 3) uint8."""
+        data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
+        # The format is as image_transport writes it.
+        return self.kind(JPEG)(header=header, format="bgr8; jpeg compressed bgr8", data=self.array(data))
+
+    def text(self, text: str) -> Any:
+        """A String."""
+        return self.kind(TEXT)(data=text)
+
+
+class GroundMessages:
+    """Messages about the ground, all in base_frame with the image's stamp. For one camera at one pose."""
+
+    def __init__(self, messages: Messages, camera: MountedCamera) -> None:
+        self.camera = camera
+        self._messages, self._mount = messages, camera.mount
+        self._cloud: tuple | None = None
+
+    def grid(self, header: Any, sight: Sight) -> Any:
+        """OccupancyGrid."""
+        kind, shape = self._messages.kind, self._mount.shape
+        cells = self.camera.grid.fill(sight)
+        origin = kind("geometry_msgs/msg/Pose")(
+            position=kind("geometry_msgs/msg/Point")(x=float(shape.back), y=float(shape.right),
+                                                     z=float(self._mount.ground_z)),
+            orientation=kind("geometry_msgs/msg/Quaternion")(x=0.0, y=0.0, z=0.0, w=1.0))
+        info = kind("nav_msgs/msg/MapMetaData")(map_load_time=header.stamp, resolution=float(shape.resolution),
+                                                height=cells.shape[0], width=cells.shape[1], origin=origin)
+        return kind(GRID)(header=self._on_ground(header), info=info, data=self._messages.array(cells))
+
+    def scan(self, header: Any, sight: Sight) -> Any:
+        """LaserScan."""
+        scan = self.camera.scan
+        return self._messages.kind(SCAN)(
+            header=self._on_ground(header), angle_min=scan.angle_min, angle_max=scan.angle_max,
+            angle_increment=scan.increment, time_increment=0.0, scan_time=0.0, range_min=scan.range_min,
+            range_max=scan.range_max, ranges=self._messages.array(scan.ranges(sight)),
+            intensities=self._messages.array(np.empty(0, np.float32)))
+
+    def points(self, header: Any, sight: Sight, labels: np.ndarray) -> Any:
+        """The organised PointCloud2, as large as the labels; valid until the next call."""
+        height, width = labels.shape
+        if self._cloud is None:
+            # The message takes this memory as it is: 11 MB at 1280x720 that need no copy before it is sent.
+            data = self._messages.memory(12 * height * width)
+            self._cloud = data, self.camera.points(np.frombuffer(data, np.float32).reshape(height, width, 3))
+        data, points = self._cloud
+        points.cloud(labels, sight)
+        field = self._messages.kind("sensor_msgs/msg/PointField")
+        fields = [field(name=name, offset=4 * i, datatype=field.FLOAT32, count=1) for i, name in enumerate("xyz")]
+        return self._messages.kind(POINTS)(
+            header=self._on_ground(header), height=height, width=width, fields=fields, is_bigendian=False,
+            point_step=12, row_step=12 * width, data=data, is_dense=False)
+
+    def _on_ground(self, header: Any) -> Any:
+        return self._messages.kind("std_msgs/msg/Header")(stamp=header.stamp, frame_id=self._mount.base_frame)

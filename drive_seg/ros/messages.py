@@ -1,0 +1,39 @@
+"""Messages of rclpy."""
+
+from __future__ import annotations
+
+import array
+from functools import cache
+from importlib import import_module
+
+import numpy as np
+
+from drive_seg.outputs.messages import Messages
+
+
+class RosMessages(Messages):
+    """Makes messages that rclpy publishes."""
+
+    def kind(self, name: str) -> type:
+        """See Messages."""
+        return _class(name)
+
+    def array(self, values: np.ndarray) -> array.array:
+        """See Messages."""
+        # rclpy takes an array.array of the field's type as it is; anything else is checked element by element.
+        out = array.array(values.dtype.char)
+        out.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+        return out
+
+    def memory(self, size: int) -> array.array:
+        """See Messages."""
+        return array.array("B", bytes(size))
+
+
+@cache
+def _class(name: str) -> type:
+    package, _, kind = name.split("/")
+    return getattr(import_module(f"{package}.msg"), kind)
+
+
+ROS = RosMessages()
