@@ -18,14 +18,15 @@ from tqdm import tqdm
 from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network
 from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.mounted import Mount
 from drive_seg.replay.batch import find_bags, name_results, run_jobs
 from drive_seg.replay.compare import Limits, find_results
-from drive_seg.replay.ground import Mount
 from drive_seg.replay.job import Job, Outcome
-from drive_seg.replay.resultbag import MASKS, OUTPUTS, STORAGES
-from drive_seg.replay.settings import ReplayError, Settings, read_parameters
+from drive_seg.replay.resultbag import MASKS, OUTPUTS, STORAGES, USUAL
+from drive_seg.replay.settings import CHOICES, ReplayError, Settings, read_parameters
 
 _RULE = DrivableRule()
+_AS_THE_NODE = ("output_size", "overlay_quality", "fault_policy", "camera_timeout", "frozen_timeout")
 _RULES = ("min_confidence", "start_width", "start_height", "strictness")
 
 
@@ -39,11 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml")
     parser.add_argument("--golden", type=Path, metavar="RESULT", help="an earlier --out to agree with")
     add_limits(parser)
-    parser.add_argument("--outputs", type=_outputs, default=Settings.outputs, metavar="LIST",
-                        help=f"what the result bag gets besides {' and '.join(MASKS)}, of {', '.join(OUTPUTS[2:])}"
-                        " (default: classes,confidence)")
+    usual = ", ".join(name for name in USUAL if name not in MASKS)
+    parser.add_argument("--outputs", type=_outputs, default=USUAL, metavar="LIST",
+                        help=f"what the result bag gets besides {' and '.join(MASKS)}: `all`, or a list of"
+                        f" {', '.join(n for n in OUTPUTS if n not in MASKS)} (default: {usual})")
     parser.add_argument("--storage", choices=STORAGES, default="mcap", help="of the result bag (default: mcap)")
-    node = parser.add_argument_group("the node's parameters", "by which the drivable area and the grid are made")
+    node = parser.add_argument_group("the node's parameters", "more of them in --params-file")
     node.add_argument("--params-file", type=Path, metavar="FILE", help="the node's YAML file; options go before it")
     node.add_argument("--min-confidence", type=float, metavar="P", help=f"default: {_RULE.min_confidence}")
     node.add_argument("--start-width", type=float, metavar="P", help=f"default: {_RULE.start_width}")
@@ -51,8 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node.add_argument("--strictness", type=float, metavar="X", help="how soon a pixel is called unknown (default: 1)")
     node.add_argument("--temporal-filter", action="store_true", help="hold back unsure label changes for one frame")
     node.add_argument("--ego-mask", type=Path, metavar="FILE", help="non-zero where the camera sees the vehicle itself")
-    node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground: makes the grid")
+    node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground; grid, scan and points"
+                      " need it")
     node.add_argument("--camera-pitch", type=float, metavar="RAD", help="radians that the camera looks down")
+    node.add_argument("--fault-policy", choices=CHOICES["fault_policy"], help="while the camera can't be believed: no"
+                      " masks, or all unknown (default: silent)")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--again", action="store_true", help="replace finished results")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="bags at a time (default: 1)")
@@ -94,7 +99,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
 
 def _settings(args: argparse.Namespace) -> Settings:
     given = read_parameters(args.params_file) if args.params_file else {}
-    for name in ("network", *_RULES, "ego_mask", "camera_height", "camera_pitch"):
+    for name in ("network", *_RULES, "ego_mask", "camera_height", "camera_pitch", "fault_policy"):
         value = getattr(args, name)
         if value is not None:
             given[name] = str(value) if isinstance(value, Path) else value
@@ -104,9 +109,10 @@ def _settings(args: argparse.Namespace) -> Settings:
     mount = None
     if float(given.get("camera_height", 0)) > 0:
         mount = Mount(**{f.name: given[f.name] for f in fields(Mount) if f.name in given})
-    return Settings(given.get("network") or None, engine, tuple(size) if all(size) else None, args.topic, args.outputs,
-                    args.storage, ego_mask=given.get("ego_mask") or None, mount=mount,
-                    temporal_filter=args.temporal_filter or bool(given.get("temporal_filter")), **rule)
+    same = {name: given[name] for name in _AS_THE_NODE if name in given}
+    return Settings(given.get("network") or None, engine, tuple(size) if all(size) else None, args.topic,
+                    args.outputs, args.storage, ego_mask=given.get("ego_mask") or None, mount=mount,
+                    temporal_filter=args.temporal_filter or bool(given.get("temporal_filter")), **rule, **same)
 
 
 def _labels(folder: Path | None, name: str, bags: int) -> Path | None:
@@ -162,6 +168,8 @@ def _line(outcome: Outcome) -> str:
         line += f", {summary['golden']['identical']} of {summary['golden']['frames']} frames identical to golden"
         for frame in summary["golden"]["worst"][:3] if outcome.differs else ():
             line += f"\n  frame {frame['index']}: labels {frame['labels']:.5f}, drivable IoU {frame['drivable']:.5f}"
+    if summary["frames"]["withheld"]:
+        line += f", camera not believed for {summary['frames']['withheld']}"
     if outcome.problem:
         line += f"; {outcome.problem}"
     report = outcome.folder / "report.html"
@@ -182,8 +190,8 @@ def _report(outcomes: list[Outcome], out: Path) -> int:
 
 
 def _outputs(text: str) -> tuple[str, ...]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = OUTPUTS if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
     wrong = [name for name in names if name not in OUTPUTS]
     if wrong:
         raise argparse.ArgumentTypeError(f"{', '.join(wrong)} is none of {', '.join(OUTPUTS)}")
-    return tuple(name for name in OUTPUTS if name in MASKS or name in names)
+    return names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 
 from drive_seg.core.camera import Camera, CameraError
 from drive_seg.core.grid import Grid, GridShape
-from drive_seg.core.ground import CameraPose, GroundView, Sight
+from drive_seg.core.ground import CameraPose, GroundError, GroundView, Sight
 from drive_seg.core.points import Points
 from drive_seg.core.scan import Scan
 
@@ -84,15 +86,25 @@ class MountedCamera:
 
     @cached_property
     def grid(self) -> Grid:
-        """Fills the occupancy grid."""
-        return Grid(self.view, self.mount.shape, pavement_is_obstacle=self.mount.pavement_is_obstacle)
+        """Fills the occupancy grid. Raises GroundError for one that can't be."""
+        with _as_ground_error():
+            return Grid(self.view, self.mount.shape, pavement_is_obstacle=self.mount.pavement_is_obstacle)
 
     @cached_property
     def scan(self) -> Scan:
-        """Measures the rays of the scan."""
-        return Scan(self.view, increment=self.mount.scan_increment,
-                    pavement_is_obstacle=self.mount.pavement_is_obstacle)
+        """Measures the rays of the scan. Raises GroundError for one that can't be."""
+        with _as_ground_error():
+            return Scan(self.view, increment=self.mount.scan_increment,
+                        pavement_is_obstacle=self.mount.pavement_is_obstacle)
 
     def points(self, out: np.ndarray) -> Points:
         """Fills a point cloud into `out`, (height, width, 3) float32."""
         return Points(self.view, out)
+
+
+@contextmanager
+def _as_ground_error() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise GroundError(str(error)) from error

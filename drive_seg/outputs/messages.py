@@ -59,8 +59,8 @@ class GroundMessages:
 
     def grid(self, header: Any, sight: Sight) -> Any:
         """OccupancyGrid."""
-        kind, shape = self._messages.kind, self._mount.shape
-        cells = self.camera.grid.fill(sight)
+        kind, grid = self._messages.kind, self.camera.grid
+        cells, shape = grid.fill(sight), grid.shape
         origin = kind("geometry_msgs/msg/Pose")(
             position=kind("geometry_msgs/msg/Point")(x=float(shape.back), y=float(shape.right),
                                                      z=float(self._mount.ground_z)),

@@ -151,9 +151,9 @@ def draw_worst(comparison: Comparison, a: Path, b: Path, bag: Path, topic: str) 
 
 
 def _digests(folder: Path) -> dict[tuple[int, int], tuple[int, str]]:
-    """(time of recording, stamp) -> index and digest of every segmented frame."""
+    """(time of recording, stamp) -> index and digest of every frame that has masks."""
     return {(r["log_ns"], r["stamp_ns"]): (r["index"], r["digest"])
-            for r in read_frames(folder / "frames.jsonl") if r["problem"] is None}
+            for r in read_frames(folder / "frames.jsonl") if "digest" in r}
 
 
 def _pairs(a: Path, b: Path, keys: set[tuple[int, int]]) -> Iterator[tuple[int, Masks, Masks]]:

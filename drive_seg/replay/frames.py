@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-STAGES = ("read", "receive", "health", "resize", "infer", "decode", "surface", "temporal", "drivable", "grid", "write")
+STAGES = ("read", "receive", "health", "resize", "infer", "decode", "surface", "temporal", "drivable", "grid", "scan",
+          "points", "write")
 """The stages of a frame, in their order. A GPU engine has stages of its own beside them."""
 
 OUTSIDE_LATENCY = ("read", "write")
@@ -27,14 +28,16 @@ class Columns:
     """The figures of every frame as float32 arrays of length n, NaN where a frame has none.
 
     series: drivable, confidence, unknown, changed, flicker, the share of each label as share_NAME, latency (what the
-    node would have needed), and each stage as ms_NAME. index: (n,) int64. stamp_ns: (n,) int64. problems: text by
-    row of the frames that have no result. health: (state, reasons) of the frames at which it changes, by row.
+    node would have needed), and each stage as ms_NAME. index: (n,) int64. stamp_ns: (n,) int64. problems: text by row
+    of the frames that failed. withheld: the same of the frames at which the camera can't be believed. health: (state,
+    reasons) of the frames at which it changes, by row.
     """
 
     def __init__(self, path: Path) -> None:
         rows: dict[str, list[float]] = {}
         index, stamps = [], []
         self.problems: dict[int, str] = {}
+        self.withheld: dict[int, str] = {}
         self.health: dict[int, tuple[str, tuple[str, ...]]] = {}
         self.health_counts: dict[str, int] = {}
         state: tuple[str, tuple[str, ...]] | None = None
@@ -43,6 +46,8 @@ class Columns:
             stamps.append(record["stamp_ns"])
             if record["problem"] is not None:
                 self.problems[row] = record["problem"]
+            if record.get("withheld"):
+                self.withheld[row] = "; ".join(record["reasons"])
             self.health_counts[record["health"]] = self.health_counts.get(record["health"], 0) + 1
             if (record["health"], tuple(_kind(r) for r in record["reasons"])) != state:
                 state = (record["health"], tuple(_kind(r) for r in record["reasons"]))
@@ -78,7 +83,7 @@ def _kind(reason: str) -> str:
 
 def _figures(record: dict) -> dict[str, float | None]:
     figures = {f"ms_{name}": value for name, value in record["ms"].items()}
-    if record["problem"] is not None:
+    if "digest" not in record:
         return figures
     figures["latency"] = sum(v for k, v in record["ms"].items() if k not in OUTSIDE_LATENCY)
     for name in ("drivable", "confidence", "changed", "flicker"):

@@ -169,7 +169,7 @@ def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
         digest, done = hashlib.sha256(), 0
         try:
             for record in stream(bag, topic, segmenter, job.settings, folder, truth):
-                digest.update(record.get("digest", "failed").encode())
+                digest.update(record.get("digest", "nothing").encode())
                 done += 1
                 if tell is not None:
                     tell(done, topic.count)

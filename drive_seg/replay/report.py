@@ -108,8 +108,14 @@ def _pictures(folder: Path, bag: Path, topic: str, columns: Columns, rows: list[
     for picture in pictures(folder, bag, topic, list(rows_at), ("labels", "drivable_area", "confidence", "grid")):
         for row in rows_at[picture.log_ns]:
             out[row] = {"row": row, "index": records[row]["index"], "t": round(float(seconds[row]), 3),
-                        "problem": columns.problems.get(row), "facts": _facts(records[row]), **_encoded(picture)}
+                        "problem": _notice(columns, row), "facts": _facts(records[row]), **_encoded(picture)}
     return [out[row] for row in sorted(out)]
+
+
+def _notice(columns: Columns, row: int) -> str | None:
+    if row in columns.withheld:
+        return f"The camera is not believed, so the node publishes no masks: {columns.withheld[row]}"
+    return columns.problems.get(row)
 
 
 def _encoded(picture: Picture) -> dict[str, str | None]:
@@ -160,7 +166,7 @@ def _palette() -> dict[int, list[float]]:
 
 def _facts(record: dict) -> dict[str, str]:
     health = {"health": ": ".join([record["health"], "; ".join(record["reasons"])][: 1 + bool(record["reasons"])])}
-    if record["problem"] is not None:
+    if "digest" not in record:
         return health | {"stamp": _stamp(record["stamp_ns"])}
     shares = record["shares"]
     facts = {
@@ -242,6 +248,8 @@ def _verdict(summary: dict) -> dict[str, str]:
     if summary["golden"]:
         same = summary["golden"]["same"]
         return {"kind": "good" if same else "bad", "text": "as the golden result" if same else "differs from golden"}
+    if summary["frames"]["withheld"]:
+        return {"kind": "bad", "text": f"camera at fault for {summary['frames']['withheld']} frames"}
     return {"kind": "good", "text": "every frame segmented"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +14,48 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.rosbag2.storage_mcap import zstd
-from rosbags.typesys import Stores, get_typestore
 
-from drive_seg.footage.bag import COMPRESSED, RAW, Bag, BagImage
-from drive_seg.replay.ground import Mount
+from drive_seg.core.stopwatch import stage
+from drive_seg.footage.bag import Bag, BagImage
+from drive_seg.outputs import table
+from drive_seg.outputs.label_table import LABEL_TABLE
+from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN, TEXT
+from drive_seg.outputs.table import Result
+from drive_seg.replay.messages import BAG
 
 NODE = "/drive_seg"
 MASKS = ("labels", "drivable_area")
 """Always written: comparisons and reports need them."""
-OUTPUTS = (*MASKS, "classes", "confidence", "overlay")
-"""What can be written, each under the node's name; the overlay goes to overlay/compressed. `grid` comes by itself where
-the camera's mount is known."""
-GRID = "nav_msgs/msg/OccupancyGrid"
+OUTPUTS = tuple(output.name for output in table.OUTPUTS)
+"""What can be written, each under the node's name."""
+ON_GROUND = ("grid", "scan", "points")
+"""Those of them that need the camera's mount."""
+USUAL = tuple(name for name in OUTPUTS if name not in ("overlay", "overlay/compressed", "points"))
+"""Those that are written unless others are asked for: all but pictures and points, which are large."""
 STORAGES = ("mcap", "sqlite3")
-
-_KINDS = {"overlay": COMPRESSED, "grid": GRID}
 
 _QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.VOLATILE, QosTime(0, 0), QosTime(0, 0),
            QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
 """The quality of service with which the node publishes."""
+_LATCHED = _QOS._replace(durability=QosDurability.TRANSIENT_LOCAL)
 
 
 def topic_of(output: str) -> str:
-    """The topic of one of OUTPUTS, or of `grid`."""
-    return f"{NODE}/overlay/compressed" if output == "overlay" else f"{NODE}/{output}"
+    """The topic of one of OUTPUTS, or of the label table."""
+    return f"{NODE}/{output}"
 
 
 class ResultBag:
     """Writes a result bag. Use as a context manager; an error inside leaves an unfinished bag behind."""
 
-    def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap", mount: Mount | None = None) -> None:
-        """folder: where the bag goes, must not exist. mount: of the grid, when there is one. Messages are compressed
-        with zstd, as rosbag2 does."""
+    def __init__(self, folder: Path, outputs: Sequence[str], labels: str, storage: str = "mcap") -> None:
+        """folder: where the bag goes, must not exist. outputs: of OUTPUTS. labels: text of the label table, which comes
+        with the first frame. Messages are compressed with zstd, as rosbag2 does."""
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin[storage.upper()])
         mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
         self._writer.set_compression(mode, CompressionFormat.ZSTD)
-        self._outputs = [*outputs, "grid"] if mount is not None else list(outputs)
-        self._mount = mount
+        self._outputs = [output for output in table.OUTPUTS if output.name in outputs]
+        self._labels: str | None = labels
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> ResultBag:
@@ -58,45 +63,44 @@ class ResultBag:
         storage = self._writer.storage
         if hasattr(storage, "compressor"):  # level 3, the default, costs half as much again and saves little
             storage.compressor = partial(zstd.compress, level=1)
+        self._connect(LABEL_TABLE, TEXT, _LATCHED)
         for output in self._outputs:
-            self._connections[output] = self._writer.add_connection(
-                topic_of(output), _KINDS.get(output, RAW), typestore=_types(), offered_qos_profiles=[_QOS])
+            self._connect(output.name, output.kind, _QOS)
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._writer.__exit__(*error)
 
-    def write(self, source: BagImage, images: dict[str, np.ndarray]) -> None:
-        """Write one frame's images with the header and the time of the message that they come from.
+    def write(self, source: BagImage, result: Result, stages: dict[str, float]) -> None:
+        """Write one frame's outputs with the time of the message that they come from. stages: milliseconds by stage,
+        which grow."""
+        with stage(stages, "write"):
+            if self._labels is not None:
+                self._send(LABEL_TABLE, source.log_ns, BAG.text(self._labels))
+                self._labels = None
+        for output in self._outputs:
+            with stage(stages, output.name if output.name in ON_GROUND else "write"):
+                message = output.make(result)
+            if message is not None:
+                with stage(stages, "write"):
+                    self._send(output.name, source.log_ns, message)
 
-        images: by name of OUTPUTS, (H, W) uint8, or JPEG bytes (n,) for the overlay, or cells for the grid.
-        """
-        types = _types().types
-        stamp = types["builtin_interfaces/msg/Time"](*divmod(source.stamp_ns, 10**9))
-        header = types["std_msgs/msg/Header"](stamp, source.frame_id)
-        for output, connection in self._connections.items():
-            image = images[output]
-            if output == "overlay":
-                message = types[COMPRESSED](header, "bgr8; jpeg compressed bgr8", image)
-            elif output == "grid":
-                message = self._grid(image, stamp)
-            else:
-                message = types[RAW](header, *image.shape, "mono8", 0, image.shape[1], image.reshape(-1))
-            self._writer.write(connection, source.log_ns, _types().serialize_cdr(message, connection.msgtype))
+    def _connect(self, name: str, kind: str, qos: Qos) -> None:
+        self._connections[name] = self._writer.add_connection(topic_of(name), kind, typestore=BAG.types,
+                                                              offered_qos_profiles=[qos])
 
-
-    def _grid(self, cells: np.ndarray, stamp: Any) -> Any:
-        types, mount = _types().types, self._mount
-        origin = types["geometry_msgs/msg/Pose"](
-            types["geometry_msgs/msg/Point"](mount.grid_back, -mount.grid_width / 2, mount.ground_z),
-            types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0))
-        info = types["nav_msgs/msg/MapMetaData"](stamp, mount.grid_resolution, cells.shape[1], cells.shape[0], origin)
-        return types[GRID](types["std_msgs/msg/Header"](stamp, mount.base_frame), info, cells.reshape(-1))
+    def _send(self, name: str, log_ns: int, message: Any) -> None:
+        connection = self._connections[name]
+        self._writer.write(connection, log_ns, BAG.types.serialize_cdr(message, connection.msgtype))
 
 
 @dataclass(frozen=True)
 class Masks:
-    """One frame of a result bag. log_ns: when its camera message was recorded. images: by name of OUTPUTS, (H, W)."""
+    """One frame of a result bag. log_ns: when its camera message was recorded. images: by name of OUTPUTS.
+
+    Masks are (H, W) uint8, overlays (H, W, 3) uint8 BGR, the grid (cells along y, along x) int8, the scan (rays,)
+    float32 metres, points (H, W, 3) float32 metres.
+    """
 
     log_ns: int
     stamp_ns: int
@@ -114,20 +118,19 @@ class ResultReader:
 
     def frames(self, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Masks]:
         """The frames recorded from start_ns to before stop_ns, in their order. Raises BagError."""
-        found: dict[str, np.ndarray] = {}
+        frame: Masks | None = None
         for topic, log_ns, data in self._bag.messages(list(self._names), start_ns, stop_ns):
             message = self._bag.read(data, topic.type)
-            output = self._names[topic.name]
-            if output == "overlay":
-                found[output] = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
-            elif output == "grid":
-                found[output] = message.data.reshape(message.info.height, message.info.width)
-            else:
-                found[output] = message.data.reshape(message.height, message.width)
-            if len(found) == len(self._names):
-                stamp = message.header.stamp
-                yield Masks(log_ns, stamp.sec * 10**9 + stamp.nanosec, found)
-                found = {}
+            output, stamp = self._names[topic.name], message.header.stamp
+            stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+            if frame is not None and ((frame.log_ns, frame.stamp_ns) != (log_ns, stamp_ns) or output in frame.images):
+                yield frame
+                frame = None
+            if frame is None:
+                frame = Masks(log_ns, stamp_ns, {})
+            frame.images[output] = _image(message, topic.type)
+        if frame is not None:
+            yield frame
 
     def __enter__(self) -> ResultReader:
         return self
@@ -136,6 +139,14 @@ class ResultReader:
         self._bag.close()
 
 
-@cache
-def _types() -> Any:
-    return get_typestore(Stores.ROS2_HUMBLE)
+def _image(message: Any, kind: str) -> np.ndarray:
+    if kind == JPEG:
+        return cv2.imdecode(message.data, cv2.IMREAD_COLOR)
+    if kind == GRID:
+        return message.data.reshape(message.info.height, message.info.width)
+    if kind == SCAN:
+        return message.ranges
+    if kind == POINTS:
+        return message.data.view(np.float32).reshape(message.height, message.width, 3)
+    shape = (message.height, message.width) + ((3,) if message.encoding == "bgr8" else ())
+    return message.data.reshape(shape)

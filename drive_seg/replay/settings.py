@@ -10,9 +10,11 @@ import numpy as np
 import yaml
 
 from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.health.camera import CameraLimits
+from drive_seg.core.mounted import Mount
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.network import Network
-from drive_seg.replay.ground import Mount
+from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, USUAL
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
 
@@ -21,21 +23,25 @@ class ReplayError(RuntimeError):
     """A replay that can't be done; the message names the fix."""
 
 
+CHOICES = {"output_size": ("camera", "network"), "fault_policy": ("silent", "unknown")}
+"""Values of the settings that take one of a few."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The choices that change a result; everything in it can be pickled and written as JSON.
 
     network: an .onnx file, None for the one that ships. size: (height, width) that the network sees, None for its own.
     topic: the image topic, None for the bag's only camera. outputs: names of drive_seg.replay.resultbag.OUTPUTS.
-    ego_mask: image file, non-zero where the camera sees the vehicle itself. strictness, temporal_filter: as the node's
-    parameters. mount: where the camera sits; None makes no grid.
+    ego_mask: image file, non-zero where the camera sees the vehicle itself. mount: where the camera sits; None tells
+    nothing of the ground. The others: as the node's parameters.
     """
 
     network: str | None = None
     engine: str = "auto"
     size: tuple[int, int] | None = None
     topic: str | None = None
-    outputs: tuple[str, ...] = ("labels", "drivable_area", "classes", "confidence")
+    outputs: tuple[str, ...] = USUAL
     storage: str = "mcap"
     min_confidence: float = DrivableRule.min_confidence
     start_width: float = DrivableRule.start_width
@@ -44,6 +50,25 @@ class Settings:
     strictness: float = 1.0
     temporal_filter: bool = False
     mount: Mount | None = None
+    output_size: str = "camera"
+    overlay_quality: int = 80
+    fault_policy: str = "silent"
+    camera_timeout: float = CameraLimits.timeout
+    frozen_timeout: float = CameraLimits.frozen
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in self.outputs if name not in OUTPUTS]
+        if wrong:
+            raise ReplayError(f"{', '.join(wrong)} is none of the outputs {', '.join(OUTPUTS)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ReplayError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """What the result bag gets: masks always, and nothing of the ground without a mount."""
+        return tuple(name for name in OUTPUTS if name in MASKS or (
+            name in self.outputs and (self.mount is not None or name not in ON_GROUND)))
 
     def load_network(self) -> Network:
         """Raises NetworkError or FileNotFoundError."""

@@ -11,22 +11,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.status import Health
-from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
 from drive_seg.core.temporal import TemporalFilter
 from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
+from drive_seg.outputs.label_table import label_table
+from drive_seg.outputs.table import Result
 from drive_seg.replay.background import background
-from drive_seg.replay.ground import BirdsEye
+from drive_seg.replay.ground import Ground
 from drive_seg.replay.measure import Measure
+from drive_seg.replay.messages import BAG
 from drive_seg.replay.resultbag import ResultBag
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.truth import Truth
@@ -40,17 +42,19 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
 
     Raises BagError where the bag is damaged: then what came before is written and readable. Raises what writing raises.
     """
-    birds_eye, ego = None, settings.read_ego_mask()
+    ground, ego = None, settings.read_ego_mask()
     if settings.mount is not None:
-        birds_eye = BirdsEye(settings.mount, bag.camera_info(topic), ego)
+        ground = Ground(settings.mount, bag.camera_info(topic), ego)
     segmenter.temporal = TemporalFilter() if settings.temporal_filter else None  # nothing is kept from bag to bag
     measure, damage = Measure(), None
-    work = background(_Stages(segmenter, birds_eye, ego).run(background(_read(bag, topic), _AHEAD)), _AHEAD)
-    with (ResultBag(folder / "result", settings.outputs, settings.storage, settings.mount) as result,
+    work = background(_Stages(segmenter, settings, ego).run(background(_read(bag, topic), _AHEAD)), _AHEAD)
+    with (ResultBag(folder / "result", settings.written, label_table(segmenter.table), settings.storage) as result,
           _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
         try:
             for item in work:
-                record = _write(item, result, measure, truth, settings.outputs)
+                if item.segmentation is not None:
+                    _publish(item, result, ground, settings.overlay_quality)
+                record = _record(item, measure, truth)
                 lines.add(record)
                 yield record
         except BagError as error:  # raised below: here it would abandon the result bag
@@ -61,14 +65,18 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
 
 @dataclass
 class _Work:
-    """One frame on its way through the stages."""
+    """One frame on its way through the stages.
+
+    segmentation: what the node would publish, None for nothing. problem: why the frame failed. withheld: the camera
+    can't be believed.
+    """
 
     source: BagImage
     stages: dict[str, float]
     frame: Frame | None = None
     segmentation: Segmentation | None = None
-    grid: np.ndarray | None = None
     problem: str | None = None
+    withheld: bool = False
     health: str = Health.READY.value
     reasons: tuple[str, ...] = ()
 
@@ -91,14 +99,14 @@ def _read(bag: Bag, topic: Topic) -> Iterator[_Work]:
 
 
 class _Stages:
-    """What the node does with a frame, in the bag's time: look at the camera's health, segment, measure the ground.
+    """What the node does with a frame, in the bag's time: look at the camera's health and segment what it can believe.
 
-    A frame that the node would withhold because of the camera's health is segmented all the same, to be looked at.
+    A latency budget is not kept: results must not depend on the machine's load.
     """
 
-    def __init__(self, segmenter: Segmenter, birds_eye: BirdsEye | None, ego: np.ndarray | None) -> None:
-        self._segmenter, self._birds_eye = segmenter, birds_eye
-        self._ego = ego
+    def __init__(self, segmenter: Segmenter, settings: Settings, ego: np.ndarray | None) -> None:
+        self._segmenter, self._settings = segmenter, settings
+        self._ego = None if ego is None else ego != 0
         self._monitor: Monitor | None = None
 
     def run(self, items: Iterator[_Work]) -> Iterator[_Work]:
@@ -107,7 +115,7 @@ class _Stages:
             for item in items:
                 now = item.source.log_ns / 1e9
                 if self._monitor is None:
-                    self._monitor = Monitor(ego=None if self._ego is None else self._ego != 0, now=now)
+                    self._monitor = self._new_monitor(now)
                 if item.frame is None:
                     self._monitor.failed("camera", item.problem, "", now)
                 else:
@@ -116,53 +124,54 @@ class _Stages:
                 item.health = state.value
                 yield item
 
+    def _new_monitor(self, now: float) -> Monitor:
+        limits = CameraLimits(timeout=self._settings.camera_timeout, frozen=self._settings.frozen_timeout)
+        network = getattr(self._segmenter.engine, "network", None)
+        return Monitor(limits=limits, typical=getattr(network, "typical", None), ego=self._ego, now=now)
+
     def _segment(self, item: _Work, now: float) -> None:
         with stage(item.stages, "health"):
-            self._monitor.arrived(item.frame, item.source.stamp_ns / 1e9, now)
+            believed = self._monitor.arrived(item.frame, item.source.stamp_ns / 1e9, now)
         if self._segmenter.temporal is not None and self._monitor.camera.jumped:
             self._segmenter.temporal.reset()
-        try:
-            item.segmentation = self._segmenter.segment(item.frame)
-        except (FrameError, EngineError) as error:
-            item.problem = f"not segmented: {one_line(error)}"
-            self._monitor.failed("engine", item.problem, "", now)
+        size = self._segmenter.engine.input_size if self._settings.output_size == "network" else item.frame.size
+        unknown = Segmentation.unknown(size) if self._settings.fault_policy == "unknown" else None
+        if not believed:
+            item.segmentation, item.withheld = unknown, True
             return
-        item.stages.update(item.segmentation.stages)
-        if self._birds_eye is not None:
-            with stage(item.stages, "grid"):
-                item.grid = self._birds_eye.grid(item.segmentation)
-        self._monitor.finished(item.segmentation, sum(item.segmentation.stages.values()) / 1e3, 0, now)
+        try:
+            item.segmentation = self._segmenter.segment(item.frame, size=size)
+        except FrameError as error:
+            item.problem = f"unusable image: {one_line(error)}"
+            self._monitor.failed("camera", item.problem, "", now)
+        except EngineError as error:
+            item.segmentation, item.problem = unknown, f"not segmented: {one_line(error)}"
+            self._monitor.failed("engine", item.problem, "", now)
+        else:
+            item.stages.update(item.segmentation.stages)
+            self._monitor.finished(item.segmentation, sum(item.segmentation.stages.values()) / 1e3, 0, now)
 
 
-def _write(item: _Work, result: ResultBag, measure: Measure, truth: Truth | None,
-           outputs: tuple[str, ...]) -> dict:
+def _publish(item: _Work, result: ResultBag, ground: Ground | None, quality: int) -> None:
+    header = BAG.header(item.source.stamp_ns, item.source.frame_id)
+    find = ground.find if ground is not None else lambda camera_size, size: None
+    result.write(item.source, Result(BAG, header, item.frame, item.segmentation, quality, find), item.stages)
+
+
+def _record(item: _Work, measure: Measure, truth: Truth | None) -> dict:
     record = {"index": item.source.index, "stamp_ns": item.source.stamp_ns, "log_ns": item.source.log_ns,
-              "health": item.health, "reasons": list(item.reasons)}
-    segmentation = item.segmentation
-    if segmentation is None:
+              "health": item.health, "reasons": list(item.reasons), "problem": item.problem, "withheld": item.withheld,
+              "ms": _rounded(item.stages)}
+    if item.segmentation is None:
         measure.gap()
         if truth is not None:
             truth.skip()
-        return record | {"problem": item.problem, "ms": _rounded(item.stages)}
-    with stage(item.stages, "write"):
-        result.write(item.source, _images(item, outputs))
-    measured = measure.add(segmentation)
+        return record
+    measured = measure.add(item.segmentation)  # the same dictionary is completed when the next frame is added
     if truth is not None:
-        measured["truth"] = truth.add(item.source, segmentation)
-    measured.update(record, problem=None, ms=_rounded(item.stages))
+        measured["truth"] = truth.add(item.source, item.segmentation)
+    measured.update(record)
     return measured
-
-
-def _images(item: _Work, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
-    segmentation = item.segmentation
-    images = {"labels": segmentation.labels, "drivable_area": segmentation.drivable, "classes": segmentation.classes,
-              "confidence": segmentation.confidence}
-    if item.grid is not None:
-        images["grid"] = item.grid
-    if "overlay" in outputs:
-        picture = draw_overlay(item.frame.bgr(), segmentation.labels, segmentation.drivable)
-        images["overlay"] = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].reshape(-1)
-    return images
 
 
 class _Lines:

@@ -16,6 +16,7 @@ def suspicious(columns: Columns, moments: int = MOMENTS) -> list[dict]:
 
     Each reason scores 1 where it deserves a look, from what it was during the 15 frames before:
         no result              score 10
+        camera not believed    score 10, at the first of the frames
         sudden loss of road    drivable share fell by half of what it was (and of at least 2 % of the picture)
         low confidence         mean confidence fell by 0.1
         flicker                1 % of the picture came or went for a single frame
@@ -35,7 +36,9 @@ def suspicious(columns: Columns, moments: int = MOMENTS) -> list[dict]:
     names = list(scores)
     table = np.nan_to_num(np.stack([scores[n] for n in names]), nan=0.0) if len(columns) else np.zeros((len(names), 0))
     score, reason = table.max(0), table.argmax(0)
-    for row in columns.problems:
+    told = columns.problems | {row: f"the camera is not believed: {why}" for row, why in columns.withheld.items()
+                               if row - 1 not in columns.withheld}
+    for row in told:
         score[row] = 10.0
     found: list[dict] = []
     for row in np.argsort(-score, kind="stable"):
@@ -44,7 +47,7 @@ def suspicious(columns: Columns, moments: int = MOMENTS) -> list[dict]:
         stamp = int(columns.stamp_ns[row])
         if any(abs(stamp - other["stamp_ns"]) < _APART_S * 1e9 for other in found):
             continue
-        why = columns.problems.get(int(row)) or _say(names[reason[row]], int(row), columns, usual)
+        why = told.get(int(row)) or _say(names[reason[row]], int(row), columns, usual)
         found.append({"row": int(row), "index": int(columns.index[row]), "stamp_ns": stamp,
                       "score": round(float(score[row]), 2), "why": why})
     return found

@@ -8,16 +8,22 @@ from bags import stamp, street, write_bag
 from drive_seg.core.camera import Camera
 from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundView
+from drive_seg.core.points import Points
+from drive_seg.core.scan import Scan
 from drive_seg.footage.bag import Bag
 
 MOUNT = ("--camera-height", "1.2", "--camera-pitch", "0.1")
 
 
+def seen_from_the_mount():
+    k = (150.0, 0, 100, 0, 150.0, 60, 0, 0, 1)
+    return GroundView(Camera.from_info(height=120, width=200, k=k), CameraPose.mounted(1.2, 0.1))
+
+
 def test_the_grid_is_the_core_s(replay, street_bag):
     assert replay(street_bag, *MOUNT) == 0
     masks = replay.masks(outputs=("labels", "drivable_area", "grid"))
-    k = (150.0, 0, 100, 0, 150.0, 60, 0, 0, 1)
-    view = GroundView(Camera.from_info(height=120, width=200, k=k), CameraPose.mounted(1.2, 0.1))
+    view = seen_from_the_mount()
     grid = Grid(view, GridShape())
     assert len(masks) == 12
     for frame in masks:
@@ -36,6 +42,26 @@ def test_the_grid_message_says_where_it_lies(replay, street_bag):
     origin = grid.info.origin
     assert (grid.info.resolution, origin.position.x, origin.position.y) == (pytest.approx(0.1), 0.0, -15.0)
     assert origin.orientation.w == 1.0
+
+
+def test_scan_and_points_are_the_core_s(replay, street_bag):
+    assert replay(street_bag, *MOUNT, "--outputs", "all") == 0
+    view = seen_from_the_mount()
+    scan, points = Scan(view), Points(view)
+    frames = replay.masks(outputs=("labels", "drivable_area", "scan", "points"))
+    assert len(frames) == 12
+    for frame in frames:
+        labels = frame.images["labels"]
+        sight = view.see(labels, frame.images["drivable_area"])
+        assert np.array_equal(frame.images["scan"], scan.ranges(sight), equal_nan=True)
+        assert np.array_equal(frame.images["points"], points.cloud(labels, sight), equal_nan=True)
+    assert not np.array_equal(frames[0].images["points"], frames[11].images["points"], equal_nan=True), "the car moves"
+    with Bag(replay.out / "street" / "result") as bag:
+        messages = {t.name: bag.read(data, t.type) for t, _, data in bag.messages()}
+    ranges = messages["/drive_seg/scan"]
+    assert ranges.header.frame_id == messages["/drive_seg/points"].header.frame_id == "base_link"
+    assert len(ranges.ranges) == round((ranges.angle_max - ranges.angle_min) / ranges.angle_increment) + 1
+    assert (ranges.range_min, ranges.range_max) == (pytest.approx(scan.range_min), pytest.approx(scan.range_max))
 
 
 def test_the_node_s_parameter_file(replay, street_bag, tmp_path):
@@ -68,20 +94,84 @@ def test_a_camera_that_can_t_measure_is_told(replay, tmp_path, bag, arguments, m
     assert message in capsys.readouterr().out
 
 
-def test_health_is_told_in_the_bag_s_time(replay, tmp_path):
+def frozen(number):
     """The camera freezes for three seconds of the drive, which takes far less than three seconds to replay."""
-    def paint(number):
-        return street(number if number < 20 else 20 if number < 50 else number)
+    return street(number if number < 20 else 20 if number < 50 else number)
 
+
+def black(number):
+    return street(number) if not 20 <= number < 50 else np.zeros((120, 200, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("paint", "after", "reason"), [(frozen, 1.1, "stands still"), (black, 0.3, "is black")])
+def test_a_camera_that_can_t_be_believed_gets_no_masks(replay, tmp_path, paint, after, reason):
     assert replay(write_bag(tmp_path / "street", 70, paint=paint)) == 0
     frames = replay.frames()
-    assert {f["health"] for f in frames[40:50]} == {"FAULT"}, frames[45]
-    assert "stands still" in frames[45]["reasons"][0]
-    assert "FAULT" not in {f["health"] for f in frames[:25]} | {f["health"] for f in frames[60:]}
-    health = replay.summary()["health"]
-    assert health["frames"]["FAULT"] == sum(f["health"] == "FAULT" for f in frames)
-    assert "FAULT" in [event["state"] for event in health["events"]]
-    assert len(replay.masks()) == 70, "the masks are there all the same, to be looked at"
+    withheld = [f["index"] for f in frames if f["withheld"]]
+    assert 20 <= withheld[0] <= 20 + 10 * after, withheld
+    assert withheld == list(range(withheld[0], withheld[-1] + 1)) and 49 <= withheld[-1] <= 53
+    assert {f["health"] for f in frames if f["withheld"]} == {"FAULT"}
+    assert all(reason in f["reasons"][0] and "digest" not in f for f in frames if f["withheld"])
+    assert [m.stamp_ns for m in replay.masks()] == [stamp(i) for i in range(70) if i not in withheld]
+    summary = replay.summary()
+    assert summary["frames"] == {"total": 70, "segmented": 70 - len(withheld), "failed": 0, "withheld": len(withheld)}
+    assert summary["health"]["frames"]["FAULT"] == len(withheld)
+    assert "FAULT" in [event["state"] for event in summary["health"]["events"]]
+    assert summary["suspicious"][0]["index"] == withheld[0] and reason in summary["suspicious"][0]["why"]
+
+
+def test_or_masks_of_which_nothing_is_known(replay, tmp_path):
+    bag = write_bag(tmp_path / "street", 40, paint=black)
+    assert replay(bag, "--fault-policy", "unknown", *MOUNT) == 0
+    withheld = [f["index"] for f in replay.frames() if f["withheld"]]
+    assert len(withheld) > 10
+    masks = replay.masks(outputs=("labels", "drivable_area", "confidence", "grid"))
+    assert len(masks) == 40
+    for number in withheld:
+        images = masks[number].images
+        assert (images["labels"] == 255).all() and (images["grid"] == -1).all()
+        assert not images["drivable_area"].any() and not images["confidence"].any()
+    assert replay.frames()[withheld[0]]["shares"]["unknown"] == 1
+
+
+def test_still_images_are_allowed_where_the_node_allows_them(replay, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"frozen_timeout": 0.0}}}))
+    assert replay(write_bag(tmp_path / "street", 70, paint=frozen), "--params-file", file) == 0
+    assert replay.summary()["frames"]["withheld"] == 0
+    assert len(replay.masks()) == 70
+
+
+def test_a_camera_fault_that_came_anew_is_a_difference(replay, another, tmp_path, capsys):
+    before = write_bag(tmp_path / "before" / "street", 30)
+    now = write_bag(tmp_path / "now" / "street", 30, paint=black)
+    assert replay(before) == 0
+    assert another(now, "--golden", replay.out, "--min-labels", 0, "--min-drivable", 0) == 1
+    golden = another.summary()["golden"]
+    assert golden["only_in_a"] == another.summary()["frames"]["withheld"] > 0
+
+
+def test_masks_of_the_network_s_size(replay, street_bag, tmp_path):
+    file = tmp_path / "params.yaml"
+    values = {"output_size": "network", "camera_height": 1.2, "camera_pitch": 0.1}
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
+    assert replay(street_bag, "--params-file", file, "--outputs", "all", report=True) == 0
+    images = replay.masks(outputs=("labels", "overlay", "points"))[0].images
+    size = tuple(replay.summary()["engine"]["input_size"])
+    assert size != (120, 200)
+    assert images["labels"].shape == images["overlay"].shape[:2] == images["points"].shape[:2] == size
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"fault_policy": "loud"}, "must be one of silent, unknown"),
+    ({"camera_height": 1.2, "camera_pitch": 0.1, "grid_front": 0.0}, "the grid is empty"),
+])
+def test_a_parameter_that_can_t_be_is_told(replay, street_bag, tmp_path, values, message, capsys):
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
+    assert replay(street_bag, "--params-file", file) != 0
+    captured = capsys.readouterr()
+    assert message in captured.out + captured.err
 
 
 def test_the_temporal_filter_is_the_node_s_and_starts_afresh_with_each_bag(replay, another, tmp_path):

@@ -34,18 +34,51 @@ def test_the_result_bag_holds_what_the_core_says_with_the_camera_s_stamps(replay
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_the_result_bag_s_metadata_is_the_node_s(replay, street_bag, storage):
-    assert replay(street_bag, "--storage", storage, "--outputs", "overlay") == 0
+    """Every topic of the node, its type and what a subscriber may count on."""
+    from drive_seg.ros.outputs import OUTPUTS
+
+    assert replay(street_bag, "--storage", storage, "--outputs", "all", "--camera-height", "1.2") == 0
     with Bag(replay.out / "street" / "result") as bag:
-        kinds = {t.name: (t.type.rsplit("/", 1)[1], t.count) for t in bag.topics}
-        assert kinds == {topic_of("labels"): ("Image", 12), topic_of("drivable_area"): ("Image", 12),
-                         "/drive_seg/overlay/compressed": ("CompressedImage", 12)}
+        kinds = {t.name: (t.type, t.count) for t in bag.topics}
+        assert kinds.pop("/drive_seg/label_table") == ("std_msgs/msg/String", 1)
+        assert kinds == {o.topic.replace("~", "/drive_seg"): (o.kind, 12) for o in OUTPUTS}
         for topic in bag.topics:
             (qos,) = topic.qos
             assert (qos.reliability.name, qos.history.name, qos.depth) == ("RELIABLE", "KEEP_LAST", 1)
+            latched = topic.name == "/drive_seg/label_table"
+            assert qos.durability.name == ("TRANSIENT_LOCAL" if latched else "VOLATILE"), topic.name
         image = next(bag.images(bag.image_topic(topic_of("labels"))))
         assert (image.frame_id, image.message.encoding) == ("camera_front", "mono8")
-    overlay = replay.masks(outputs=("overlay",))[0].images["overlay"]
-    assert overlay.shape == (120, 200, 3)
+    images = replay.masks(outputs=("overlay", "overlay/compressed", "labels"))[0].images
+    assert images["overlay"].shape == images["overlay/compressed"].shape == (120, 200, 3)
+    assert np.abs(images["overlay"].astype(int) - images["overlay/compressed"]).mean() < 6, "the same picture"
+    assert np.abs(images["overlay"].astype(int) - street(0)).mean() > 6, "with something drawn on it"
+
+
+def test_the_label_table_comes_first_and_names_what_is_in_the_masks(replay, street_bag):
+    assert replay(street_bag) == 0
+    with Bag(replay.out / "street" / "result") as bag:
+        topic, log_ns, data = next(bag.messages())
+        table = json.loads(bag.read(data, topic.type).data)
+    assert (topic.name, log_ns) == ("/drive_seg/label_table", stamp(0) + DELAY_NS)
+    masks = replay.masks()[0].images
+    assert set(np.unique(masks["labels"])) <= {entry["id"] for entry in table["labels"]}
+    label = {entry["id"]: entry["label"] for entry in table["classes"]}
+    sure = masks["labels"] != 255
+    assert [label[c] for c in masks["classes"][sure][::97]] == masks["labels"][sure][::97].tolist()
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    ((), {"classes", "confidence"}),
+    (("--camera-height", "1.2"), {"classes", "confidence", "grid", "scan"}),
+    (("--outputs", "overlay"), {"overlay"}),
+    (("--outputs", "points,scan", "--camera-height", "1.2"), {"points", "scan"}),
+], ids=["usual", "usual with a mount", "picture", "ground"])
+def test_outputs_are_chosen(replay, street_bag, arguments, expected):
+    assert replay(street_bag, *arguments) == 0
+    with Bag(replay.out / "street" / "result") as bag:
+        names = {t.name.removeprefix("/drive_seg/") for t in bag.topics if t.count}
+    assert names == expected | {"labels", "drivable_area", "label_table"}
 
 
 def test_figures_of_every_frame(replay, street_bag):
@@ -66,7 +99,7 @@ def test_figures_of_every_frame(replay, street_bag):
 def test_the_summary_says_what_was_done_with_what(replay, street_bag, colour_network):
     assert replay(street_bag) == 0
     summary = replay.summary()
-    assert summary["frames"] == {"total": 12, "segmented": 12, "failed": 0}
+    assert summary["frames"] == {"total": 12, "segmented": 12, "failed": 0, "withheld": 0}
     assert summary["duration_s"] == pytest.approx(1.1)
     assert summary["engine"]["network_sha256"] == colour_network.sha256
     assert summary["machine"]["versions"]["openvino"]
@@ -97,7 +130,7 @@ def test_a_frame_that_is_no_image_gets_no_mask_and_is_told(replay, tmp_path):
     frames = replay.frames()
     assert "step is 5" in frames[3]["problem"]
     assert frames[4]["changed"] is None, "its neighbour is missing"
-    assert replay.summary()["frames"] == {"total": 6, "segmented": 5, "failed": 1}
+    assert replay.summary()["frames"] == {"total": 6, "segmented": 5, "failed": 1, "withheld": 0}
     assert replay.summary()["suspicious"][0]["index"] == 3
 
 
