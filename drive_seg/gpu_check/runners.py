@@ -11,6 +11,8 @@ from drive_seg.runtimes.tensorrt.gpu import Gpu
 class FixedLogits:
     """Gives the same logits whatever it sees; the planes stay readable. See frame_path.NetworkRunner."""
 
+    capturable = True
+
     def __init__(self, gpu: Gpu, input_size: tuple[int, int], logits: np.ndarray) -> None:
         """logits: (C, gh, gw) fp16."""
         self._gpu = gpu
@@ -36,6 +38,8 @@ class FixedLogits:
 class TorchRunner:
     """Runs a typed fp16 ONNX through PyTorch, where TensorRT doesn't run on a card. See frame_path.NetworkRunner."""
 
+    capturable = True
+
     def __init__(self, gpu: Gpu, typed) -> None:
         """typed: from typed_onnx.typed_fp16. Raises EngineError without PyTorch on CUDA, or for an unknown operator."""
         try:
@@ -56,15 +60,20 @@ class TorchRunner:
         self._ends = (typed.graph.input[0].name, typed.graph.output[0].name)
         self._in, self._out = (torch.as_tensor(_View(buffer.pointer, shape), device="cuda")
                                for buffer, shape in zip((self.planes, self.logits), shapes, strict=True))
-        self._weights = {w.name: torch.from_numpy(numpy_helper.to_array(w).copy()).cuda()
-                         for w in typed.graph.initializer}
+        self._weights = {}
+        for weight in typed.graph.initializer:  # scales and axes stay on the host: reading one waits for the GPU
+            values = torch.from_numpy(numpy_helper.to_array(weight).copy())
+            self._weights[weight.name] = values.cuda() if values.dtype == torch.float16 else values
         self._stream = torch.cuda.ExternalStream(gpu.stream)
 
     def enqueue(self) -> None:
         """See NetworkRunner.enqueue."""
         torch = self._torch
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
-            self._out.copy_(run_nodes(torch, self._nodes, self._weights, self._ends, self._in))
+        try:
+            with torch.inference_mode(), torch.cuda.stream(self._stream):
+                self._out.copy_(run_nodes(torch, self._nodes, self._weights, self._ends, self._in))
+        except RuntimeError as error:  # what PyTorch makes of every CUDA error
+            raise EngineError(f"PyTorch failed: {str(error).splitlines()[0]}") from error
 
     def close(self) -> None:
         """Give back memory."""

@@ -135,6 +135,8 @@ class HostRunner:
     """The strongly typed fp16 network, the one that TensorRT is given, on ONNX Runtime: it rounds to fp16 after every
     layer and sums in fp32 within, much as a GPU does."""
 
+    capturable = True
+
     def __init__(self, gpu: HostGpu, network: Network) -> None:
         typed = typed_onnx.typed_fp16(typed_onnx.load_onnx(network.path))
         options = onnxruntime.SessionOptions()

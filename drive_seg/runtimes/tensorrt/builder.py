@@ -13,6 +13,7 @@ from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt import plan as plans
 from drive_seg.runtimes.tensorrt import typed_onnx
 from drive_seg.runtimes.tensorrt.files import write_whole
+from drive_seg.runtimes.tensorrt.inspector import inspect_plan
 from drive_seg.runtimes.tensorrt.library import Library
 from drive_seg.runtimes.tensorrt.plan import PlanCache, PlanKey, StoredPlan
 
@@ -56,7 +57,7 @@ def check_target(library: Library, target: Target) -> None:
         return
     if not library.is_rtx:
         raise EngineError(f"{library.title} builds only for the GPU it runs on: build there, or use TensorRT for RTX,"
-                          f" which builds for compute capability {', '.join(_listed(library))} from anywhere")
+                          " which builds for RTX cards from anywhere")
     if target.dotted not in _listed(library):
         raise EngineError(f"{library.title} doesn't build for compute capability {target.dotted} from another machine;"
                           f" it does for {', '.join(_listed(library))}")
@@ -110,9 +111,10 @@ def build(library: Library, typed, keep: tuple[str, ...], target: Target, timing
     start = time.monotonic()
     trt = library.module
     log = logger(library)
-    builder = trt.Builder(log)
-    if builder is None:
-        raise EngineError(f"{library.title} can't start a builder: {log.reason()}")
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # pybind11's word for a null pointer
+        raise EngineError(f"{library.title} can't start a builder: {log.reason()}") from error
     flags = trt.NetworkDefinitionCreationFlag  # TensorRT 11 has strongly typed networks only, and may drop the flag
     network = builder.create_network(1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0)
     parser = trt.OnnxParser(network, log)
@@ -124,23 +126,23 @@ def build(library: Library, typed, keep: tuple[str, ...], target: Target, timing
     config.builder_optimization_level = options["optimization_level"]
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector tells the types
     if library.is_rtx:
-        if not target.here:
+        if target.dotted in _listed(library):  # else what it makes by default, for several GPUs, may do
             config.num_compute_capabilities = 1
             capability = getattr(trt.ComputeCapability, "SM{}{}".format(*target.compute_capability))
             if not config.set_compute_capability(capability, 0):
                 raise EngineError(f"{library.title} doesn't take compute capability {target.dotted}: {log.reason()}")
     elif timing_cache is not None:
         _load_timing_cache(config, timing_cache)
+    log.errors.clear()  # of a timing cache that didn't fit
     config.progress_monitor = _monitor(library, progress)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{library.title} can't build the network: {log.reason()}")
     if not library.is_rtx and timing_cache is not None:
-        measured = config.get_timing_cache()
-        if measured is not None:
-            with write_whole(timing_cache) as part:
-                part.write_bytes(bytes(measured.serialize()))
-    return Build(bytes(plan), facts | {"seconds": round(time.monotonic() - start, 2), "inspected": None})
+        _keep_timing_cache(config, timing_cache, progress)
+    facts |= {"seconds": round(time.monotonic() - start, 2),
+              "inspected": inspect_plan(library, log, plan) if target.here else None}
+    return Build(bytes(plan), facts)
 
 
 def logger(library: Library):
@@ -212,6 +214,16 @@ def _load_timing_cache(config, path: Path) -> None:
     cache = config.create_timing_cache(stored) or config.create_timing_cache(b"")
     if not config.set_timing_cache(cache, ignore_mismatch=False):  # measured on another GPU or version
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+
+
+def _keep_timing_cache(config, path: Path, progress: Progress) -> None:
+    measured = config.get_timing_cache()
+    try:
+        if measured is not None:
+            with write_whole(path) as part:
+                part.write_bytes(bytes(measured.serialize()))
+    except EngineError as error:  # the plan matters more
+        progress(f"the next build will not be quicker: {error}")
 
 
 def _monitor(library: Library, progress: Progress):

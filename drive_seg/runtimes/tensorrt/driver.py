@@ -28,14 +28,27 @@ def load_driver() -> ctypes.CDLL:
 
 
 def first_gpu() -> tuple[str, tuple[int, int]]:
-    """Name and compute capability of the GPU that is used, e.g. ("Orin", (8, 7)). Raises EngineError."""
+    """Name and compute capability of the GPU that is used, e.g. ("Orin, 16 SMs", (8, 7)). Raises EngineError.
+
+    The number of its multiprocessors is part of the name: every Jetson of a generation calls its GPU the same, and a
+    plan is tuned for one of them (and for one power mode, which switches multiprocessors off).
+    """
     driver = load_driver()
-    device, major, minor, name = c_int(0), c_int(0), c_int(0), ctypes.create_string_buffer(256)
-    driver.cuDeviceGet(byref(device), 0)
-    driver.cuDeviceGetName(name, len(name), device)
-    driver.cuDeviceGetAttribute(byref(major), 75, device)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-    driver.cuDeviceGetAttribute(byref(minor), 76, device)  # ..._MINOR
-    return name.value.decode(), (major.value, minor.value)
+    device, major, minor, sms, name = c_int(0), c_int(0), c_int(0), c_int(0), ctypes.create_string_buffer(256)
+    for status in (
+            driver.cuDeviceGet(byref(device), 0),
+            driver.cuDeviceGetName(name, len(name), device),
+            driver.cuDeviceGetAttribute(byref(sms), 16, device),  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+            driver.cuDeviceGetAttribute(byref(major), 75, device),  # ..._COMPUTE_CAPABILITY_MAJOR
+            driver.cuDeviceGetAttribute(byref(minor), 76, device)):  # ..._MINOR
+        if status:
+            raise EngineError(f"the NVIDIA driver doesn't describe its GPU ({_name(driver, status)}): check nvidia-smi")
+    return f"{name.value.decode()}, {sms.value} SMs", (major.value, minor.value)
+
+
+def pop_context(driver: ctypes.CDLL) -> None:
+    """Make the context below the current one current on this thread, if any."""
+    driver.cuCtxPopCurrent_v2(byref(c_void_p()))
 
 
 class Graph:

@@ -21,7 +21,6 @@ from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 from drive_seg.runtimes.tensorrt.kernels import compiled
 from drive_seg.runtimes.tensorrt.library import load_library
-from drive_seg.runtimes.tensorrt.plan import annotate
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 
@@ -44,18 +43,19 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
         with gpu.current():
             gpu.load_kernels(cubin)
             path, stored = obtain_plan(network, input_size, library, target, folder, progress)
+            jit_cache = path.with_suffix(".jit")
             try:
-                runner = PlanRunner(gpu, library, stored.data)
+                runner = PlanRunner(gpu, library, stored.data, jit_cache)
             except PlanRefusedError as error:
                 if stored.fresh:
                     raise
                 progress(f"{error}: building it again")
                 path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
-                runner = PlanRunner(gpu, library, stored.data)
-            if stored.sidecar["built"].get("inspected") is None:
-                annotate(path, stored, inspected=runner.inspect())
+                runner = PlanRunner(gpu, library, stored.data, jit_cache)
         engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title)
         engine.warm_up()
+        with gpu.current():
+            runner.keep_compiled()
     except BaseException:
         with contextlib.suppress(EngineError):  # of tidying up: the first error is the one to tell
             if engine is not None:
@@ -150,9 +150,8 @@ class TensorRtEngine:
             return
         gpu, self._gpu = self._gpu, None
         self._failed = self._failed or "it was closed"
-        with contextlib.suppress(EngineError):
-            with gpu.current():
-                if self._path is not None:
-                    self._path.close()
-                self._runner.close()
-            gpu.close()
+        with contextlib.suppress(EngineError), gpu.current():
+            if self._path is not None:
+                self._path.close()
+            self._runner.close()
+        gpu.close()

@@ -29,6 +29,11 @@ class NetworkRunner(Protocol):
     input_size: tuple[int, int]
     logits_shape: tuple[int, int, int]
 
+    @property
+    def capturable(self) -> bool:
+        """Whether `enqueue` may be part of a CUDA graph: it allocates nothing and waits for nothing."""
+        ...
+
     def enqueue(self) -> None:
         """Enqueue the network on the GPU's stream. Raises EngineError."""
         ...
@@ -135,6 +140,9 @@ class FramePath:
 
     def capture(self) -> None:
         """Make one graph of a frame. It must have been enqueued once before: TensorRT sets itself up then."""
+        if not self._runner.capturable:
+            self.graph_refused = "the network can't be part of a CUDA graph here"
+            return
         try:
             self._graph = self._gpu.capture(self.enqueue)
         except EngineError as error:

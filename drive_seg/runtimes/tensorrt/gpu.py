@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from drive_seg.core.engine import EngineError
 from drive_seg.runtimes import sensors
-from drive_seg.runtimes.tensorrt.driver import Graph, load_driver
+from drive_seg.runtimes.tensorrt.driver import Graph, first_gpu, load_driver, pop_context
 from drive_seg.runtimes.tensorrt.nvml import Nvml
 
 
@@ -50,6 +50,7 @@ class Gpu:
     def __init__(self) -> None:
         """Raises EngineError without a driver, a GPU or pycuda."""
         self._driver = load_driver()
+        self.name, self.compute_capability = first_gpu()
         self._cuda = import_pycuda()
         self._module = None
         self._functions: dict[str, object] = {}
@@ -58,19 +59,23 @@ class Gpu:
         try:
             self._cuda.init()
             device = self._cuda.Device(0)
-            self.name = device.name()
-            self.compute_capability: tuple[int, int] = device.compute_capability()
             self.integrated = bool(device.get_attribute(self._cuda.device_attribute.INTEGRATED))
             self._bus_id: str = device.pci_bus_id()
             self.memory: int = device.total_memory()
             self.cache: int = device.get_attribute(self._cuda.device_attribute.L2_CACHE_SIZE)
             self._context = device.retain_primary_context()
         except self._cuda.Error as error:
-            raise EngineError(f"the GPU can't be opened ({error}): another process may hold it exclusively") from error
-        with self.current():
-            self._stream = self._cuda.Stream()
+            raise EngineError(f"the GPU can't be opened ({error}): another process may hold it exclusively, or use up"
+                              " its memory") from error
+        self._stream = None
+        try:
+            with self.current():
+                self._stream = self._cuda.Stream()
+        except EngineError:
+            self.close()
+            raise
 
-    @contextmanager
+    @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         """Make this GPU's context current here. Raises EngineError for any CUDA error inside."""
         if self._context is None:
@@ -181,7 +186,10 @@ class Gpu:
 
     def capture(self, work: Callable[[], None]) -> Graph:
         """Capture the work that `work` enqueues. Raises EngineError."""
-        return Graph(self._driver, self.stream, work)
+        try:
+            return Graph(self._driver, self.stream, work)
+        except self._cuda.Error as error:  # once something breaks the capture, all that is enqueued after it fails
+            raise EngineError(f"the work can't be captured ({error})") from error
 
     def synchronise(self) -> None:
         """Wait until everything enqueued is done."""
@@ -192,12 +200,16 @@ class Gpu:
         return self._cuda.Event().record(self._stream)
 
     def close(self) -> None:
-        """Give back the context. Buffers must be freed before."""
+        """Give back the context; never fails, a GPU in error can't be tidied up. Buffers must be freed before."""
         if self._context is None:
             return
         context, self._context = self._context, None
         if self._nvml is not None:
             self._nvml.close()
-        context.push()
-        self._functions, self._module, self._stream = {}, None, None
-        context.detach()  # while current: pycuda lets go only then, or on the thread that opened it
+        with contextlib.suppress(self._cuda.Error):
+            context.push()
+            self._functions, self._module, self._stream = {}, None, None
+            # pycuda lets go of a context only while it thinks it current (or on the thread that opened it), and then
+            # leaves a primary one current for CUDA: this thread's next CUDA call would find a context that is gone.
+            pop_context(self._driver)
+            context.detach()

@@ -95,13 +95,6 @@ def load(path: Path, key: PlanKey) -> StoredPlan | str:
     return StoredPlan(data, sidecar)
 
 
-def annotate(path: Path, stored: StoredPlan, **facts: Any) -> None:
-    """Add facts to a plan's sidecar that only the GPU could tell. Raises EngineError."""
-    stored.sidecar["built"].update(facts)
-    with write_whole(sidecar_of(path)) as part:
-        part.write_text(json.dumps(stored.sidecar, indent=2) + "\n")
-
-
 class PlanCache:
     """A folder of plans, one for each key, which several processes may use at once."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+from pathlib import Path
 
 from drive_seg.core.engine import EngineError
 from drive_seg.runtimes.tensorrt.builder import logger
 from drive_seg.runtimes.tensorrt.gpu import Gpu
+from drive_seg.runtimes.tensorrt.jit_cache import JitCache
 from drive_seg.runtimes.tensorrt.library import Library
 
 
@@ -18,13 +18,18 @@ class PlanRefusedError(EngineError):
 class PlanRunner:
     """See frame_path.NetworkRunner. Use it inside `gpu.current()`."""
 
-    def __init__(self, gpu: Gpu, library: Library, plan: bytes) -> None:
-        """Raises PlanRefusedError, and EngineError when the GPU's memory doesn't suffice."""
+    def __init__(self, gpu: Gpu, library: Library, plan: bytes, jit_cache: Path | None = None) -> None:
+        """jit_cache: where TensorRT for RTX may keep what it compiles here. Raises PlanRefusedError, and EngineError
+        when the GPU's memory doesn't suffice.
+        """
         trt = library.module
         self._gpu = gpu
         self._log = logger(library)
-        self._trt = trt
-        self._runtime = trt.Runtime(self._log)
+        self._jit: JitCache | None = None
+        try:
+            self._runtime = trt.Runtime(self._log)
+        except TypeError as error:  # pybind11's word for a null pointer
+            raise EngineError(f"{library.title} doesn't start: {self._log.reason()}") from error
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise PlanRefusedError(f"{library.title} doesn't load the plan: {self._log.reason()}")
@@ -40,7 +45,10 @@ class PlanRunner:
             raise PlanRefusedError(f"the plan has {types} of {shapes}, expected static fp16")
         self.input_size: tuple[int, int] = shapes[0][2:]
         self.logits_shape: tuple[int, int, int] = shapes[1][1:]
-        self._context = self._engine.create_execution_context()
+        if library.is_rtx and jit_cache is not None:
+            self._jit = JitCache(self._engine, jit_cache)
+        arguments = () if self._jit is None else (self._jit.config,)
+        self._context = self._engine.create_execution_context(*arguments)
         if self._context is None:
             raise EngineError(f"{library.title} can't set the network up: {self._log.reason()}; is the GPU's memory"
                               " used up? Close other programs on it, or use a smaller network input")
@@ -48,6 +56,7 @@ class PlanRunner:
         self.logits = gpu.allocate(2 * _product(shapes[1]))
         for name, buffer in ((image, self.planes), (logits, self.logits)):
             if not self._context.set_tensor_address(name, buffer.pointer):
+                self.close()
                 raise EngineError(f"{library.title} doesn't take the address of {name}: {self._log.reason()}")
 
     def enqueue(self) -> None:
@@ -55,18 +64,20 @@ class PlanRunner:
         if not self._context.execute_async_v3(self._gpu.stream):
             raise EngineError(f"TensorRT failed on a frame: {self._log.reason()}")
 
-    def inspect(self) -> dict[str, int]:
-        """Types and formats of the built engine's layer outputs, and how many have them, from the engine inspector."""
-        text = self._engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
-        formats: Counter[str] = Counter()
-        for layer in json.loads(text).get("Layers", []):
-            if isinstance(layer, dict):
-                formats.update(str(o.get("Format/Datatype", "?")) for o in layer.get("Outputs", []))
-        return dict(sorted(formats.items()))
+    @property
+    def capturable(self) -> bool:
+        """See NetworkRunner.capturable."""
+        asks = getattr(self._context, "is_stream_capturable", None)  # TensorRT for RTX alone may not be
+        return asks is None or asks(self._gpu.stream)
+
+    def keep_compiled(self) -> None:
+        """Keep what was compiled to run this plan, for the next start."""
+        if self._jit is not None:
+            self._jit.keep()
 
     def close(self) -> None:
         """Give back the network and its memory."""
-        self._context = self._engine = self._runtime = None
+        self._context = self._jit = self._engine = self._runtime = None  # in this order
         self._gpu.free(self.planes)
         self._gpu.free(self.logits)
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -130,9 +131,19 @@ def test_a_plan_that_does_not_fit_is_built_again(rtx, tmp_path, damage):
 def test_gpus_that_this_tensorrt_cannot_build_for(rtx, tmp_path):
     with pytest.raises(EngineError, match="compute capability 8.7 from another machine; it does for 7.5"):
         builds.check_target(rtx, Target(ANY_GPU, (8, 7), here=False))
-    plain = Library(rtx.module, "tensorrt", "10.3.0")
+    plain = Library(SimpleNamespace(), "tensorrt", "10.3.0")  # it knows no other GPUs' compute capabilities
     with pytest.raises(EngineError, match="builds only for the GPU it runs on: build there, or use TensorRT for RTX"):
         builds.check_target(plain, SM86)
+
+
+def test_a_tensorrt_that_does_not_start_says_why(rtx, tmp_path):
+    def no_builder(log):  # as pybind11 does for a null pointer
+        log.log(rtx.module.ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    broken = Library(SimpleNamespace(ILogger=rtx.module.ILogger, Builder=no_builder), "tensorrt", "10.3.0")
+    with pytest.raises(EngineError, match="10.3.0 can't start a builder: CUDA initialization failure"):
+        build(broken, None, (), SM86, None, print)
 
 
 def test_without_a_driver_a_plan_is_refused_with_tensorrt_s_own_reason(rtx, tmp_path, no_driver):

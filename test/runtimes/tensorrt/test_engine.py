@@ -134,6 +134,15 @@ def test_works_without_a_graph_and_says_so(gpu, colour_network, scene):
     engine.close()
 
 
+def test_a_network_that_cannot_be_captured_is_not(gpu, colour_network, scene):
+    runner = HostRunner(gpu, colour_network)
+    runner.capturable = False
+    engine = TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
+    assert engine.decode(Frame.from_array(scene), (360, 640), {}).labels.shape == (360, 640)
+    assert gpu.captures == 0 and "can't be part of a CUDA graph" in engine.graph_refused
+    engine.close()
+
+
 def test_another_class_table_is_refused(gpu, colour_network):
     runner = HostRunner(gpu, colour_network)
     runner.logits_shape = (7, *runner.logits_shape[1:])
