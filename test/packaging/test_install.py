@@ -89,6 +89,14 @@ def test_installed_code_finds_its_own_files(plain, tmp_path):
     assert Path(out.strip()) == plain / "share/drive_seg/config/drive_seg.yaml"
 
 
+def test_every_file_of_the_package_is_installed(copy, plain):
+    def files(folder: Path) -> set[str]:
+        paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        return {str(path) for path in paths if "__pycache__" not in path.parts}
+
+    assert files(Path(site_packages(plain)) / "drive_seg") == files(copy / "drive_seg")
+
+
 @pytest.mark.skipif(shutil.which("colcon") is None, reason="colcon is not installed (a ROS 2 machine has it)")
 @pytest.mark.parametrize("options", [[], ["--symlink-install"]])
 def test_colcon_builds_the_same(copy, tmp_path, options):
