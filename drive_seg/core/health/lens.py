@@ -16,17 +16,20 @@ _PATCH = 32  # pixels of full resolution looked at in the middle of each tile
 _BRIGHT_BYTE = {"yuv422": 1, "uyvy": 1, "yuv422_yuy2": 0, "yuyv": 0}
 
 
+_EVERY = 2  # rows of a patch: neighbouring rows say the same
+
+
 @dataclass(frozen=True)
 class Look:
-    """One image in brief. mean, high, low: mean brightness 0..255, shares of pixels >= 250 and <= 16. tile_mean,
+    """One image in brief. mean, deviation: of the brightness, 0..255. high: share of pixels >= 250. tile_mean,
     tile_contrast: (6, 8) float32, mean and mean absolute step between neighbouring pixels of each tile. sharpness:
     step between neighbours over step between pixels six apart, of the tiles that show structure; NaN without any.
     thumb: (rows, columns) uint8, every n-th pixel.
     """
 
     mean: float
+    deviation: float
     high: float
-    low: float
     tile_mean: np.ndarray
     tile_contrast: np.ndarray
     sharpness: float
@@ -44,39 +47,69 @@ def brightness(frame: Frame) -> np.ndarray:
 
 
 def look(frame: Frame) -> Look:
-    """Look at one frame; about 0.1 ms whatever its size."""
+    """Look at one frame; a fraction of a millisecond whatever its size."""
     bright = brightness(frame)
-    step = max(1, bright.shape[0] // 72)
-    thumb = np.ascontiguousarray(bright[step // 2::step, step // 2::step])
-    mean, contrast, wide = _tiles(bright, TILE_ROWS, TILE_COLUMNS, min(_PATCH, bright.shape[0] // TILE_ROWS,
-                                                                       bright.shape[1] // TILE_COLUMNS))
-    structured = wide > 6.0
-    sharpness = float(np.median(contrast[structured] / wide[structured])) if structured.any() else float("nan")
-    return Look(float(thumb.mean()), float((thumb >= 250).mean()), float((thumb <= 16).mean()), mean, contrast,
+    height, width = bright.shape
+    step = max(1, height // 72)
+    thumb, total, squares, high = _thumb(bright, step)
+    mean, contrast, sharpness = _tiles(bright, TILE_ROWS, TILE_COLUMNS,
+                                       min(_PATCH, height // TILE_ROWS, width // TILE_COLUMNS), _EVERY)
+    average = total / thumb.size
+    return Look(average, max(squares / thumb.size - average * average, 0.0) ** 0.5, high / thumb.size, mean, contrast,
                 sharpness, thumb)
 
 
+def warm_up() -> None:
+    """Compile `look` for interleaved and for planar images."""
+    look(Frame.from_array(np.zeros((64, 64, 3), np.uint8)))
+    look(Frame.from_array(np.zeros((64, 64), np.uint8), "mono8"))
+
+
 @njit(cache=True, nogil=True)
-def _tiles(bright, rows, columns, patch):
+def _thumb(bright, step):
+    rows, columns = (bright.shape[0] - step // 2 - 1) // step + 1, (bright.shape[1] - step // 2 - 1) // step + 1
+    thumb = np.empty((rows, columns), np.uint8)
+    total, squares, high = 0, 0, 0
+    for r in range(rows):
+        for c in range(columns):
+            value = np.int64(bright[step // 2 + r * step, step // 2 + c * step])
+            thumb[r, c] = value
+            total += value
+            squares += value * value
+            high += value >= 250
+    return thumb, total, squares, high
+
+
+@njit(cache=True, nogil=True)
+def _tiles(bright, rows, columns, patch, every):
     height, width = bright.shape
     mean = np.zeros((rows, columns), np.float32)
     near = np.zeros((rows, columns), np.float32)
-    wide = np.zeros((rows, columns), np.float32)
+    ratios = np.empty(rows * columns, np.float32)
+    structured = 0
+    row = np.empty(patch + 6, np.int32)  # a row of the patch side by side, and the six pixels behind it
     for r in range(rows):
         for c in range(columns):
-            top = (2 * r + 1) * height // (2 * rows) - patch // 2
-            left = (2 * c + 1) * width // (2 * columns) - patch // 2
-            total, small, large, wide_count = 0, 0, 0, 0
-            for y in range(max(top, 0), min(top + patch, height)):
-                for x in range(max(left, 0), min(left + patch, width - 1)):
-                    value = np.int32(bright[y, x])
-                    total += value
-                    small += abs(value - np.int32(bright[y, x + 1]))
-                    if x + 6 < width:
-                        large += abs(value - np.int32(bright[y, x + 6]))
-                        wide_count += 1
-            count = max(1, patch * patch)
-            mean[r, c] = total / count
-            near[r, c] = small / count
-            wide[r, c] = large / max(1, wide_count)
-    return mean, near, wide
+            top = max((2 * r + 1) * height // (2 * rows) - patch // 2, 0)
+            left = max((2 * c + 1) * width // (2 * columns) - patch // 2, 0)
+            across = min(patch, width - 1 - left)
+            far = max(min(patch, width - 6 - left), 0)
+            total, small, large, seen = 0, 0, 0, 0
+            for y in range(top, min(top + patch, height), every):
+                for i in range(min(patch + 6, width - left)):
+                    row[i] = bright[y, left + i]
+                for i in range(across):
+                    total += row[i]
+                    small += abs(row[i] - row[i + 1])
+                for i in range(far):
+                    large += abs(row[i] - row[i + 6])
+                seen += 1
+            mean[r, c] = total / max(1, seen * across)
+            near[r, c] = small / max(1, seen * across)
+            wide = large / max(1, seen * far)
+            if wide > 6.0:
+                ratios[structured] = near[r, c] / wide
+                structured += 1
+    if structured == 0:
+        return mean, near, np.nan
+    return mean, near, float(np.median(ratios[:structured]))

@@ -7,9 +7,9 @@ import threading
 import numpy as np
 
 from drive_seg.core.frame import Frame
+from drive_seg.core.health import lens, sparse
 from drive_seg.core.health.camera import CameraHealth, CameraLimits
 from drive_seg.core.health.latency import LatencyHealth
-from drive_seg.core.health.lens import look
 from drive_seg.core.health.network import NetworkHealth, Typical
 from drive_seg.core.health.output import OutputHealth
 from drive_seg.core.health.status import Health, Level, Status, summarise
@@ -25,7 +25,7 @@ class Monitor:
 
     def __init__(self, *, limits: CameraLimits | None = None, budget: float | None = None,
                  typical: Typical | None = None, ego: np.ndarray | None = None, engine: dict[str, str] | None = None,
-                 now: float = 0.0) -> None:
+                 now: float | None = 0.0) -> None:
         """engine: what the engine's status shows, by name. For the others see the checks."""
         self.camera = CameraHealth(limits, start=now, ego=ego)
         self.latency = LatencyHealth(budget)
@@ -39,7 +39,8 @@ class Monitor:
         self._used_at = -np.inf  # a result was made
         self._looked_at = -np.inf
         self._lock = threading.Lock()
-        look(Frame.from_array(np.zeros((64, 64, 3), np.uint8)))  # compiles it now, not on the first frame
+        lens.warm_up()
+        sparse.warm_up()
 
     def arrived(self, frame: Frame, stamp: float, now: float) -> bool:
         """A frame came, to be segmented or only looked at. Returns whether the camera can be believed."""

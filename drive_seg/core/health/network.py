@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drive_seg.core.classes import UNKNOWN
+from drive_seg.core.health import sparse
 from drive_seg.core.health.status import Level, Status, worst
-
-_STEP = 8  # every n-th pixel both ways
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,4 @@ class NetworkHealth:
 
 def measure(labels: np.ndarray, confidence: np.ndarray) -> tuple[float, float]:
     """(mean confidence 0..1, share of unknown pixels 0..1) of one frame, from every eighth pixel both ways."""
-    few = labels[_STEP // 2::_STEP, _STEP // 2::_STEP]
-    sure = confidence[_STEP // 2::_STEP, _STEP // 2::_STEP]
-    return float(sure.mean()) / 255, float((few == UNKNOWN).mean())
+    return sparse.trust(labels, confidence)

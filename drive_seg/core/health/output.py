@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from drive_seg.core.health import sparse
 from drive_seg.core.health.status import Level, Status, worst
-
-_STEP = 8  # every n-th pixel both ways
 
 
 class OutputHealth:
@@ -24,20 +23,22 @@ class OutputHealth:
         self.flicker: float | None = None
         self.share = 0.0
         self._labels: np.ndarray | None = None
+        self._size: tuple[int, int] | None = None
         self._none_since: float | None = None
         self._last = 0.0
 
     def observe(self, labels: np.ndarray, drivable: np.ndarray | None, now: float) -> None:
         """labels: (H, W) uint8. drivable: the same, 255 = drivable; None when it was not asked for."""
-        few = labels[_STEP // 2::_STEP, _STEP // 2::_STEP].copy()
-        if self._labels is not None and self._labels.shape == few.shape:
-            changed = float((few != self._labels).mean())
+        fresh = self._size != labels.shape
+        if fresh:
+            self._labels, self._size = sparse.few(labels.shape), labels.shape
+        changed = sparse.changed(labels, self._labels)
+        if not fresh:
             weight = 1 - np.exp(-max(now - self._last, 0.0) / self._SMOOTH)
             self.flicker = changed if self.flicker is None else self.flicker + weight * (changed - self.flicker)
-        self._labels, self._last = few, now
+        self._last = now
         if drivable is not None:
-            lower = drivable[drivable.shape[0] // 2::_STEP, _STEP // 2::_STEP]
-            self.share = float((lower != 0).mean())
+            self.share = sparse.lower_share(drivable)
             self._none_since = None if self.share > 0 else (now if self._none_since is None else self._none_since)
 
     def status(self, now: float) -> Status:
