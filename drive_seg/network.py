@@ -29,7 +29,9 @@ class Network:
 
     input_size: (height, width). temperature: divides the logits before the soft-max. trust: see TrustModel, None when
     the network brings no statistics. surface: see SurfaceRule, likewise. typical: of its training images, likewise.
-    self_test: its answer to the built-in picture, likewise. provenance: how it came about, as its author wrote it.
+    self_test: its answer to the built-in picture, likewise. int8: the same network computed in 8 bits, an ONNX file
+    with quantised tensors for processors that are fast at it, likewise. provenance: how it came about, as its author
+    wrote it.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Network:
     surface: SurfaceRule | None = None
     typical: Typical | None = None
     self_test: SelfTest | None = None
+    int8: Path | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -62,17 +65,14 @@ class Network:
             raise NetworkError(f"{sidecar} is no valid YAML: {error}") from error
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise NetworkError(f"{sidecar} must say `format: {FORMAT}` (see the README, 'Your own network')")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != facts.get("onnx_sha256"):
-            raise NetworkError(f"{path} is damaged or not the network that {sidecar.name} describes: its sha256 is"
-                               f" {digest}, expected {facts.get('onnx_sha256')}; fetch or export it again")
+        digest = _checked(path, facts.get("onnx_sha256"), sidecar)
         try:
             table = ClassTable.from_dicts(facts.get("classes"))
             return cls(path, str(facts.get("name", path.stem)), digest, _input_size(facts), table,
                        float(facts.get("temperature", 1.0)), _trust(facts.get("unknown"), len(table)),
                        _surface(facts.get("unknown")),
                        _typical(facts.get("unknown")), _self_test(facts.get("self_test")),
-                       facts.get("provenance") or {})
+                       _int8(facts.get("int8"), sidecar), facts.get("provenance") or {})
         except (ClassTableError, TypeError, ValueError, KeyError) as error:
             raise NetworkError(f"{sidecar}: {error}") from error
 
@@ -86,6 +86,26 @@ class Network:
         if surface is not None:
             surface = SurfaceRule(surface.limit / strictness) if strictness else None
         return replace(self, trust=trust, surface=surface)
+
+
+def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
+    """The sha256 of a file. Raises NetworkError when it is not the expected one."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != expected:
+        raise NetworkError(f"{path} is damaged or not the network that {sidecar.name} describes: its sha256 is"
+                           f" {digest}, expected {expected}; fetch or export it again")
+    return digest
+
+
+def _int8(facts: dict | None, sidecar: Path) -> Path | None:
+    if not facts:
+        return None
+    path = sidecar.parent / facts["file"]
+    if not path.is_file():
+        raise NetworkError(f"{sidecar.name} names {path.name}, which is not beside it: fetch or export it again, or"
+                           " take `int8` out of the YAML")
+    _checked(path, facts.get("sha256"), sidecar)
+    return path
 
 
 def _input_size(facts: dict) -> tuple[int, int]:

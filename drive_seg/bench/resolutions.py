@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ SIZES = ((192, 256), (256, 352), (352, 480), (480, 640), (704, 960))
 
 def compare(network: Network, folder: Path, repeats: int, sizes: Sequence[tuple[int, int]] = SIZES,
             ) -> list[dict[str, Any]]:
-    """One row a size (height, width); inference on OpenVINO alone, the two networks by turns.
+    """One row a size (height, width); inference on OpenVINO alone, the two networks by turns, in the same arithmetic
+    (an int8 version is left aside: BiSeNetV2 has none).
 
     folder: for temporary ONNX files. repeats: frames to measure each network on.
     """
     rows = []
     for size in sizes:
         other = write_bisenetv2(folder, size, network.table)
-        engines = {"network": OpenVinoEngine(network, size), "bisenetv2": OpenVinoEngine(other)}
+        engines = {"network": OpenVinoEngine(replace(network, int8=None), size), "bisenetv2": OpenVinoEngine(other)}
         try:
             samples = interleave({name: _timed(engine, size) for name, engine in engines.items()}, repeats)
         finally:

@@ -88,7 +88,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
 
 def _parameters(args: argparse.Namespace) -> list[str]:
     """The node's parameters for the same network, engine and input size."""
-    parameters = [f"engine:={args.engine}"]
+    parameters = [f"engine:={args.engine}", f"precision:={args.precision}"]
     if args.network:
         parameters.append(f"network:={args.network.resolve()}")
     if args.size:

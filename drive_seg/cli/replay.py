@@ -104,13 +104,14 @@ def _settings(args: argparse.Namespace) -> Settings:
         if value is not None:
             given[name] = str(value) if isinstance(value, Path) else value
     engine = args.engine if args.engine != "auto" else given.get("engine", "auto")
+    precision = args.precision if args.precision != "auto" else given.get("precision", "auto")
     size = args.size or (given.get("input_height", 0), given.get("input_width", 0))
     rule = {name: float(given[name]) for name in _RULES if name in given}
     mount = None
     if float(given.get("camera_height", 0)) > 0:
         mount = Mount(**{f.name: given[f.name] for f in fields(Mount) if f.name in given})
     same = {name: given[name] for name in _AS_THE_NODE if name in given}
-    return Settings(given.get("network") or None, engine, tuple(size) if all(size) else None, args.topic,
+    return Settings(given.get("network") or None, engine, precision, tuple(size) if all(size) else None, args.topic,
                     args.outputs, args.storage, ego_mask=given.get("ego_mask") or None, mount=mount,
                     temporal_filter=args.temporal_filter or bool(given.get("temporal_filter")), **rule, **same)
 

@@ -1,9 +1,9 @@
 """Fit what turns pixels into unknown, record the self-test, and measure both on things that no class covers.
 
-    python -m drive_seg.evaluation.trust --data DIR [--network FILE] [--write]
+    python -m drive_seg.evaluation.trust --data DIR [--network FILE] [--surface] [--write]
 
-Fits on DIR's train split how strange the surface of true road may look (`unknown: surface`) and what confidence and
-unknown share are typical, records the self-test, and rewrites the network's YAML with --write. Then it pastes objects
+Fits on DIR's train split what confidence and unknown share are typical, with --surface also how strange the surface of
+true road may look (`unknown: surface`), records the self-test, and rewrites the network's YAML with --write. Then it pastes objects
 onto the true road of the val split and prints, for several strictnesses, how much of the objects is called drivable and
 how much true road turns unknown.
 """
@@ -51,8 +51,8 @@ class Row:
     road_drivable: float
 
 
-def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> dict:
-    """The `unknown` additions and the `self_test` for the network's YAML."""
+def fit_surface(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> float:
+    """The limit of the surface check."""
     plain = network.with_strictness(0)
     runtime = open_engine(engine, plain)
     road_ids = _ids(dataset, Group.ROAD)
@@ -64,12 +64,16 @@ def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int
         labels = segmenter.segment(image, drivable=False).labels
         road = _wholly(np.isin(truth, road_ids))
         strange.append(strange_surface(Frame.from_array(image), labels)[road])
-    limit = round(float(np.quantile(np.concatenate(strange), 1 - SHARE)), 3)
     runtime.close()
+    return round(float(np.quantile(np.concatenate(strange), 1 - SHARE)), 3)
 
-    runtime = open_engine(engine, network)
-    segmenter = Segmenter(runtime, network.table, surface=SurfaceRule(limit))
+
+def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> dict:
+    """The `unknown: typical` and the `self_test` for the network's YAML, in the engine's most exact arithmetic."""
+    runtime = open_engine(engine, replace(network, int8=None))
+    segmenter = Segmenter(runtime, network.table, surface=network.surface)
     seen = []
+    pairs = dataset.pairs("train")
     for pair in pairs[::max(1, len(pairs) // images)]:
         result = segmenter.segment(pair.read()[0], drivable=False)
         seen.append(measure(result.labels, result.confidence))
@@ -78,7 +82,7 @@ def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int
                for i, name in enumerate(("confidence", "unknown"))}
     answer = record_answer(segmenter).to_dict()
     runtime.close()
-    return {"unknown": {"surface": limit, "typical": typical}, "self_test": answer}
+    return {"unknown": {"typical": typical}, "self_test": answer}
 
 
 def measure_pasted(network: Network, dataset: Dataset, *, engine: str = "auto", split: str = "val", per_image: int = 3,
@@ -134,6 +138,8 @@ def write(network: Network, fitted: dict) -> None:
     path = network.path.with_suffix(".yaml")
     facts = yaml.safe_load(path.read_text())
     facts["unknown"] = (facts.get("unknown") or {}) | fitted["unknown"]
+    if "surface" not in fitted["unknown"]:
+        facts["unknown"].pop("surface", None)
     facts["self_test"] = fitted["self_test"]
     text = yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=160, allow_unicode=True)
     path.write_text(text)
@@ -160,19 +166,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="a data set with train and val (see dataset.yaml)")
     parser.add_argument("--network", type=Path, help="an .onnx file (default: the one that ships)")
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--surface", action="store_true", help="fit and use the check of the road's surface")
     parser.add_argument("--write", action="store_true", help="rewrite the YAML beside the network")
     parser.add_argument("--no-measure", action="store_true", help="fit only")
     args = parser.parse_args(argv)
     try:
         path = args.network or default_network()
-        dataset, network = Dataset.load(args.data), Network.load(path)
+        dataset, network = Dataset.load(args.data), replace(Network.load(path), surface=None)
+        if args.surface:
+            network = replace(network, surface=SurfaceRule(fit_surface(network, dataset, engine=args.engine)))
         fitted = fit(network, dataset, engine=args.engine)
+        if network.surface is not None:
+            fitted["unknown"]["surface"] = network.surface.limit
         print(yaml.safe_dump(fitted, sort_keys=False, default_flow_style=None, width=160))
         if args.write:
             write(network, fitted)
-            network = Network.load(path)
-        elif not args.no_measure:
-            network = replace(network, surface=SurfaceRule(fitted["unknown"]["surface"]))
         if not args.no_measure:
             print(table(*measure_pasted(network, dataset, engine=args.engine)))
     except (DatasetError, NetworkError, EngineError, FileNotFoundError) as error:

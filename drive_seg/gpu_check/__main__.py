@@ -131,7 +131,7 @@ def _frames(network: Network, images: list[np.ndarray], args: argparse.Namespace
 
 def _cpu_engine(network: Network):
     try:
-        return open_engine("openvino", network)
+        return open_engine("openvino", network, precision="fp32")
     except EngineError:
         return open_engine("onnxruntime", network)
 

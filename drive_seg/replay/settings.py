@@ -39,6 +39,7 @@ class Settings:
 
     network: str | None = None
     engine: str = "auto"
+    precision: str = "auto"
     size: tuple[int, int] | None = None
     topic: str | None = None
     outputs: tuple[str, ...] = USUAL
@@ -84,8 +85,8 @@ class Settings:
         except ValueError as error:
             raise ReplayError(str(error)) from error
         ego = self.read_ego_mask()
-        return Segmenter(open_engine(self.engine, network, input_size=self.size), network.table, rule, ego,
-                         network.surface)
+        return Segmenter(open_engine(self.engine, network, input_size=self.size, precision=self.precision),
+                         network.table, rule, ego, network.surface)
 
     def read_ego_mask(self) -> np.ndarray | None:
         """(h, w) uint8, None when there is none. Raises ReplayError."""

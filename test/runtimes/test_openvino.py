@@ -1,0 +1,93 @@
+"""Which arithmetic OpenVINO runs a network in, and that it keeps the labels."""
+
+import hashlib
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from colours import paint_scene, write_colour_network
+
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.selftest import check_answer
+from drive_seg.network import Network, NetworkError
+from drive_seg.resources import default_network
+from drive_seg.runtimes import open_engine
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Network:
+    return Network.load(default_network())
+
+
+def _flags() -> set[str]:
+    """The processor's features as Linux names them."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return set(next(line for line in lines if line.startswith("flags")).split())
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs /proc/cpuinfo of an x86-64 processor")
+def test_auto_is_the_fastest_arithmetic_of_the_processor(shipped):
+    flags = _flags()
+    if flags & {"avx512_bf16", "amx_bf16"}:
+        expected = "bf16"
+    else:
+        expected = "int8" if flags & {"avx512_vnni", "avx_vnni"} else "fp32"
+    engine = open_engine("openvino", shipped)
+    assert engine.precision == expected
+    engine.close()
+    plain = open_engine("openvino", replace(shipped, int8=None))
+    assert plain.precision == ("bf16" if expected == "bf16" else "fp32")
+    plain.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_shipped_network_passes_its_self_test_in_every_arithmetic(shipped, precision):
+    engine = open_engine("openvino", shipped, precision=precision)
+    assert engine.precision == precision
+    check_answer(Segmenter(engine, shipped.table), shipped.self_test)
+    engine.close()
+
+
+def test_int8_and_fp32_label_a_picture_alike(shipped):
+    frame = Frame.from_array(paint_scene(720, 1280))
+    labels, confidence = [], []
+    for precision in ("fp32", "int8"):
+        engine = open_engine("openvino", shipped, precision=precision)
+        result = Segmenter(engine, shipped.table).segment(frame)
+        labels.append(result.labels)
+        confidence.append(result.confidence.astype(int))
+        engine.close()
+    assert np.mean(labels[0] == labels[1]) > 0.9  # a painted street is nothing that it was quantised for
+    assert np.median(np.abs(confidence[0] - confidence[1])) < 20
+    assert not np.array_equal(confidence[0], confidence[1])  # else int8 did not run
+
+
+@pytest.mark.parametrize(("engine", "precision", "message"), [
+    ("openvino", "int8", "export one with --int8"),
+    ("openvino", "fp16", "no precision 'fp16'"),
+    ("onnxruntime", "int8", "onnxruntime runs fp32, not int8"),
+    ("tensorrt", "int8", "tensorrt runs fp16, not int8"),
+])
+def test_a_precision_that_cannot_run_is_refused(tmp_path, engine, precision, message):
+    network = Network.load(write_colour_network(tmp_path))
+    with pytest.raises(EngineError, match=message):
+        open_engine(engine, network, precision=precision)
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "not beside it"), (b"something else", "is damaged")])
+def test_an_int8_file_that_is_missing_or_damaged_is_refused(tmp_path, content, message):
+    digest = hashlib.sha256(b"the real one").hexdigest()
+    path = write_colour_network(tmp_path, int8={"file": "colours.int8.onnx", "sha256": digest})
+    if content is not None:
+        (tmp_path / "colours.int8.onnx").write_bytes(content)
+    with pytest.raises(NetworkError, match=message):
+        Network.load(path)
+    facts = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    del facts["int8"]
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
+    assert Network.load(path).int8 is None
