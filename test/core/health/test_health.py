@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from drive_seg.core.frame import Frame
 from drive_seg.core.health.latency import LatencyHealth
+from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.network import NetworkHealth, Typical
 from drive_seg.core.health.output import OutputHealth
 from drive_seg.core.health.status import Health, Level, Status, summarise, worst
@@ -88,3 +90,25 @@ def test_flicker_and_missing_road_are_told():
         health.observe(nothing, nothing, i * 0.04)
     status = health.status(2.4)
     assert "nothing is drivable" in status.reason and status.values["flicker"] == "0.0%"
+
+
+def test_a_clock_that_starts_late_is_no_silent_camera():
+    """With use_sim_time the time is 0 until /clock comes, and then far from 0 at once."""
+    monitor = Monitor(now=None)
+    assert monitor.state(0.0)[0] == Health.READY
+    assert monitor.state(1.7e9)[0] == Health.READY
+    assert monitor.state(1.7e9 + 1)[0] == Health.READY
+    assert monitor.state(1.7e9 + 3)[0] == Health.FAULT, "from then on images are waited for"
+
+
+def test_frames_that_nobody_looks_at_are_no_jump_in_time():
+    monitor = Monitor(now=1.7e9)
+    frame = Frame.from_array(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    looked_at = 0
+    for i in range(1, 31):
+        now = 1.7e9 + i / 30
+        if monitor.idle(now):
+            monitor.arrived(frame, now, now)
+            looked_at += 1
+        assert not any("jumped" in reason for reason in monitor.state(now)[1]), i
+    assert 0 < looked_at < 30
