@@ -99,11 +99,7 @@ class SegmentationNode(LifecycleNode):
             network = Network.load(self.settings.network or default_network())
             network = network.with_strictness(self.settings.strictness)
             size = (self.settings.input_height, self.settings.input_width)
-            engine = open_engine(self.settings.engine, network, input_size=size if all(size) else None,
-                                 precision=self.settings.precision,
-                                 plan_folder=Path(self.settings.plan_folder) if self.settings.plan_folder else None,
-                                 progress=lambda line: self.get_logger().info(line))
-            self._engine = engine
+            self._engine = engine = self._open(self.settings.engine, network, size if all(size) else None)
             self._ego = _read_mask(self.settings.ego_mask)
             self.segmenter = Segmenter(engine, network.table, _rule(self.settings), self._ego,
                                        network.surface)
@@ -250,6 +246,11 @@ class SegmentationNode(LifecycleNode):
         what, _, fix = reason.partition(": ")
         monitor.failed(kind, f"no grid, scan or points, {what}", fix, self._now())
 
+    def _open(self, name: str, network: Network, size: tuple[int, int] | None) -> Engine:
+        return open_engine(name, network, input_size=size, precision=self.settings.precision,
+                           plan_folder=Path(self.settings.plan_folder) if self.settings.plan_folder else None,
+                           progress=lambda line: self.get_logger().info(line))
+
     def _open_spares(self, network: Network, engine: Engine) -> list[Engine]:
         """The same network at three quarters and half of its input size, where a latency budget asks for it."""
         spares: list[Engine] = []
@@ -258,8 +259,7 @@ class SegmentationNode(LifecycleNode):
         for share in (0.75, 0.5):
             size = tuple(max(32, round(side * share / 32) * 32) for side in engine.input_size)
             try:
-                spares.append(open_engine(engine.name, network, input_size=size,
-                                          precision=self.settings.precision))
+                spares.append(self._open(engine.name, network, size))
             except EngineError as error:
                 self.get_logger().warning(f"no smaller input size is prepared for the latency budget: {error}")
                 break
