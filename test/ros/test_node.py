@@ -1,5 +1,7 @@
 """The real node on a real graph: what goes in, what comes out, and what it survives."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 
 from drive_seg.core.classes import Group
+from drive_seg.runtimes import open_engine
 
 MASKS = ("labels", "classes", "drivable_area", "confidence")
 
@@ -206,6 +209,43 @@ def test_the_life_cycle_from_outside(graph, colour_network_path, scene):
         assert change(graph, Transition.TRANSITION_CLEANUP)
         assert state(graph) == State.PRIMARY_STATE_UNCONFIGURED
     assert change(graph, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+
+
+def test_configuring_from_outside_leaves_the_node_answering(graph, colour_network_path, monkeypatch):
+    go_on = threading.Event()
+
+    def slowly(*arguments, **options):  # as building a plan is
+        assert go_on.wait(30)
+        return open_engine(*arguments, **options)
+
+    monkeypatch.setattr("drive_seg.ros.node.open_engine", slowly)
+    graph.segmentation(network=str(colour_network_path), autostart=False)
+    client = graph.client.create_client(ChangeState, "/drive_seg/change_state")
+    assert graph.spin_until(client.service_is_ready)
+    answer = client.call_async(ChangeState.Request(transition=Transition(label="configure")))
+    try:
+        assert graph.spin_until(lambda: state(graph) == State.TRANSITION_STATE_CONFIGURING)
+        assert not set_parameter(graph, "min_confidence", 2.0).successful, "it answers, and minds its limits"
+        assert not answer.done()
+    finally:
+        go_on.set()
+    assert graph.spin_until(answer.done) and answer.result().success
+    assert state(graph) == State.PRIMARY_STATE_INACTIVE
+
+
+def test_an_engine_that_is_not_used_is_closed(graph, colour_network_path, tmp_path, monkeypatch):
+    opened = []
+
+    def noted(*arguments, **options):
+        opened.append(open_engine(*arguments, **options))
+        monkeypatch.setattr(opened[-1], "close", lambda: opened.append("closed"))
+        return opened[0]
+
+    monkeypatch.setattr("drive_seg.ros.node.open_engine", noted)
+    (tmp_path / "mask.png").write_text("no image")
+    graph.segmentation(network=str(colour_network_path), ego_mask=str(tmp_path / "mask.png"))
+    assert state(graph) == State.PRIMARY_STATE_UNCONFIGURED
+    assert opened[1:] == ["closed"]
 
 
 def test_a_missing_network_leaves_the_node_alive_and_fixable(graph, colour_network_path, tmp_path, scene):
