@@ -13,6 +13,9 @@ from drive_seg.ros import transport
 if TYPE_CHECKING:
     from drive_seg.ros.node import SegmentationNode
 
+_LONGEST_WAIT = 0.5
+"""Seconds after which the executor looks whether ROS has ended."""
+
 _LONGEST_END = 20.0
 """Seconds that closing may take."""
 
@@ -34,7 +37,10 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
         executor.add_node(node)
         # Beside the executor, so that life-cycle services answer while an engine is being built.
         threading.Thread(target=node.start_up, name="start_up", daemon=True).start()
-        executor.spin()
+        # Not spin(): the signal handler's thread wakes the executor before it ends ROS. An executor that is back in its
+        # wait by then is woken by nobody, once /clock has stopped and with it every timer.
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=_LONGEST_WAIT)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
