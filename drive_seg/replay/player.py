@@ -174,7 +174,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"bag_player: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return 0  # told to stop
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

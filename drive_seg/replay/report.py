@@ -114,7 +114,7 @@ def _pictures(folder: Path, bag: Path, topic: str, columns: Columns, rows: list[
 
 def _notice(columns: Columns, row: int) -> str | None:
     if row in columns.withheld:
-        return f"The camera is not believed, so the node publishes no masks: {columns.withheld[row]}"
+        return f"The camera can't be believed: {columns.withheld[row]}"
     return columns.problems.get(row)
 
 
