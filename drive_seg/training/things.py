@@ -49,6 +49,46 @@ def add_thing(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]
         return
 
 
+def add_wall(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int], code: int, other: np.ndarray) -> None:
+    """Builds a wall or barrier along one side of the road, in place, and gives its pixels `code`. See add_thing.
+
+    Its lower and upper edges meet at a point on the horizon, as those of a straight concrete barrier do; half of them
+    have the road's own texture, which is what makes barriers hard to see.
+    """
+    is_road = np.isin(codes, road)
+    horizon = _horizon(is_road)
+    if horizon is None:
+        return
+    height, width = codes.shape
+    point = np.array([width * rng.uniform(0.35, 0.65), horizon - 2.0])
+    side = -1 if rng.random() < 0.5 else 1
+    foot = np.array([width / 2 + side * width * rng.uniform(0.3, 0.9), float(height)])  # where it meets the lower edge
+    tall = (height - point[1]) * rng.uniform(0.35, 1.1)
+    near, far = rng.uniform(0.6, 1.6), rng.uniform(0.05, 0.5)  # 1 / distance, 1 where the foot is
+    corners = [point + (foot - point) * near, point + (foot - point) * far,
+               point + (foot - (0, tall) - point) * far, point + (foot - (0, tall) - point) * near]
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [np.array(corners).round().astype(np.int32)], 1)
+    reach = np.linspace(min(near, 1), far, 20)[:, None]
+    feet = (point + (foot - point) * reach).astype(int)
+    feet = feet[(feet[:, 0] >= 0) & (feet[:, 0] < width) & (feet[:, 1] < height)]
+    if len(feet) < 5 or is_road[feet[:, 1], feet[:, 0]].mean() < 0.6 or mask.sum() < 100:
+        return
+    if rng.random() < 0.5:
+        rows = np.flatnonzero(is_road.any(1))
+        surface = image[is_road].reshape(-1, 3)
+        texture = surface.mean(0) * np.exp(rng.normal(0, 0.3)) + rng.normal(0, 6, 3)
+        grain = image[rng.choice(rows, height), :].astype(np.float32)
+        grain = cv2.GaussianBlur(grain - grain.mean((0, 1)), (0, 0), 2) * 0.3
+        texture = (texture + grain + rng.normal(0, 3, (height, width, 1))).astype(np.float32)
+    else:
+        texture = _texture(rng, (height, width), other)
+    shade = np.linspace(rng.uniform(0.8, 1.2), rng.uniform(0.7, 1.1), height, dtype=np.float32)[:, None, None]
+    alpha = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), rng.uniform(0.4, 1.2))[..., None]
+    image[:] = np.clip(image * (1 - alpha) + texture * shade * alpha, 0, 255).astype(np.uint8)
+    codes[mask > 0] = code
+
+
 def add_paint(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]) -> None:
     """Paints the road, in place: lines towards the horizon, bars across, patches and puddles. It stays road."""
     is_road = np.isin(codes, road)

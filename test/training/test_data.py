@@ -125,6 +125,13 @@ def test_things_on_the_road_are_obstacles_and_paint_stays_road():
             drawn += 1
             assert np.abs(thing[changed].astype(int) - 90).mean() > 3
     assert drawn > 20
+    walls = 0
+    for _ in range(30):
+        wall, told = image.copy(), codes.copy()
+        things.add_wall(rng, wall, told, [1], 7, texture)
+        walls += (told == 7).any()
+        assert np.array_equal(wall[:10], image[:10])  # no wall reaches the sky here
+    assert walls > 10
     painted, told = image.copy(), codes.copy()
     for _ in range(10):
         things.add_paint(rng, painted, told, [1])
