@@ -13,21 +13,26 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
-import numpy as np
+try:
+    import cv2
+    import numpy as np
 
-from drive_seg.core.engine import EngineError
-from drive_seg.gpu_check.checks import check_frames, check_kernels
-from drive_seg.gpu_check.findings import Findings
-from drive_seg.gpu_check.runners import TorchRunner
-from drive_seg.gpu_check.timing import time_frames, time_start
-from drive_seg.network import Network, NetworkError
-from drive_seg.resources import default_network
-from drive_seg.runtimes import open_engine
-from drive_seg.runtimes.tensorrt import typed_onnx
-from drive_seg.runtimes.tensorrt.engine import TensorRtEngine, open_tensorrt
-from drive_seg.runtimes.tensorrt.gpu import Gpu
-from drive_seg.runtimes.tensorrt.kernels import compiled, find_nvcc
+    from drive_seg.core.engine import EngineError
+    from drive_seg.gpu_check.checks import check_frames, check_kernels
+    from drive_seg.gpu_check.findings import Findings
+    from drive_seg.gpu_check.runners import TorchRunner
+    from drive_seg.gpu_check.timing import time_frames, time_start
+    from drive_seg.network import Network, NetworkError
+    from drive_seg.resources import default_network
+    from drive_seg.runtimes import open_engine
+    from drive_seg.runtimes.tensorrt import typed_onnx
+    from drive_seg.runtimes.tensorrt.engine import TensorRtEngine, open_tensorrt
+    from drive_seg.runtimes.tensorrt.gpu import Gpu
+    from drive_seg.runtimes.tensorrt.kernels import compiled, find_nvcc
+except Exception as missing:  # a package that is not there, or one that was built for another
+    print(f"gpu-check: {missing} ({sys.executable}): pip install -e '.[tensorrt]' there, or name another Python with"
+          " GPU_PYTHON", file=sys.stderr)
+    sys.exit(2)
 
 
 def main() -> int:
@@ -48,7 +53,7 @@ def main() -> int:
         if not args.kernels_only:
             _sanitizer(args, findings)
             _frames(network, images, args, findings)
-    except (EngineError, NetworkError, FileNotFoundError) as error:
+    except (EngineError, NetworkError, OSError) as error:
         print(f"gpu-check: {error}", file=sys.stderr)
         return 2
     findings.show_table()
@@ -96,11 +101,8 @@ def _frames(network: Network, images: list[np.ndarray], args: argparse.Namespace
     cpu = _cpu_engine(network)
     real = args.frames is not None
 
-    def open_it() -> TensorRtEngine:
-        return open_tensorrt(network, plan_folder=args.out / "plans", progress=print)
-
     try:
-        engine = open_it()
+        engine = open_tensorrt(network, plan_folder=args.out / "plans", progress=print)
     except EngineError as error:
         findings.say("TensorRT", f"does not run here: {error}")
     else:
@@ -110,7 +112,7 @@ def _frames(network: Network, images: list[np.ndarray], args: argparse.Namespace
         check_frames(engine, cpu, images, findings, real)
         findings.must("the frame is one CUDA graph", engine.graph_refused is None, engine.graph_refused or "captured")
         engine.close()
-        time_start(open_it, findings)
+        time_start(network.path, args.out / "plans", findings)
         return
     gpu = Gpu()
     try:

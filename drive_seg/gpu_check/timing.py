@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import time
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -107,9 +109,24 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
             path.close()
 
 
-def time_start(engine_opener: Callable[[], object], findings: Findings) -> None:
-    """A second start must load its plan in under two seconds."""
-    start = time.monotonic()
-    engine_opener().close()
-    seconds = time.monotonic() - start
+_START = """
+import sys, time
+from pathlib import Path
+from drive_seg.network import Network
+start = time.monotonic()
+from drive_seg.runtimes.tensorrt.engine import open_tensorrt
+open_tensorrt(Network.load(Path(sys.argv[1])), plan_folder=Path(sys.argv[2])).close()
+print(time.monotonic() - start)
+"""
+
+
+def time_start(network: Path, plans: Path, findings: Findings) -> None:
+    """A later start, in a process of its own that has yet to load TensorRT, must take under two seconds."""
+    run = subprocess.run([sys.executable, "-c", _START, str(network), str(plans)], capture_output=True, text=True,
+                         check=False)
+    if run.returncode:
+        said = run.stderr.strip().splitlines() or [f"exit code {run.returncode}"]
+        findings.must("a later start works", False, said[-1])
+        return
+    seconds = float(run.stdout.split()[-1])
     findings.must("a later start takes under 2 s", seconds < 2, f"{seconds:.2f} s")

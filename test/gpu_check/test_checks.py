@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,13 @@ from host_gpu import HostGpu, build_kernels
 from drive_seg.gpu_check.checks import check_kernels
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.gpu_check.runners import run_nodes
+from drive_seg.gpu_check.timing import time_start
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
 from drive_seg.runtimes.tensorrt import typed_onnx
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +59,38 @@ def test_without_a_gpu_it_ends_with_one_line():
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check"], capture_output=True, text=True, check=False,
-                             cwd=Path(__file__).resolve().parents[2])
+                             cwd=ROOT)
         assert run.returncode == 2
         assert run.stderr.startswith("gpu-check: no NVIDIA driver") and len(run.stderr.splitlines()) == 1
     else:
         pytest.skip("this machine has an NVIDIA driver")
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--frames", "README.md"], "Not a directory"),
+    (["--frames", "docs"], "has no images|no NVIDIA driver"),
+    (["--network", "nowhere.onnx"], "no network at nowhere.onnx"),
+])
+def test_what_it_cannot_start_with_is_one_line(arguments, says):
+    run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check", *arguments], capture_output=True, text=True,
+                         check=False, cwd=ROOT)
+    assert run.returncode == 2
+    assert re.search(f"^gpu-check: .*({says})", run.stderr) and len(run.stderr.splitlines()) == 1
+
+
+def test_a_python_without_the_packages_is_one_line(tmp_path):
+    run = subprocess.run([sys.executable, "-S", "-m", "drive_seg.gpu_check"], capture_output=True, text=True,
+                         check=False, cwd=ROOT)  # -S: none that was installed
+    assert run.returncode == 2
+    assert re.search("^gpu-check: No module named .*pip install", run.stderr) and len(run.stderr.splitlines()) == 1
+
+
+def test_a_start_that_fails_is_a_finding(tmp_path):
+    findings = Findings()
+    time_start(default_network(), tmp_path, findings)
+    if findings.lines[0]["holds"]:
+        pytest.skip("this machine has a GPU and TensorRT")
+    assert "EngineError" in findings.lines[0]["result"]
 
 
 def test_the_stand_in_computes_the_same_network():
