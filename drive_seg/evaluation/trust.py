@@ -3,9 +3,9 @@
     python -m drive_seg.evaluation.trust --data DIR [--network FILE] [--surface] [--write]
 
 Fits on DIR's train split what confidence and unknown share are typical, with --surface also how strange the surface of
-true road may look (`unknown: surface`), records the self-test, and rewrites the network's YAML with --write. Then it pastes objects
-onto the true road of the val split and prints, for several strictnesses, how much of the objects is called drivable and
-how much true road turns unknown.
+true road may look (`unknown: surface`), records the self-test, and rewrites the network's YAML with --write. Then it
+pastes objects onto the true road of the val split and prints, for several strictnesses, how much of the objects is
+called drivable and how much true road turns unknown.
 """
 
 from __future__ import annotations

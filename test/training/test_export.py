@@ -12,7 +12,7 @@ from drive_seg.core.segmenter import Segmenter as Core  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
 from drive_seg.runtimes import open_engine  # noqa: E402
-from drive_seg.training import export, quantise  # noqa: E402
+from drive_seg.training import export, precision, quantise  # noqa: E402
 from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
 from drive_seg.training.trainer import Trainer  # noqa: E402
@@ -79,10 +79,10 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
     assert [d["name"] for d in loaded.provenance["data"]] == ["told", "partly"]
     assert loaded.provenance["recipe"]["seed"] == recipe.seed
     assert loaded.trust is not None
-    for precision in ("fp32", "int8"):
-        engine = open_engine("openvino", loaded, precision=precision)
+    for arithmetic in ("fp32", "int8"):
+        engine = open_engine("openvino", loaded, precision=arithmetic)
         result = Core(engine, loaded.table).segment(pictures[0])
-        assert engine.precision == precision
+        assert engine.precision == arithmetic
         engine.close()
         assert result.labels.shape == (96, 128)
 
@@ -122,3 +122,10 @@ def test_the_int8_network_does_what_the_float_one_does(network, pictures):
     wrong = export.to_onnx(Segmenter(4).eval(), (64, 96))
     with pytest.raises(quantise.QuantiseError, match="differs"):
         quantise.compare(model, wrong, pictures)
+
+
+def test_half_precision_is_compared_on_labelled_pictures(network, world):
+    found = precision.compare(network, Dataset.load(world[0]), (64, 96))
+    assert set(found) == {"fp32", "bf16", "fp16"}
+    assert found["bf16"] != found["fp32"]  # else it was not rounded
+    assert all(abs(value - found["fp32"]) < 0.05 for value in found.values())
