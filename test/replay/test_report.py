@@ -13,9 +13,6 @@ from replays import Replay
 
 from drive_seg.replay import report as report_module
 
-needs_chromium = pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER),
-                                    reason="no Chromium with chromedriver here (apt-get install chromium-driver)")
-
 PICTURE = "return document.getElementById('picture').toDataURL()"
 BLANK = """return [...document.querySelectorAll(arguments[0])].filter((canvas) => {
   const blank = document.createElement("canvas");
@@ -56,11 +53,13 @@ def test_the_size_is_bounded(report):
     assert report.stat().st_size < 3e6
 
 
-@needs_chromium
+@pytest.mark.parametrize("name", browser.BROWSERS)
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 500)],
                          ids=["light", "dark", "narrow"])
-def test_in_a_browser(report, dark, width):
-    with browser.Browser(dark=dark, width=width) as page:
+def test_in_a_browser(report, name, dark, width):
+    if browser.missing(name):
+        pytest.skip(browser.missing(name))
+    with browser.BROWSERS[name](dark=dark, width=width) as page:
         page.open(report)
         page.until("document.body.dataset.painted === '0'")
         at_start = page.run(PICTURE)
