@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compute-capability", type=_capability, metavar="X.Y",
                         help="of the GPU that the plan is for, e.g. 8.6 (default: the GPU of this machine)")
     parser.add_argument("--plans", type=Path, metavar="FOLDER", help="plan folder (default: in the user's cache)")
-    parser.add_argument("-o", "--output", type=Path, metavar="PLAN", help="write the plan here, not to the plan folder")
+    parser.add_argument("-o", "--output", type=_plan, metavar="PLAN",
+                        help="write the plan here, not to the plan folder: NAME.plan, and NAME.json beside it")
     parser.add_argument("--rebuild", action="store_true", help="build even if a fitting plan is there")
 
 
@@ -56,6 +57,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"kernels: not compiled here ({error})")
     print(f"plan: {path}")
     return 0
+
+
+def _plan(text: str) -> Path:
+    if not text.endswith(".plan"):
+        raise argparse.ArgumentTypeError(f"{text!r} must end with .plan")
+    return Path(text)
 
 
 def _capability(text: str) -> tuple[int, int]:

@@ -18,6 +18,7 @@ def check() -> Iterator[Finding]:
     tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("pycuda", _pycuda)]
     yield from (openvino, *tensorrt)
     if tensorrt[1].level is Level.OK:
+        yield _try("nvcc", _nvcc)
         yield Finding("TensorRT plans", Level.OK, _plans())
     if openvino.level is not Level.OK and any(finding.level is not Level.OK for finding in tensorrt):
         yield Finding("any engine", Level.ERROR, "no runtime works here", "pip install openvino")
@@ -44,23 +45,34 @@ def _open(name: str) -> str:
 
 
 def _gpu() -> str:
-    from drive_seg.runtimes.tensorrt.driver import load_driver
+    from drive_seg.runtimes.tensorrt.driver import first_gpu
 
-    load_driver()
-    return "there, with its driver"
+    name, (major, minor) = first_gpu()
+    return f"{name}, compute capability {major}.{minor}"
 
 
 def _tensorrt() -> str:
+    from drive_seg.runtimes.tensorrt import typed_onnx  # noqa: F401  it raises where the package onnx is missing
     from drive_seg.runtimes.tensorrt.library import load_library
 
     return f"{load_library().title}; a network's plan is built at the first start, or by drive-seg build"
+
+
+def _nvcc() -> str:
+    from drive_seg.runtimes.tensorrt.kernels import find_nvcc
+
+    path = find_nvcc()
+    if path is None:
+        raise EngineError("install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or copy the kernels"
+                          " from where `drive-seg build` ran; nvcc compiles them once")
+    return f"{path}: compiles the GPU kernels once"
 
 
 def _plans() -> str:
     from drive_seg.runtimes.tensorrt.files import CACHE
     from drive_seg.runtimes.tensorrt.plan import PlanCache
 
-    return "; ".join(PlanCache(CACHE).describe()) or f"none in {CACHE} yet"
+    return "; ".join(PlanCache(CACHE).describe()) or f"none in {CACHE} yet (plan_folder may name another folder)"
 
 
 def _pycuda() -> str:

@@ -34,8 +34,14 @@ def report() -> dict[str, dict]:
 def test_opens_engines_for_real(report):
     assert report["default network"]["level"] == "ok"
     assert report["openvino"]["level"] == "ok"
-    assert "fp32" in report["openvino"]["text"] or "bf16" in report["openvino"]["text"]
+    assert any(precision in report["openvino"]["text"] for precision in ("fp32", "bf16", "int8"))
     assert report["middleware"]["level"] == "ok"
+
+
+def test_tells_what_tensorrt_needs(report):
+    assert {"NVIDIA GPU", "TensorRT", "pycuda"} <= set(report)
+    if report["TensorRT"]["level"] == "ok":
+        assert {"nvcc", "TensorRT plans"} <= set(report)
 
 
 def test_every_finding_that_is_not_ok_names_a_fix(report):

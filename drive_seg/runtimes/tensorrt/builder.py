@@ -87,6 +87,9 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
     keep = typed_onnx.fp32_layers(model)
     key = key_for(network, input_size, library, target, keep)
     cache = PlanCache(folder)
+    if path is not None:
+        progress(f"the node looks for this plan, and its .json, as {cache.path(network.name, key).name} in its plan"
+                 " folder (parameter plan_folder)")
     path = path or cache.path(network.name, key)
     found = plans.load(path, key)
     if isinstance(found, StoredPlan) and not rebuild:

