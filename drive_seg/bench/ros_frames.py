@@ -9,6 +9,7 @@ from types import TracebackType
 import numpy as np
 import rclpy
 from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
@@ -26,6 +27,8 @@ class RosFrames:
         self._wire = [serialize_message(to_image(frame, Header(frame_id="camera"), "bgr8")) for frame in frames]
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        self._publishers: dict[str, Publisher] = {}
+        self._subscribed: set[str] = set()
         self.node = rclpy.create_node("drive_seg", context=self._context)
 
     def receive(self, number: int) -> tuple[Image, float]:
@@ -34,10 +37,22 @@ class RosFrames:
         message = deserialize_message(self._wire[number % len(self._wire)], Image)
         return message, (time.perf_counter() - start) * 1e3
 
-    def publisher(self, topic: str) -> Publisher:
-        """A publisher of mono8 images, subscribed to, so that publishing does all of its work."""
-        publisher = self.node.create_publisher(Image, topic, IMAGE_QOS)
-        self.node.create_subscription(Image, topic, lambda message: None, IMAGE_QOS)
+    def now(self) -> float:
+        """Seconds of the node's clock."""
+        return self.node.get_clock().now().nanoseconds / 1e9
+
+    def subscribe(self, topic: str, kind: type, qos: QoSProfile | int) -> None:
+        """Be its one subscriber."""
+        if topic not in self._subscribed:
+            self._subscribed.add(topic)
+            self.node.create_subscription(kind, topic, lambda message: None, qos)
+
+    def publisher(self, topic: str, kind: type = Image, qos: QoSProfile = IMAGE_QOS) -> Publisher:
+        """The publisher of a topic, subscribed to once, so that publishing does all of its work."""
+        if topic in self._publishers:
+            return self._publishers[topic]
+        publisher = self._publishers[topic] = self.node.create_publisher(kind, topic, qos)
+        self.subscribe(topic, kind, qos)
         end = time.monotonic() + 5.0
         while not publisher.get_subscription_count() and time.monotonic() < end:
             time.sleep(0.01)

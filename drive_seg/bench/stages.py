@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from drive_seg.bench import every_output
 from drive_seg.bench.bisenet import write_bisenetv2
 from drive_seg.bench.measure import Stages, interleave, percentile, summary
 from drive_seg.bench.nav2_way import Nav2Way
@@ -58,12 +59,14 @@ def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray]
                 except (ValueError, ImportError) as error:
                     notes.append(f"no PyTorch row: {error}")
             samples = interleave(ways, count)
+            outputs = every_output.measure(segmenter, ros, max(30, count // 2))
         finally:
             for other in engines:
                 other.close()
     result: dict[str, Any] = {
         "network": network.name, "input_size": list(engine.input_size), "camera_size": list(frames[0].shape[:2]),
         "engine": engine.name, "precision": engine.precision, "device": engine.device, "frames": count,
+        "outputs": outputs,
         "ways": {name: summary(samples[name]) for name in ("drive_seg", "nav2") if name in samples},
     }
     for key, name in (("bisenetv2_infer_ms", "BiSeNetV2"), ("pytorch_infer_ms", "PyTorch")):

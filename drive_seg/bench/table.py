@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+ROWS = {
+    "masks": "labels and drivable area, without health",
+    "nothing": "nobody subscribes; health and diagnostics",
+    "planner": "all for planners, health, diagnostics",
+    "temporal": "the same and the temporal filter",
+    "overlay": "all for planners, and overlay raw and as JPEG",
+}
+"""What drive_seg.bench.every_output measures; every row is compared with the first."""
+
 _VERDICTS = {True: "met   ", False: "MISSED"}
 
 
@@ -27,11 +36,24 @@ def stages(result: Mapping[str, Any]) -> str:
     for key, name in (("bisenetv2_infer_ms", "BiSeNetV2 on the same engine"), ("pytorch_infer_ms", "PyTorch, eager")):
         if key in result:
             lines.append(f"{name}: inference {result[key]:.1f} ms = {result[key] / ours['infer']:.2f} x this one's")
+    if "outputs" in result:
+        lines += ["", *_outputs(result["outputs"])]
     if "over_dds" in result:
         lines += ["", *_over_dds(result["over_dds"])]
     lines += ["", *(f"{_VERDICTS[t['met']]} {t['text']}: {t['measured']}" for t in result["targets"])]
     lines += [f"note: {note}" for note in result["notes"]]
     return "\n".join(lines)
+
+
+def _outputs(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    stages = ("receive", "health", "diagnostics", "temporal", "publish", "grid", "scan", "points")
+    lines = [f"{'outputs, median':50}{'frame':>8}{'adds':>8}{'share':>8}" + "".join(f"{s:>12}" for s in stages)]
+    for name, row in rows.items():
+        cells = "".join(f"{row['stages_ms'][s]:12.2f}" if s in row["stages_ms"] else f"{'-':>12}" for s in stages)
+        compared = name not in ("masks", "nothing")
+        adds = f"{row['added_ms']:8.1f}{row['added_share']:8.0%}" if compared else f"{'-':>8}" * 2
+        lines.append(f"{ROWS[name]:50}{row['frame_ms']:8.1f}{adds}{cells}")
+    return lines
 
 
 def _over_dds(dds: Mapping[str, Any]) -> list[str]:

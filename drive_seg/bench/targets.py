@@ -11,6 +11,8 @@ SPEED_UP = 3.0
 MEMORY_MB = 700.0
 BEYOND_INFERENCE_MS = 15.0
 REPLAY_SHARE = 0.9
+OUTPUTS_SHARE = 0.1
+UNUSED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,17 @@ def check(result: Mapping[str, Any]) -> list[Target]:
         ratio = result["ways"]["nav2"]["whole"]["median"] / ours["whole"]
         targets.append(Target(f"at least {SPEED_UP:g}x as fast as the Nav2 tutorial's way", f"{ratio:.1f}x",
                               ratio >= SPEED_UP))
+    outputs = result.get("outputs")
+    if outputs:
+        planner, unused, frame = outputs["planner"], outputs["nothing"], outputs["masks"]["frame_ms"]
+        watching = unused["frame_ms"] - unused["stages_ms"]["receive"]
+        targets += [
+            Target(f"all outputs for planners, health and diagnostics add at most {OUTPUTS_SHARE:.0%} to a frame",
+                   f"{planner['added_ms']:.1f} of {frame:.1f} ms = {planner['added_share']:.0%}",
+                   planner["added_share"] <= OUTPUTS_SHARE),
+            Target(f"with nobody subscribed a frame costs at most {UNUSED_SHARE:.0%} of one, beyond receiving it",
+                   f"{watching:.2f} of {frame:.1f} ms = {watching / frame:.1%}", watching <= UNUSED_SHARE * frame),
+        ]
     replay = result.get("replay")
     if replay:
         rates = f"{replay['replay_fps']:.1f} of {replay['segment_fps']:.1f} frames/s = {replay['share']:.0%}"

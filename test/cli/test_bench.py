@@ -68,8 +68,22 @@ def test_frames_over_dds_are_accounted_for(result):
 
 
 def test_each_target_has_a_verdict(result):
-    assert len(result["targets"]) == 6
+    assert len(result["targets"]) == 8
     assert all(isinstance(target["met"], bool) and target["measured"] for target in result["targets"])
+
+
+def test_what_planners_get_is_measured_beside_the_masks_alone(result):
+    rows = result["outputs"]
+    assert set(rows) == set(table.ROWS)
+    assert set(rows["nothing"]["stages_ms"]) == {"receive", "diagnostics"}  # nothing else was computed
+    assert {"grid", "scan", "points"} <= set(rows["planner"]["stages_ms"])
+    assert not {"grid", "scan", "points"} & set(rows["masks"]["stages_ms"])
+    assert all(rows["planner"]["stages_ms"][name] > 0.05 for name in ("health", "grid", "scan", "points"))
+    assert rows["temporal"]["stages_ms"]["temporal"] > 0
+    assert rows["overlay"]["stages_ms"]["publish"] > rows["planner"]["stages_ms"]["publish"]
+    assert rows["masks"]["added_ms"] == 0 < rows["planner"]["added_ms"] < rows["overlay"]["added_ms"]
+    text = table.stages(result)
+    assert all(name in text for name in table.ROWS.values())
 
 
 def test_resolutions(colour_network, tmp_path):
@@ -161,13 +175,19 @@ def test_ways_take_turns():
     ({"beyond": 15.5}, "median"),
     ({"lost": 1}, "transport"),
     ({"results_lost": 1}, "transport"),
+    ({"added": 0.11}, "planners"),
+    ({"watching": 0.5}, "nobody"),
 ])
 def test_targets(change, missed):
-    figures = {"whole": 40.0, "nav2": 300.0, "highest": 400.0, "beyond": 9.0, "lost": 0, "results_lost": 0} | change
+    figures = {"whole": 40.0, "nav2": 300.0, "highest": 400.0, "beyond": 9.0, "lost": 0, "results_lost": 0,
+               "added": 0.09, "watching": 0.3} | change
     result = {
         "ways": {"drive_seg": {"whole": {"median": figures["whole"]}, "infer": {"median": 30.0}},
                  "nav2": {"whole": {"median": figures["nav2"]}}},
         "bisenetv2_infer_ms": 80.0,
+        "outputs": {"masks": {"frame_ms": 40.0},
+                    "planner": {"added_ms": 40 * figures["added"], "added_share": figures["added"]},
+                    "nothing": {"frame_ms": 2.0 + figures["watching"], "stages_ms": {"receive": 2.0}}},
         "over_dds": {"node_memory_mb": {"highest": figures["highest"]}, "latency_ms": {"p50": 39.0},
                      "inference_ms": 30.0, "beyond_inference_ms": {"p50": figures["beyond"]},
                      "lost_to_transport": figures["lost"], "results_lost": figures["results_lost"], "published": 100},

@@ -1,0 +1,117 @@
+"""What a planner's outputs, health and diagnostics add to a frame, beside labels and drivable area alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.logging import LoggingSeverity
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import String
+
+from drive_seg.bench.measure import Stages, interleave, percentile
+from drive_seg.bench.node_way import TOPICS
+from drive_seg.bench.ros_frames import RosFrames
+from drive_seg.core.health.camera import CameraLimits
+from drive_seg.core.health.monitor import Monitor
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.stopwatch import stage
+from drive_seg.core.temporal import TemporalFilter
+from drive_seg.footage.clip import CLIPS
+from drive_seg.ros.geometry import Geometry
+from drive_seg.ros.health import HealthPublisher
+from drive_seg.ros.label_info import LATCHED
+from drive_seg.ros.outputs import OUTPUTS
+from drive_seg.ros.parameters import PARAMETERS
+from drive_seg.ros.pose import PoseSource
+from drive_seg.ros.worker import Worker
+
+PICTURES = ("~/overlay", "~/overlay/compressed")
+"""For people; a planner has no use for them."""
+
+_HEIGHT, _PITCH = 1.2, 0.0  # metres, radians: behind a car's windscreen
+
+
+def measure(segmenter: Segmenter, ros: RosFrames, count: int) -> dict[str, dict[str, Any]]:
+    """By row: median milliseconds of a frame, of what is not inference, and of each stage; what it adds to `masks`.
+
+    The rows are those of drive_seg.bench.table.
+    Inference is the same work in every row that has any, and scatters by as much as is measured here: `added_ms` leaves
+    it out. count: frames a row.
+    """
+    filtered = Segmenter(segmenter.engine, segmenter.table, segmenter.rule, surface=segmenter.surface,
+                         temporal=TemporalFilter())
+    every = [output.topic for output in OUTPUTS]
+    planner = [topic for topic in every if topic not in PICTURES]
+    ways = {"masks": _Way(segmenter, ros, TOPICS, watched=False), "nothing": _Way(segmenter, ros, ()),
+            "planner": _Way(segmenter, ros, planner), "temporal": _Way(filtered, ros, planner),
+            "overlay": _Way(segmenter, ros, every)}
+    samples = interleave(ways, count)
+    rows = {name: _row(samples[name]) for name in ways}
+    base = rows["masks"]
+    for row in rows.values():
+        row["added_ms"] = round(row["rest_ms"] - base["rest_ms"], 2)
+        row["added_share"] = round(row["added_ms"] / base["frame_ms"], 4)
+    return rows
+
+
+def _row(samples: Sequence[Stages]) -> dict[str, Any]:
+    stages = {name: percentile([s.get(name, 0.0) for s in samples], 50) for name in samples[0]}
+    return {"frame_ms": stages.pop("whole"), "stages_ms": stages,
+            "rest_ms": percentile([s["whole"] - s.get("infer", s.get("gpu", 0.0)) for s in samples], 50)}
+
+
+class _Believing(Monitor):
+    """A monitor that costs nothing."""
+
+    def arrived(self, *_: Any) -> bool:
+        return True
+
+    def finished(self, *_: Any) -> None:
+        pass
+
+
+class _Way:
+    """The node's worker with some of its topics subscribed; call it with the number of a frame."""
+
+    def __init__(self, segmenter: Segmenter, ros: RosFrames, topics: Collection[str], watched: bool = True) -> None:
+        """watched: with health and diagnostics, each with a subscriber."""
+        settings = SimpleNamespace(**{spec.name: spec.default for spec in PARAMETERS} | {
+            "camera_height": _HEIGHT, "camera_pitch": _PITCH})
+        publishers = {output: ros.publisher(output.topic, output.type, output.qos) for output in OUTPUTS
+                      if output.topic in topics}
+        monitor = (Monitor if watched else _Believing)(limits=CameraLimits(frozen=0), now=ros.now())
+        geometry = Geometry(settings, PoseSource(ros.node, settings), None, lambda *_: None)
+        self._ros, self._watched = ros, watched
+        self._worker = Worker(segmenter, publishers, settings, lambda *_: None, monitor, geometry, ros.now)
+        self._worker.camera = _camera_info()
+        self._health = None
+        if watched:
+            ros.node.get_logger().set_level(LoggingSeverity.FATAL)  # what health says isn't the benchmark's
+            self._health = HealthPublisher(ros.node, monitor)
+            ros.subscribe("/diagnostics", DiagnosticArray, 10)
+            ros.subscribe("~/health", String, LATCHED)
+
+    def __call__(self, number: int) -> Stages:
+        self._worker.stages.clear()
+        tell: dict[str, float] = {}
+        start = time.perf_counter()
+        message, received = self._ros.receive(number)
+        self._worker.process(message)
+        if self._health is not None:
+            with stage(tell, "diagnostics"):  # ten times a second in the node: with every frame is rather more
+                self._health.update()
+        whole = (time.perf_counter() - start) * 1e3
+        stages = {**(self._worker.stages[-1] if self._worker.stages else {}), **tell}
+        stages["receive"] = stages.get("receive", 0.0) + received
+        return {**stages, "whole": whole}
+
+
+def _camera_info() -> CameraInfo:
+    camera = next(iter(CLIPS.values())).camera
+    info = CameraInfo(width=camera.width, height=camera.height, distortion_model=camera.model)
+    info.k, info.d = list(camera.matrix), list(camera.distortion)
+    return info
