@@ -3,18 +3,21 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from bags import CAMERA_QOS, DELAY_NS, stamp, street, write_bag, write_ros1_bag
 from camera_messages import pixels
-from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
+from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from replays import Replay
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
-from drive_seg.ros import transport
+from drive_seg.replay.resultbag import OUTPUTS
+from drive_seg.ros import outputs, transport
 
 KEEP_ALL = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=200)
 
@@ -76,36 +79,84 @@ def test_what_can_t_be_played_is_told(domain, tmp_path, make, arguments, message
     assert message in errors and "Traceback" not in errors
 
 
-@pytest.mark.parametrize("compressed", [False, True], ids=["raw", "jpeg"])
-def test_live_masks_are_the_offline_masks(graph, colour_network_path, tmp_path, compressed):
-    bag = write_bag(tmp_path / "street", 15, compressed=compressed, qos=(CAMERA_QOS,))
-    replay = Replay(colour_network_path, tmp_path / "out")
-    assert replay(bag) == 0
-    offline = {m.stamp_ns: m.images for m in replay.masks()}
-    image = "/camera/image_raw" + ("/compressed" if compressed else "")
-    node = subprocess.Popen(
-        [sys.executable, "-m", "drive_seg.ros.main", "--ros-args", "-p", f"network:={colour_network_path}",
-         "-p", "engine:=openvino", "-p", "use_sim_time:=true", "-p",
-         f"image_transport:={'compressed' if compressed else 'raw'}",
-         "-r", f"image{'/compressed' if compressed else ''}:={image}", "-r", "camera_info:=/camera/camera_info"],
-        env=transport.environment(os.environ))
+@contextmanager
+def live_node(network, *parameters, compressed=False):
+    """The node's process, on the bag's camera."""
+    words = [word for p in ("use_sim_time:=true", "engine:=openvino", f"network:={network}",
+                            f"image_transport:={'compressed' if compressed else 'raw'}", *parameters)
+             for word in ("-p", p)]
+    suffix = "/compressed" if compressed else ""
+    node = subprocess.Popen([sys.executable, "-m", "drive_seg.ros.main", "--ros-args", *words, "-r",
+                             f"image{suffix}:=/camera/image_raw{suffix}", "-r", "camera_info:=/camera/camera_info"],
+                            env=transport.environment(os.environ))
     try:
-        live = {name: graph.collect(Image, f"/drive_seg/{name}", KEEP_ALL)
-                for name in ("labels", "drivable_area", "classes", "confidence")}
-        kind = CompressedImage if compressed else Image
-        seen = graph.collect(kind, image, qos_profile_sensor_data)
-        assert graph.spin_until(lambda: graph.client.count_subscribers(image) == 2, 60), "the node listens"
-        assert graph.spin_until(lambda: graph.client.count_publishers("/drive_seg/labels") == 1)
-        graph.spin_for(1.0)  # the node must find the subscriptions to its outputs
-        player = play(bag, "--rate", 0.5)
-        graph.spin_until(lambda: player.poll() is not None, 60)
-        graph.spin_for(1.0)
-        player.communicate()
-        assert seen
-        for name, messages in live.items():
-            assert len(messages) >= 3, f"{name}: too few frames to say anything"
-            for message in messages:
-                assert np.array_equal(pixels(message), offline[ns(message.header.stamp)][name]), name
+        yield node
     finally:
         node.terminate()
-        node.wait(60)
+        assert node.wait(60) == 0
+
+
+def as_array(message):
+    """What a ResultReader gives for a message."""
+    if isinstance(message, OccupancyGrid):
+        return np.asarray(message.data, np.int8).reshape(message.info.height, message.info.width)
+    if isinstance(message, LaserScan):
+        return np.asarray(message.ranges, np.float32)
+    if isinstance(message, PointCloud2):
+        return np.frombuffer(message.data, np.float32).reshape(message.height, message.width, 3)
+    return pixels(message)
+
+
+def play_to(graph, bag, image, topics, rate):
+    """What comes on the node's topics while a bag is played to it: messages by name."""
+    live = {name: graph.collect(kind, f"/drive_seg/{name}", KEEP_ALL) for name, kind in topics.items()}
+    assert graph.spin_until(lambda: graph.client.count_subscribers(image) == 1, 60), "the node listens"
+    assert graph.spin_until(lambda: graph.client.count_publishers("/drive_seg/labels") == 1)
+    graph.spin_for(1.0)  # the node must find the subscriptions to its outputs
+    player = play(bag, "--rate", rate)
+    graph.spin_until(lambda: player.poll() is not None, 60)
+    graph.spin_for(1.0)
+    player.communicate()
+    return live
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["raw", "jpeg"])
+def test_live_masks_are_the_offline_masks(graph, colour_network_path, tmp_path, compressed):
+    """And so is all else that the node says of a frame."""
+    bag = write_bag(tmp_path / "street", 15, compressed=compressed, qos=(CAMERA_QOS,))
+    replay = Replay(colour_network_path, tmp_path / "out")
+    assert replay(bag, "--outputs", "all", "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
+    offline = {m.stamp_ns: m.images for m in replay.masks(outputs=OUTPUTS)}
+    topics = {output.name: output.type for output in outputs.OUTPUTS if output.name != "overlay/compressed"}
+    with live_node(colour_network_path, "camera_height:=1.2", "camera_pitch:=0.1", compressed=compressed):
+        image = "/camera/image_raw" + ("/compressed" if compressed else "")
+        live = play_to(graph, bag, image, topics, 0.5)
+    for name, messages in live.items():
+        assert len(messages) >= 3, f"{name}: too few frames to say anything"
+        for message in messages:
+            expected = offline[ns(message.header.stamp)][name]
+            assert np.array_equal(as_array(message), expected, equal_nan=expected.dtype.kind == "f"), name
+
+
+@pytest.mark.parametrize("policy", ["silent", "unknown"])
+def test_a_camera_fault_is_live_what_it_is_offline(graph, colour_network_path, tmp_path, policy):
+    """Frames that the node withholds the replay withholds. Within a quarter of a second of the fault's beginning and
+    end, dropped frames can shift it."""
+    bag = write_bag(tmp_path / "street", 60, qos=(CAMERA_QOS,),
+                    paint=lambda i: street(i) if not 15 <= i < 40 else np.zeros((120, 200, 3), np.uint8))
+    replay = Replay(colour_network_path, tmp_path / "out")
+    assert replay(bag, "--fault-policy", policy) == 0
+    frames = replay.frames()
+    withheld = {f["stamp_ns"] for f in frames if f["withheld"]}
+    near = {f["stamp_ns"] for f in frames
+            if any(abs(f["stamp_ns"] - edge) < 0.35e9 for edge in (min(withheld), max(withheld)))}
+    offline = {m.stamp_ns: m.images for m in replay.masks()}
+    names = ("labels", "drivable_area")
+    with live_node(colour_network_path, f"fault_policy:={policy}"):
+        live = play_to(graph, bag, "/camera/image_raw", dict.fromkeys(names, Image), 1)
+    for name in names:
+        masks = {ns(m.header.stamp): pixels(m) for m in live[name] if ns(m.header.stamp) not in near}
+        assert masks.keys() <= offline.keys()
+        assert min(masks) < min(withheld) and max(masks) > max(withheld), "on both sides of the fault"
+        assert bool(masks.keys() & withheld) is (policy == "unknown")
+        assert all(np.array_equal(mask, offline[stamp_ns][name]) for stamp_ns, mask in masks.items()), name
