@@ -5,7 +5,8 @@ BIN      := $(VENV)/bin
 SOURCE   ?=
 DURATION ?=
 FRAMES   ?=
-GPU_PYTHON ?= $(PYTHON)
+GPU_PYTHON ?=
+GPU_VENV := .venv-gpu
 EXTRAS   := ros,bench,test
 
 .PHONY: help setup run test test-train rtx gpu-check lint bench clean
@@ -14,7 +15,7 @@ help:
 	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [DURATION=seconds]   the node on real footage, results in out/"
 	@echo "make test         every test but training's"
 	@echo "make test-train   training's tests (installs torch)"
-	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python3]   what only a machine with an NVIDIA GPU can prove"
+	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python]   what only a machine with an NVIDIA GPU can prove"
 	@echo "make bench        what each stage of a frame costs"
 	@echo "make clean        remove the virtual environment and out/"
 
@@ -51,13 +52,25 @@ test-train: $(VENV)/.ready-train
 bench: setup
 	@$(BIN)/drive-seg bench
 
-# With the system's Python: on a Jetson TensorRT is there, and nowhere else. Needs pycuda, nvcc, numpy, OpenCV, numba,
-# PyYAML, onnx and OpenVINO or ONNX Runtime; says what is missing.
-gpu-check:
-	@PYTHONPATH=. $(GPU_PYTHON) -m drive_seg.gpu_check $(if $(FRAMES),--frames '$(FRAMES)') --out out/gpu_check
+# In an environment that sees the system's packages: on a Jetson TensorRT is there, and nowhere else. Where there is no
+# TensorRT, the one for RTX is tried. GPU_PYTHON names a Python that has all of it already.
+$(GPU_VENV)/.ready: setup.py pyproject.toml
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
+	  { echo "gpu-check: no NVIDIA driver (libcuda.so.1) on this machine: run it on one with a GPU" >&2; exit 2; }
+	@test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	@echo "installing into $(GPU_VENV) (building pycuda takes some minutes)"
+	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt]'
+	@$(GPU_VENV)/bin/python -c 'import tensorrt' 2>/dev/null || \
+	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt,rtx]' || \
+	  echo "TensorRT for RTX can't be installed here: the network between the kernels needs PyTorch"
+	@touch $@
+
+gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.ready)
+	@PYTHONPATH=. $(or $(GPU_PYTHON),$(GPU_VENV)/bin/python) -m drive_seg.gpu_check \
+	  $(if $(FRAMES),--frames '$(FRAMES)') --out out/gpu_check
 
 lint: setup
 	@$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) out build install log
+	rm -rf $(VENV) $(GPU_VENV) out build install log
