@@ -10,7 +10,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.logging import LoggingSeverity
 from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
 from drive_seg.bench.measure import Stages, interleave, percentile
 from drive_seg.bench.node_way import TOPICS
@@ -87,7 +87,10 @@ class _Way:
         geometry = Geometry(settings, PoseSource(ros.node, settings), None, lambda *_: None)
         self._ros, self._watched = ros, watched
         self._worker = Worker(segmenter, publishers, settings, lambda *_: None, monitor, geometry, ros.now)
-        self._worker.camera = _camera_info()
+        self._worker.camera = info = _camera_info()
+        size = (info.height, info.width)
+        geometry.ground(Header(), info, size, size)
+        geometry.wait(60.0)
         self._health = None
         if watched:
             ros.node.get_logger().set_level(LoggingSeverity.FATAL)  # what health says isn't the benchmark's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 
 from drive_seg.core.ground import Sight
 from drive_seg.core.mounted import MountedCamera
+from drive_seg.core.points import Points
 
 IMAGE, JPEG, GRID, SCAN, POINTS, TEXT = (
     "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "nav_msgs/msg/OccupancyGrid",
@@ -55,7 +57,6 @@ class GroundMessages:
     def __init__(self, messages: Messages, camera: MountedCamera) -> None:
         self.camera = camera
         self._messages, self._mount = messages, camera.mount
-        self._cloud: tuple | None = None
 
     def grid(self, header: Any, sight: Sight) -> Any:
         """OccupancyGrid."""
@@ -80,18 +81,26 @@ class GroundMessages:
 
     def points(self, header: Any, sight: Sight, labels: np.ndarray) -> Any:
         """The organised PointCloud2, as large as the labels; valid until the next call."""
-        height, width = labels.shape
-        if self._cloud is None:
-            # The message takes this memory as it is: 11 MB at 1280x720 that need no copy before it is sent.
-            data = self._messages.memory(12 * height * width)
-            self._cloud = data, self.camera.points(np.frombuffer(data, np.float32).reshape(height, width, 3))
         data, points = self._cloud
+        height, width = labels.shape
         points.cloud(labels, sight)
         field = self._messages.kind("sensor_msgs/msg/PointField")
         fields = [field(name=name, offset=4 * i, datatype=field.FLOAT32, count=1) for i, name in enumerate("xyz")]
         return self._messages.kind(POINTS)(
             header=self._on_ground(header), height=height, width=width, fields=fields, is_bigendian=False,
             point_step=12, row_step=12 * width, data=data, is_dense=False)
+
+    def prepare(self) -> None:
+        """Make every look-up table now, not with the first frame that needs it. Raises ValueError."""
+        _ = self.camera.grid, self.camera.scan, self._cloud
+
+    @cached_property
+    def _cloud(self) -> tuple[Any, Points]:
+        """The memory of the points, and what fills it."""
+        height, width = self.camera.view.camera.size
+        # The message takes this memory as it is: 11 MB at 1280x720 that need no copy before it is sent.
+        data = self._messages.memory(12 * height * width)
+        return data, self.camera.points(np.frombuffer(data, np.float32).reshape(height, width, 3))
 
     def _on_ground(self, header: Any) -> Any:
         return self._messages.kind("std_msgs/msg/Header")(stamp=header.stamp, frame_id=self._mount.base_frame)

@@ -1,9 +1,13 @@
-"""Ground geometry for the node: the camera's tables, built anew only when camera or pose change."""
+"""Ground geometry for the node: the camera's tables, built anew only when camera or pose change.
+
+Building takes a second or more, so another thread does it: no frame waits, grid, scan and points begin when it is done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +22,19 @@ from drive_seg.ros.messages import ROS
 from drive_seg.ros.pose import PoseError, PoseSource
 
 
+@dataclass(frozen=True)
+class _Built:
+    """What was made of a camera and its pose. key: all of CameraInfo that counts, and the sizes."""
+
+    key: tuple
+    pose: CameraPose
+    ground: GroundMessages | None
+    problem: str = ""
+
+    def fits(self, key: tuple, pose: CameraPose) -> bool:
+        return key == self.key and pose.close_to(self.pose)
+
+
 class Geometry:
     """Keeps what is looked up for the newest camera model and pose."""
 
@@ -27,28 +44,53 @@ class Geometry:
         self._mount = Mount(**{f.name: getattr(settings, f.name) for f in fields(Mount)})
         self._pose_source, self._complain = pose_source, complain
         self._ego = ego
-        self._key: tuple | None = None
-        self._pose: CameraPose | None = None
-        self._ground: GroundMessages | None = None
+        self._builder = ThreadPoolExecutor(1, "ground")
+        self._coming: Future[_Built] | None = None
+        self._built: _Built | None = None
 
     def ground(self, header: Header, info: CameraInfo | None, camera_size: tuple[int, int],
                size: tuple[int, int]) -> GroundMessages | None:
-        """The ground for labels of `size`, of a camera image of camera_size, each (height, width).
+        """The ground for labels of `size`, of a camera image of camera_size, each (height, width); at once.
 
-        None when it can't be had; the reason is complained.
+        None when it can't be had, or not yet; the reason is complained.
         """
         try:
             if info is None:
                 raise CameraError("no CameraInfo has come: remap `camera_info` to the camera's, and calibrate it")
             pose = self._pose_source.pose(header)
-            key = (tuple(info.k), tuple(info.d), tuple(info.r), tuple(info.p), info.distortion_model, info.height,
-                   info.width, info.binning_x, info.binning_y, info.roi.x_offset, info.roi.y_offset, info.roi.height,
-                   info.roi.width, camera_size, size)
-            if key != self._key or not pose.close_to(self._pose):
-                self._key = None
-                camera = MountedCamera(self._mount, pose, info, camera_size, size, self._ego)
-                self._ground, self._pose, self._key = GroundMessages(ROS, camera), pose, key
-            return self._ground
-        except (CameraError, GroundError, PoseError, ValueError) as error:
+        except (CameraError, GroundError, PoseError) as error:
             self._complain("geometry", str(error))
             return None
+        key = (tuple(info.k), tuple(info.d), tuple(info.r), tuple(info.p), info.distortion_model, info.height,
+               info.width, info.binning_x, info.binning_y, info.roi.x_offset, info.roi.y_offset, info.roi.height,
+               info.roi.width, camera_size, size)
+        if self._coming is not None and self._coming.done():
+            done, self._coming = self._coming, None
+            self._built = done.result()
+        if self._built is not None and self._built.fits(key, pose):
+            if self._built.problem:
+                self._complain("geometry", self._built.problem)
+            return self._built.ground
+        if self._coming is None:
+            self._coming = self._builder.submit(self._build, key, pose, info, camera_size, size)
+        self._complain("geometry", "its tables are being made for this camera and pose: wait a few seconds; where the"
+                       " pose never rests, give the camera's as parameters")
+        return None
+
+    def _build(self, key: tuple, pose: CameraPose, info: CameraInfo, camera_size: tuple[int, int],
+               size: tuple[int, int]) -> _Built:
+        try:
+            ground = GroundMessages(ROS, MountedCamera(self._mount, pose, info, camera_size, size, self._ego))
+            ground.prepare()
+        except (CameraError, GroundError, ValueError) as error:
+            return _Built(key, pose, None, str(error))
+        return _Built(key, pose, ground)
+
+    def wait(self, seconds: float) -> None:
+        """Until what is being built is done."""
+        if self._coming is not None:
+            self._coming.result(seconds)
+
+    def close(self) -> None:
+        """Build nothing any more."""
+        self._builder.shutdown(wait=False, cancel_futures=True)

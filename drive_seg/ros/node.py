@@ -26,6 +26,7 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import SelfTestError, check_answer
 from drive_seg.core.temporal import TemporalFilter
 from drive_seg.network import Network, NetworkError
+from drive_seg.outputs.warm import warm_up
 from drive_seg.resources import default_network
 from drive_seg.ros import parameters
 from drive_seg.ros.background import configure_in_background
@@ -106,6 +107,7 @@ class SegmentationNode(LifecycleNode):
             if network.self_test is not None:
                 check_answer(self.segmenter, network.self_test)
             self._spares = self._open_spares(network, engine)
+            warm_up()
             self.segmenter.temporal = TemporalFilter() if self.settings.temporal_filter else None
         except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")

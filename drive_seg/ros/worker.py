@@ -68,6 +68,7 @@ class Worker:
         """End after the frame in work, if any."""
         self.mailbox.close()
         self._thread.join()
+        self._geometry.close()
 
     def _work(self) -> None:
         while (message := self.mailbox.take()) is not None:

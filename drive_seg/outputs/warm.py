@@ -1,0 +1,25 @@
+"""Compiling ahead: what draws, and what measures the ground, so that no frame waits for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drive_seg.core.camera import Camera
+from drive_seg.core.grid import Grid, GridShape
+from drive_seg.core.ground import CameraPose, GroundView
+from drive_seg.core.overlay import draw_overlay
+from drive_seg.core.points import Points
+from drive_seg.core.scan import Scan
+
+
+def warm_up() -> None:
+    """Run every compiled function of the outputs once, on a tiny image; where Numba's cache has them it is quick."""
+    height, width = 48, 64
+    image, road = np.zeros((height, width, 3), np.uint8), np.ones((height, width), np.uint8)
+    draw_overlay(image, road, road)
+    camera = Camera((height, width), [[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]], [])
+    view = GroundView(camera, CameraPose.mounted(1.5, 0.3), max_pixel_length=5.0)
+    sight = view.see(road, road)
+    Grid(view, GridShape(0.5, 0.0, 10.0, -5.0, 5.0)).fill(sight)
+    Scan(view).ranges(sight)
+    Points(view).cloud(road, sight)
