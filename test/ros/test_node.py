@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from camera_messages import header, image, jpeg, pixels
-from colours import paint_scene
+from colours import paint_scene, write_colour_network
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, SetParameters
@@ -14,6 +14,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 
 from drive_seg.core.classes import Group
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.selftest import SelfTest, record_answer
 from drive_seg.runtimes import open_engine
 
 MASKS = ("labels", "classes", "drivable_area", "confidence")
@@ -265,6 +267,16 @@ def test_a_missing_network_leaves_the_node_alive_and_fixable(graph, colour_netwo
 def test_parameters_that_can_not_work_leave_it_unconfigured(graph, colour_network_path, parameters):
     graph.segmentation(network=str(colour_network_path), **parameters)
     assert state(graph) == State.PRIMARY_STATE_UNCONFIGURED
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_engine_that_fails_the_self_test_is_not_configured(graph, colour_engine, colour_network, tmp_path, right):
+    answer = record_answer(Segmenter(colour_engine, colour_network.table))
+    if not right:
+        answer = SelfTest((answer.classes + 1) % 5, answer.confidence)
+    path = write_colour_network(tmp_path, self_test=answer.to_dict())
+    graph.segmentation(network=str(path), engine="openvino")
+    assert state(graph) == (State.PRIMARY_STATE_ACTIVE if right else State.PRIMARY_STATE_UNCONFIGURED)
 
 
 def test_an_engine_that_fails_publishes_nothing_and_the_node_goes_on(graph, node, camera, scene, monkeypatch):

@@ -187,6 +187,19 @@ def test_diagnostics_tell_the_engine_s_memory_and_only_while_it_is_fresh(graph, 
     assert "memory" not in next(s for s in old if s.name == "engine").values
 
 
+def test_diagnostics_tell_a_change_before_the_second_is_over(graph, colour_network_path):
+    """With the time of the node's clock."""
+    node, _ = start(graph, colour_network_path)
+    arrays = graph.collect(DiagnosticArray, "/diagnostics")
+    assert graph.spin_until(lambda: arrays)
+    now = node.get_clock().now().nanoseconds
+    node.worker.monitor.failed("engine", "it broke", "mend it", now / 1e9)
+    assert graph.spin_until(lambda: any(s.message == "it broke: mend it" for s in arrays[-1].status), 0.6)
+    assert next(s for s in arrays[-1].status if s.name.endswith("engine")).level == b"\x02"
+    stamp = arrays[-1].header.stamp
+    assert 0 <= stamp.sec * 10**9 + stamp.nanosec - now < 10**9
+
+
 def states(messages):
     return [json.loads(m.data)["state"] for m in messages]
 
