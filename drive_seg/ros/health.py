@@ -9,7 +9,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from drive_seg.core.health.monitor import Monitor
-from drive_seg.core.health.status import Status
+from drive_seg.core.health.status import Status, summarise
 from drive_seg.ros.label_info import LATCHED
 
 _PERIOD = 1.0  # seconds between diagnostics without a change
@@ -43,7 +43,7 @@ class HealthPublisher:
             array.header.stamp = clock.to_msg()
             array.status = [_to_message(s, self._node.get_name()) for s in statuses]
             self._diagnostics.publish(array)
-        state, reasons = self._monitor.state(now)
+        state, reasons = summarise(statuses)
         if (state, levels) != self._state:
             self._state = (state, levels)
             self.tell(state.value, reasons)
