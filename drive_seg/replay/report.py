@@ -244,13 +244,17 @@ def _verdict(summary: dict) -> dict[str, str]:
     if summary["problem"]:
         return {"kind": "bad", "text": "bag damaged"}
     if summary["frames"]["failed"]:
-        return {"kind": "bad", "text": f"{summary['frames']['failed']} frames failed"}
+        return {"kind": "bad", "text": f"{_frames(summary['frames']['failed'])} failed"}
     if summary["golden"]:
         same = summary["golden"]["same"]
         return {"kind": "good" if same else "bad", "text": "as the golden result" if same else "differs from golden"}
     if summary["frames"]["withheld"]:
-        return {"kind": "bad", "text": f"camera at fault for {summary['frames']['withheld']} frames"}
+        return {"kind": "bad", "text": f"camera at fault for {_frames(summary['frames']['withheld'])}"}
     return {"kind": "good", "text": "every frame segmented"}
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def _tiles(summary: dict) -> list[list[str]]:
