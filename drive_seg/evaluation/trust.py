@@ -35,7 +35,7 @@ from drive_seg.runtimes import open_engine
 SHARE = 0.01
 """Of the true road cells of the training pictures, as many may turn unknown by their surface."""
 
-STRICTNESS = (0.0, 0.7, 0.85, 1.0, 1.15, 1.3)
+STRICTNESS = (0.0, 1.0, 1.3, 1.6, 2.0)
 
 
 @dataclass(frozen=True)

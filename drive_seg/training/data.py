@@ -226,7 +226,7 @@ class Samples(TorchDataset):
         for _ in range(int(rng.integers(0, 4)) if self._obstacle is not None else 0):
             lender = self.sources[int(rng.integers(len(self.sources)))]
             other = lender.images[int(rng.integers(len(lender.images)))]
-            add = things.add_wall if rng.random() < 0.12 else things.add_thing
+            add = things.add_wall if rng.random() < self.recipe.wall_share else things.add_thing
             add(rng, image, codes, self._road, self._obstacle, other)
 
     def _pick(self, rng: np.random.Generator, request: Request) -> int:

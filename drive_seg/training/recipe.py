@@ -38,6 +38,7 @@ class Recipe:
     paste: tuple[str, ...] = ("pedestrian", "bicyclist")
     paste_share: float = 0.4  # of the pictures: get cut-outs of these classes
     thing_share: float = 0.5  # of the pictures: get things that no class covers, and paint, on their road
+    wall_share: float = 0.12  # of these things: are walls along the road
     look_strength: float = 1.0  # how far light, weather and camera stray
 
     # Optimiser: AdamW, cosine after a warm-up.
