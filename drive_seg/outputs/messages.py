@@ -26,6 +26,10 @@ class Messages(ABC):
     def kind(self, name: str) -> type:
         """The class of a message, by its full name."""
 
+    def make(self, name: str, **fields: Any) -> Any:
+        """A message by its full name, with these fields; what `array` and `memory` returned is taken as it is."""
+        return self.kind(name)(**fields)
+
     @abstractmethod
     def array(self, values: np.ndarray) -> Any:
         """Values of any shape, as what a field of that type takes: of its own memory, or for the caller to leave."""
@@ -37,18 +41,18 @@ class Messages(ABC):
     def image(self, header: Any, image: np.ndarray, encoding: str) -> Any:
         """An Image. image: (H, W) for mono8 or (H, W, 3) for bgr8, uint8."""
         height, width = image.shape[:2]
-        return self.kind(IMAGE)(header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
-                                step=width * image[0, 0].nbytes, data=self.array(image))
+        return self.make(IMAGE, header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
+                         step=width * image[0, 0].nbytes, data=self.array(image))
 
     def jpeg(self, header: Any, image: np.ndarray, quality: int) -> Any:
         """A JPEG CompressedImage of a BGR image (H, W, 3) uint8."""
         data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
         # The format is as image_transport writes it.
-        return self.kind(JPEG)(header=header, format="bgr8; jpeg compressed bgr8", data=self.array(data))
+        return self.make(JPEG, header=header, format="bgr8; jpeg compressed bgr8", data=self.array(data))
 
     def text(self, text: str) -> Any:
         """A String."""
-        return self.kind(TEXT)(data=text)
+        return self.make(TEXT, data=text)
 
 
 class GroundMessages:
@@ -60,21 +64,22 @@ class GroundMessages:
 
     def grid(self, header: Any, sight: Sight) -> Any:
         """OccupancyGrid."""
-        kind, grid = self._messages.kind, self.camera.grid
+        make, grid = self._messages.make, self.camera.grid
         cells, shape = grid.fill(sight), grid.shape
-        origin = kind("geometry_msgs/msg/Pose")(
-            position=kind("geometry_msgs/msg/Point")(x=float(shape.back), y=float(shape.right),
-                                                     z=float(self._mount.ground_z)),
-            orientation=kind("geometry_msgs/msg/Quaternion")(x=0.0, y=0.0, z=0.0, w=1.0))
-        info = kind("nav_msgs/msg/MapMetaData")(map_load_time=header.stamp, resolution=float(shape.resolution),
-                                                height=cells.shape[0], width=cells.shape[1], origin=origin)
-        return kind(GRID)(header=self._on_ground(header), info=info, data=self._messages.array(cells))
+        origin = make(
+            "geometry_msgs/msg/Pose",
+            position=make("geometry_msgs/msg/Point", x=float(shape.back), y=float(shape.right),
+                          z=float(self._mount.ground_z)),
+            orientation=make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0))
+        info = make("nav_msgs/msg/MapMetaData", map_load_time=header.stamp, resolution=float(shape.resolution),
+                    height=cells.shape[0], width=cells.shape[1], origin=origin)
+        return make(GRID, header=self._on_ground(header), info=info, data=self._messages.array(cells))
 
     def scan(self, header: Any, sight: Sight) -> Any:
         """LaserScan."""
         scan = self.camera.scan
-        return self._messages.kind(SCAN)(
-            header=self._on_ground(header), angle_min=scan.angle_min, angle_max=scan.angle_max,
+        return self._messages.make(
+            SCAN, header=self._on_ground(header), angle_min=scan.angle_min, angle_max=scan.angle_max,
             angle_increment=scan.increment, time_increment=0.0, scan_time=0.0, range_min=scan.range_min,
             range_max=scan.range_max, ranges=self._messages.array(scan.ranges(sight)),
             intensities=self._messages.array(np.empty(0, np.float32)))
@@ -86,8 +91,8 @@ class GroundMessages:
         points.cloud(labels, sight)
         field = self._messages.kind("sensor_msgs/msg/PointField")
         fields = [field(name=name, offset=4 * i, datatype=field.FLOAT32, count=1) for i, name in enumerate("xyz")]
-        return self._messages.kind(POINTS)(
-            header=self._on_ground(header), height=height, width=width, fields=fields, is_bigendian=False,
+        return self._messages.make(
+            POINTS, header=self._on_ground(header), height=height, width=width, fields=fields, is_bigendian=False,
             point_step=12, row_step=12 * width, data=data, is_dense=False)
 
     def prepare(self) -> None:
@@ -103,4 +108,4 @@ class GroundMessages:
         return data, self.camera.points(np.frombuffer(data, np.float32).reshape(height, width, 3))
 
     def _on_ground(self, header: Any) -> Any:
-        return self._messages.kind("std_msgs/msg/Header")(stamp=header.stamp, frame_id=self._mount.base_frame)
+        return self._messages.make("std_msgs/msg/Header", stamp=header.stamp, frame_id=self._mount.base_frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,15 @@ class RosMessages(Messages):
     def kind(self, name: str) -> type:
         """See Messages."""
         return _class(name)
+
+    def make(self, name: str, **fields: Any) -> Any:
+        """See Messages."""
+        arrays = {field: fields.pop(field) for field in list(fields) if isinstance(fields[field], array.array)}
+        message = _class(name)(**fields)
+        for field, values in arrays.items():
+            # Not through constructor and setter: with their checks off, each of them copies the array.
+            setattr(message, f"_{field}", values)
+        return message
 
     def array(self, values: np.ndarray) -> array.array:
         """See Messages."""
