@@ -15,6 +15,7 @@ Trust says how familiar the network found a cell: its free energy T log sum exp(
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ from numba import njit
 from drive_seg.core.classes import UNKNOWN, ClassTable, Group
 
 _GROUPS = len(Group)
+
+_LOG2_E = 1.4426950408889634
+_T0, _T1, _T2, _T3, _T4, _T5, _T6 = (np.float32(np.log(2.0) ** i / math.factorial(i)) for i in range(7))
+"""Taylor's series of 2**f: within +-1/2 its relative error is 1.2e-7, that of float32 itself."""
+_LEAST_POWER = np.float32(-126.0)
+"""Of two, that is no denormal number."""
+_GREATEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -79,21 +87,22 @@ class Decoder:
         if logits.ndim != 3 or logits.shape[0] != self._classes:
             raise ValueError(f"the network gave logits {logits.shape}, its class table has {self._classes} classes:"
                              " use the class table that belongs to this network")
-        cells = np.ascontiguousarray(logits.transpose(1, 2, 0), np.float32)
-        gh, gw = cells.shape[:2]
-        described = (np.empty((gh, gw), np.uint8), np.empty((gh, gw, _GROUPS), np.float32),
+        logits = np.ascontiguousarray(logits, np.float32)
+        gh, gw = logits.shape[1:]
+        described = (np.empty((gh, gw), np.uint8), np.empty((_GROUPS, gh, gw), np.float32),
                      np.empty((gh, gw), np.float32))
         mean, std = (np.asarray(v, np.float32) for v in (self._trust.mean, self._trust.std))
         finite = self._in_bands(gh, lambda first, last: _describe_cells(
-            cells, self._group_of_class, self._temperature, mean, std, first, last, *described))
+            logits, self._group_of_class, self._temperature, mean, std, first, last, *described))
         if not all(finite):
             raise ValueError("the network gave logits that are no finite numbers (overflow?)")
         height, width = size
         rows, columns = _axis(height, gh), _axis(width, gw)
+        spans = np.searchsorted(columns[0], np.arange(max(gw - 1, 1) + 1))
         out = Decoded(*(np.empty((height, width), np.uint8) for _ in range(3)))
         self._in_bands(height, lambda first, last: _decode_rows(
-            cells, *described, np.float32(self._trust.limit), self._group_of_class, *rows, *columns, first, last,
-            out.classes, out.labels, out.confidence))
+            logits, *described, np.float32(self._trust.limit), self._group_of_class, *rows, spans, columns[1], first,
+            last, out.classes, out.labels, out.confidence))
         return out
 
     def _in_bands(self, rows: int, work: Callable[[int, int], Any]) -> list:
@@ -116,33 +125,50 @@ def _axis(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def _describe_cells(cells, group_of_class, temperature, mean, std, first, last, cell_class, cell_group, cell_trust):
-    """Per cell: argmax class, group probabilities, standardised free energy. Returns whether all logits are finite."""
-    gw, classes = cells.shape[1:]
-    inverse = np.float32(1.0) / temperature
-    finite = True
+def _describe_cells(logits, group_of_class, temperature, mean, std, first, last, cell_class, cell_group, cell_trust):
+    """Per cell: argmax class, group probabilities, standardised free energy. Returns whether all logits are finite.
+
+    Loops run along a row of cells, so that the compiler makes vector instructions of them.
+    """
+    classes, _, gw = logits.shape
+    scale = np.float32(_LOG2_E) / temperature
+    best, highest, total = np.empty(gw, np.int32), np.empty(gw, np.float32), np.empty(gw, np.float32)
+    share, exponent = np.empty(gw, np.float32), np.empty(gw, np.int32)
+    power = exponent.view(np.float32)
+    wrong = 0
     for y in range(first, last):
         for x in range(gw):
-            best, highest = 0, cells[y, x, 0]
-            for k in range(classes):
-                value = cells[y, x, k]
-                if not np.isfinite(value):
-                    finite = False
-                if value > highest:
-                    best, highest = k, value
-            for g in range(_GROUPS):
-                cell_group[y, x, g] = 0.0
-            total = np.float32(0.0)
-            for k in range(classes):
-                share = np.exp((cells[y, x, k] - highest) * inverse)
-                cell_group[y, x, group_of_class[k]] += share
-                total += share
-            scale = np.float32(1.0) / total
-            for g in range(_GROUPS):
-                cell_group[y, x, g] *= scale
-            cell_class[y, x] = best
-            cell_trust[y, x] = (highest + temperature * np.log(total) - mean[best]) / std[best]
-    return finite
+            best[x], highest[x], total[x] = 0, logits[0, y, x], 0.0
+        for k in range(classes):
+            row = logits[k, y]
+            for x in range(gw):
+                value = row[x]
+                wrong += not abs(value) <= _GREATEST
+                higher = value > highest[x]
+                highest[x] = value if higher else highest[x]
+                best[x] = k if higher else best[x]
+        cell_group[:, y, :] = 0.0
+        for k in range(classes):
+            row, group = logits[k, y], cell_group[group_of_class[k], y]
+            for x in range(gw):
+                # exp(z) = 2**n * 2**f: n whole, straight into the exponent's bits; f in +-1/2, by Taylor's series.
+                z = max((row[x] - highest[x]) * scale, _LEAST_POWER)
+                n = np.floor(z + np.float32(0.5))
+                f = z - n
+                exponent[x] = (np.int32(n) + 127) << 23
+                share[x] = _T0 + f * (_T1 + f * (_T2 + f * (_T3 + f * (_T4 + f * (_T5 + f * _T6)))))
+            for x in range(gw):
+                value = share[x] * power[x]
+                total[x] += value
+                group[x] += value
+        for g in range(_GROUPS):
+            for x in range(gw):
+                cell_group[g, y, x] /= total[x]
+        for x in range(gw):
+            k = best[x]
+            cell_class[y, x] = k
+            cell_trust[y, x] = (highest[x] + temperature * np.log(total[x]) - mean[k]) / std[k]
+    return wrong == 0
 
 
 @njit(cache=True, nogil=True)
@@ -152,26 +178,31 @@ def _byte(probability):
 
 
 @njit(cache=True, nogil=True)
-def _between(a, b, weight):
-    return (np.float32(1.0) - weight) * a + weight * b
+def _interpolate(a, b, weight, out):
+    """Fill out with what lies between two cells. weight: of b, a value for each pixel."""
+    for i in range(weight.shape[0]):
+        out[i] = (np.float32(1.0) - weight[i]) * a + weight[i] * b
 
 
 @njit(cache=True, nogil=True)
-def _decode_rows(cells, cell_class, cell_group, cell_trust, trust_limit, group_of_class, row_cell, row_weight,
-                 column_cell, column_weight, first, last, classes_out, labels_out, confidence_out):
-    gh, gw, classes = cells.shape
-    width = column_cell.shape[0]
+def _decode_rows(logits, cell_class, cell_group, cell_trust, trust_limit, group_of_class, row_cell, row_weight, spans,
+                 column_weight, first, last, classes_out, labels_out, confidence_out):
+    """Rows first..last of the images. spans[c], spans[c + 1]: the pixel columns between cell columns c and c + 1."""
+    classes, gh, gw = logits.shape
+    width = column_weight.shape[0]
     one = np.float32(1.0)
     # Of a whole line of pixels, where the four cells around agree; upper and lower: interpolated along the row of cells
     # above and below.
     class_line, label_line = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
     upper, lower = np.zeros(width, np.float32), np.zeros(width, np.float32)
-    # Of the pixels where they do not agree, and of those whose trust is in doubt.
-    mixed, doubtful = np.empty(width, np.int32), np.empty(width, np.int32)
+    # Of the pixels where they do not agree, packed: run after run of neighbours. Of those whose trust is in doubt as well.
+    mixed, doubtful = np.empty((spans.shape[0], 3), np.int64), np.empty((spans.shape[0], 3), np.int64)
     upper_logits, lower_logits = np.empty((classes, width), np.float32), np.empty((classes, width), np.float32)
     upper_group, lower_group = np.empty((_GROUPS, width), np.float32), np.empty((_GROUPS, width), np.float32)
     upper_trust, lower_trust = np.empty(width, np.float32), np.empty(width, np.float32)
-    best, highest = np.empty(width, np.int32), np.empty(width, np.float32)
+    best, highest = np.empty(width, np.uint8), np.empty(width, np.float32)
+    label, probability = np.empty(width, np.uint8), np.empty(width, np.float32)
+    mixed_runs = doubtful_runs = 0
     mixed_count = doubtful_count = 0
     prepared = -1
     for y in range(first, last):
@@ -179,32 +210,39 @@ def _decode_rows(cells, cell_class, cell_group, cell_trust, trust_limit, group_o
         if y0 != prepared:
             prepared = y0
             y1 = min(y0 + 1, gh - 1)
-            mixed_count = doubtful_count = 0
-            for x in range(width):
-                c0, w = column_cell[x], column_weight[x]
+            mixed_count = doubtful_count = mixed_runs = doubtful_runs = 0
+            for c0 in range(spans.shape[0] - 1):
+                start, end = spans[c0], spans[c0 + 1]
+                if start == end:
+                    continue
                 c1 = min(c0 + 1, gw - 1)
                 k = cell_class[y0, c0]
                 if k == cell_class[y0, c1] and k == cell_class[y1, c0] and k == cell_class[y1, c1]:
                     g = group_of_class[k]
-                    class_line[x], label_line[x] = k, g
-                    upper[x] = _between(cell_group[y0, c0, g], cell_group[y0, c1, g], w)
-                    lower[x] = _between(cell_group[y1, c0, g], cell_group[y1, c1, g], w)
+                    class_line[start:end] = k
+                    label_line[start:end] = g
+                    _interpolate(cell_group[g, y0, c0], cell_group[g, y0, c1], column_weight[start:end],
+                                 upper[start:end])
+                    _interpolate(cell_group[g, y1, c0], cell_group[g, y1, c1], column_weight[start:end],
+                                 lower[start:end])
                 else:
-                    q = mixed_count
-                    mixed[q] = x
+                    q, r = mixed_count, mixed_count + end - start
+                    mixed_runs = _add_run(mixed, mixed_runs, start, end, q)
+                    weight = column_weight[start:end]
                     for j in range(classes):
-                        upper_logits[j, q] = _between(cells[y0, c0, j], cells[y0, c1, j], w)
-                        lower_logits[j, q] = _between(cells[y1, c0, j], cells[y1, c1, j], w)
+                        _interpolate(logits[j, y0, c0], logits[j, y0, c1], weight, upper_logits[j, q:r])
+                        _interpolate(logits[j, y1, c0], logits[j, y1, c1], weight, lower_logits[j, q:r])
                     for g in range(_GROUPS):
-                        upper_group[g, q] = _between(cell_group[y0, c0, g], cell_group[y0, c1, g], w)
-                        lower_group[g, q] = _between(cell_group[y1, c0, g], cell_group[y1, c1, g], w)
-                    mixed_count += 1
-                above = _between(cell_trust[y0, c0], cell_trust[y0, c1], w)
-                below = _between(cell_trust[y1, c0], cell_trust[y1, c1], w)
-                if above < trust_limit or below < trust_limit:
-                    doubtful[doubtful_count] = x
-                    upper_trust[doubtful_count], lower_trust[doubtful_count] = above, below
-                    doubtful_count += 1
+                        _interpolate(cell_group[g, y0, c0], cell_group[g, y0, c1], weight, upper_group[g, q:r])
+                        _interpolate(cell_group[g, y1, c0], cell_group[g, y1, c1], weight, lower_group[g, q:r])
+                    mixed_count = r
+                if min(cell_trust[y0, c0], cell_trust[y0, c1], cell_trust[y1, c0], cell_trust[y1, c1]) < trust_limit:
+                    q, r = doubtful_count, doubtful_count + end - start
+                    doubtful_runs = _add_run(doubtful, doubtful_runs, start, end, q)
+                    weight = column_weight[start:end]
+                    _interpolate(cell_trust[y0, c0], cell_trust[y0, c1], weight, upper_trust[q:r])
+                    _interpolate(cell_trust[y1, c0], cell_trust[y1, c1], weight, lower_trust[q:r])
+                    doubtful_count = r
         fy = row_weight[y]
         gy = one - fy
         class_row, label_row, confidence_row = classes_out[y], labels_out[y], confidence_out[y]
@@ -216,17 +254,36 @@ def _decode_rows(cells, cell_class, cell_group, cell_trust, trust_limit, group_o
             confidence_row[x] = _byte(gy * upper[x] + fy * lower[x])
         for q in range(mixed_count):
             best[q], highest[q] = 0, gy * upper_logits[0, q] + fy * lower_logits[0, q]
+            label[q] = group_of_class[0]
         for j in range(1, classes):
+            g = group_of_class[j]
             for q in range(mixed_count):
                 value = gy * upper_logits[j, q] + fy * lower_logits[j, q]
                 higher = value > highest[q]
                 highest[q] = value if higher else highest[q]
                 best[q] = j if higher else best[q]
-        for q in range(mixed_count):
-            x, k = mixed[q], best[q]
-            g = group_of_class[k]
-            class_row[x], label_row[x] = k, g
-            confidence_row[x] = _byte(gy * upper_group[g, q] + fy * lower_group[g, q])
-        for q in range(doubtful_count):
-            if gy * upper_trust[q] + fy * lower_trust[q] < trust_limit:
-                label_row[doubtful[q]] = UNKNOWN
+                label[q] = g if higher else label[q]
+        for g in range(_GROUPS):
+            for q in range(mixed_count):
+                value = gy * upper_group[g, q] + fy * lower_group[g, q]
+                probability[q] = value if label[q] == g else probability[q]
+        for run in range(mixed_runs):
+            start, end, q = mixed[run]
+            for i in range(end - start):
+                class_row[start + i], label_row[start + i] = best[q + i], label[q + i]
+                confidence_row[start + i] = _byte(probability[q + i])
+        for run in range(doubtful_runs):
+            start, end, q = doubtful[run]
+            for i in range(end - start):
+                trusted = gy * upper_trust[q + i] + fy * lower_trust[q + i] >= trust_limit
+                label_row[start + i] = label_row[start + i] if trusted else UNKNOWN
+
+
+@njit(cache=True, nogil=True)
+def _add_run(runs, count, start, end, place):
+    """Append pixels start..end, packed from `place` on, to the runs (start, end, place); returns how many there are."""
+    if count > 0 and runs[count - 1, 1] == start:
+        runs[count - 1, 1] = end
+        return count
+    runs[count] = (start, end, place)
+    return count + 1
