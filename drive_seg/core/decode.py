@@ -195,7 +195,7 @@ def _decode_rows(logits, cell_class, cell_group, cell_trust, trust_limit, group_
     # above and below.
     class_line, label_line = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
     upper, lower = np.zeros(width, np.float32), np.zeros(width, np.float32)
-    # Of the pixels where they do not agree, packed: run after run of neighbours. Of those whose trust is in doubt as well.
+    # Of the pixels where they do not agree, packed run after run of neighbours; and of those whose trust is in doubt.
     mixed, doubtful = np.empty((spans.shape[0], 3), np.int64), np.empty((spans.shape[0], 3), np.int64)
     upper_logits, lower_logits = np.empty((classes, width), np.float32), np.empty((classes, width), np.float32)
     upper_group, lower_group = np.empty((_GROUPS, width), np.float32), np.empty((_GROUPS, width), np.float32)
