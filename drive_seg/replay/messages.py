@@ -6,9 +6,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from drive_seg.outputs.label_info import CLASS, INFO
 from drive_seg.outputs.messages import Messages
+
+_VISION_MSGS = {CLASS: "uint16 class_id\nstring class_name\n",
+                INFO: "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n"}
+"""Definitions that rosbags does not bring."""
 
 
 class BagMessages(Messages):
@@ -17,7 +22,10 @@ class BagMessages(Messages):
     @cached_property
     def types(self) -> Any:
         """The definitions of all messages, and what writes them."""
-        return get_typestore(Stores.ROS2_HUMBLE)
+        types = get_typestore(Stores.ROS2_HUMBLE)
+        for name, text in _VISION_MSGS.items():
+            types.register(get_types_from_msg(text, name))
+        return types
 
     def kind(self, name: str) -> type:
         """See Messages."""

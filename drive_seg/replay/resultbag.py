@@ -15,12 +15,16 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.rosbag2.storage_mcap import zstd
 
+from drive_seg.core.classes import ClassTable
 from drive_seg.core.stopwatch import stage
 from drive_seg.footage.bag import Bag, BagImage
 from drive_seg.outputs import table
-from drive_seg.outputs.label_table import LABEL_TABLE
+from drive_seg.outputs.health import ARRAY, DIAGNOSTICS, HEALTH, diagnostics, health_text
+from drive_seg.outputs.label_info import INFO, LABEL_INFO, label_info
+from drive_seg.outputs.label_table import LABEL_TABLE, label_table
 from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN, TEXT
 from drive_seg.outputs.table import Result
+from drive_seg.replay.health import Told
 from drive_seg.replay.messages import BAG
 
 NODE = "/drive_seg"
@@ -38,24 +42,24 @@ _QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.VOLAT
            QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
 """The quality of service with which the node publishes."""
 _LATCHED = _QOS._replace(durability=QosDurability.TRANSIENT_LOCAL)
+_DIAGNOSTICS = _QOS._replace(depth=10)
 
 
 def topic_of(output: str) -> str:
-    """The topic of one of OUTPUTS, or of the label table."""
-    return f"{NODE}/{output}"
+    """The topic of one of OUTPUTS, or of what is told beside them."""
+    return output if output.startswith("/") else f"{NODE}/{output}"
 
 
 class ResultBag:
     """Writes a result bag. Use as a context manager; an error inside leaves an unfinished bag behind."""
 
-    def __init__(self, folder: Path, outputs: Sequence[str], labels: str, storage: str = "mcap") -> None:
-        """folder: where the bag goes, must not exist. outputs: of OUTPUTS. labels: text of the label table, which comes
-        with the first frame. Messages are compressed with zstd, as rosbag2 does."""
+    def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap") -> None:
+        """folder: where the bag goes, must not exist. outputs: of OUTPUTS. Messages are compressed with zstd, as
+        rosbag2 does."""
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin[storage.upper()])
         mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
         self._writer.set_compression(mode, CompressionFormat.ZSTD)
         self._outputs = [output for output in table.OUTPUTS if output.name in outputs]
-        self._labels: str | None = labels
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> ResultBag:
@@ -63,7 +67,9 @@ class ResultBag:
         storage = self._writer.storage
         if hasattr(storage, "compressor"):  # level 3, the default, costs half as much again and saves little
             storage.compressor = partial(zstd.compress, level=1)
-        self._connect(LABEL_TABLE, TEXT, _LATCHED)
+        for name, kind in ((LABEL_TABLE, TEXT), (LABEL_INFO, INFO), (HEALTH, TEXT)):
+            self._connect(name, kind, _LATCHED)
+        self._connect(DIAGNOSTICS, ARRAY, _DIAGNOSTICS)
         for output in self._outputs:
             self._connect(output.name, output.kind, _QOS)
         return self
@@ -71,13 +77,23 @@ class ResultBag:
     def __exit__(self, *error: Any) -> None:
         self._writer.__exit__(*error)
 
+    def name_labels(self, labels: ClassTable, log_ns: int) -> None:
+        """Write what the numbers in the masks mean."""
+        self._send(LABEL_TABLE, log_ns, BAG.text(label_table(labels)))
+        self._send(LABEL_INFO, log_ns, label_info(BAG, BAG.header(log_ns, "")))
+
+    def tell(self, told: Told) -> None:
+        """Write health and diagnostics."""
+        if told.diagnostics is not None:
+            array = diagnostics(BAG, BAG.header(told.log_ns, ""), told.diagnostics, NODE[1:])
+            self._send(DIAGNOSTICS, told.log_ns, array)
+        if told.health is not None:
+            state, reasons = told.health
+            self._send(HEALTH, told.log_ns, BAG.text(health_text(state.value, reasons, told.log_ns / 1e9)))
+
     def write(self, source: BagImage, result: Result, stages: dict[str, float]) -> None:
         """Write one frame's outputs with the time of the message that they come from. stages: milliseconds by stage,
         which grow."""
-        with stage(stages, "write"):
-            if self._labels is not None:
-                self._send(LABEL_TABLE, source.log_ns, BAG.text(self._labels))
-                self._labels = None
         for output in self._outputs:
             with stage(stages, output.name if output.name in ON_GROUND else "write"):
                 message = output.make(result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,10 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
 from drive_seg.core.temporal import TemporalFilter
 from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
-from drive_seg.outputs.label_table import label_table
 from drive_seg.outputs.table import Result
 from drive_seg.replay.background import background
 from drive_seg.replay.ground import Ground
+from drive_seg.replay.health import HealthTeller, Told
 from drive_seg.replay.measure import Measure
 from drive_seg.replay.messages import BAG
 from drive_seg.replay.resultbag import ResultBag
@@ -48,10 +48,15 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
     segmenter.temporal = TemporalFilter() if settings.temporal_filter else None  # nothing is kept from bag to bag
     measure, damage = Measure(), None
     work = background(_Stages(segmenter, settings, ego).run(background(_read(bag, topic), _AHEAD)), _AHEAD)
-    with (ResultBag(folder / "result", settings.written, label_table(segmenter.table), settings.storage) as result,
+    with (ResultBag(folder / "result", settings.written, settings.storage) as result,
           _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
         try:
-            for item in work:
+            for number, item in enumerate(work):
+                with stage(item.stages, "write"):
+                    if not number:
+                        result.name_labels(segmenter.table, item.source.log_ns)
+                    for told in item.told:
+                        result.tell(told)
                 if item.segmentation is not None:
                     _publish(item, result, ground, settings.overlay_quality)
                 record = _record(item, measure, truth)
@@ -68,7 +73,7 @@ class _Work:
     """One frame on its way through the stages.
 
     segmentation: what the node would publish, None for nothing. problem: why the frame failed. withheld: the camera
-    can't be believed.
+    can't be believed. told: what is told of the node's health since the frame before.
     """
 
     source: BagImage
@@ -79,6 +84,7 @@ class _Work:
     withheld: bool = False
     health: str = Health.READY.value
     reasons: tuple[str, ...] = ()
+    told: list[Told] = field(default_factory=list)
 
 
 def _read(bag: Bag, topic: Topic) -> Iterator[_Work]:
@@ -108,6 +114,7 @@ class _Stages:
         self._segmenter, self._settings = segmenter, settings
         self._ego = None if ego is None else ego != 0
         self._monitor: Monitor | None = None
+        self._teller: HealthTeller | None = None
 
     def run(self, items: Iterator[_Work]) -> Iterator[_Work]:
         """The same items with their results."""
@@ -116,18 +123,25 @@ class _Stages:
                 now = item.source.log_ns / 1e9
                 if self._monitor is None:
                     self._monitor = self._new_monitor(now)
+                    self._teller = HealthTeller(self._monitor, item.source.log_ns)
+                item.told = self._teller.before(item.source.log_ns)
                 if item.frame is None:
                     self._monitor.failed("camera", item.problem, "", now)
                 else:
                     self._segment(item, now)
                 state, item.reasons = self._monitor.state(now)
                 item.health = state.value
+                item.told += self._teller.after(item.source.log_ns)
                 yield item
 
     def _new_monitor(self, now: float) -> Monitor:
         limits = CameraLimits(timeout=self._settings.camera_timeout, frozen=self._settings.frozen_timeout)
-        network = getattr(self._segmenter.engine, "network", None)
-        return Monitor(limits=limits, typical=getattr(network, "typical", None), ego=self._ego, now=now)
+        engine = self._segmenter.engine
+        network = getattr(engine, "network", None)
+        height, width = engine.input_size
+        facts = {"engine": engine.name, "precision": engine.precision, "device": engine.device,
+                 "network": getattr(network, "name", ""), "input": f"{width}x{height}"}
+        return Monitor(limits=limits, typical=getattr(network, "typical", None), ego=self._ego, engine=facts, now=now)
 
     def _segment(self, item: _Work, now: float) -> None:
         with stage(item.stages, "health"):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
 from drive_seg.core.health.monitor import Monitor
-from drive_seg.core.health.status import Status, summarise
+from drive_seg.outputs.health import ARRAY, CHECK_S, DIAGNOSTICS, HEALTH, Changes, diagnostics, health_text
 from drive_seg.ros.label_info import LATCHED
-
-_PERIOD = 1.0  # seconds between diagnostics without a change
-_CHECK = 0.1  # seconds between looks for a change
+from drive_seg.ros.messages import ROS
 
 
 class HealthPublisher:
@@ -21,12 +16,10 @@ class HealthPublisher:
 
     def __init__(self, node: Node, monitor: Monitor) -> None:
         self._node, self._monitor = node, monitor
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._health = node.create_publisher(String, "~/health", LATCHED)
-        self._timer = node.create_timer(_CHECK, self.update)
-        self._levels: tuple | None = None
-        self._state: tuple | None = None
-        self._sent = 0.0
+        self._diagnostics = node.create_publisher(ROS.kind(ARRAY), DIAGNOSTICS, 10)
+        self._health = node.create_publisher(String, f"~/{HEALTH}", LATCHED)
+        self._timer = node.create_timer(CHECK_S, self.update)
+        self._changes = Changes()
         self.update()
 
     def update(self) -> None:
@@ -36,16 +29,12 @@ class HealthPublisher:
         clock = self._node.get_clock().now()
         now = clock.nanoseconds / 1e9
         statuses = self._monitor.statuses(now)
-        levels = tuple(s.level for s in statuses)
-        if levels != self._levels or now - self._sent >= _PERIOD or now < self._sent:
-            self._levels, self._sent = levels, now
-            array = DiagnosticArray()
-            array.header.stamp = clock.to_msg()
-            array.status = [_to_message(s, self._node.get_name()) for s in statuses]
-            self._diagnostics.publish(array)
-        state, reasons = summarise(statuses)
-        if (state, levels) != self._state:
-            self._state = (state, levels)
+        due = self._changes.look(statuses, now)
+        if due.diagnostics:
+            header = Header(stamp=clock.to_msg())
+            self._diagnostics.publish(diagnostics(ROS, header, statuses, self._node.get_name()))
+        if due.health is not None:
+            state, reasons = due.health
             self.tell(state.value, reasons)
             log = self._node.get_logger()
             if reasons:
@@ -56,7 +45,7 @@ class HealthPublisher:
     def tell(self, state: str, reasons: tuple[str, ...] = ()) -> None:
         """Publish a state on ~/health as JSON."""
         stamp = self._node.get_clock().now().nanoseconds / 1e9
-        self._health.publish(String(data=json.dumps({"state": state, "reasons": list(reasons), "stamp": stamp})))
+        self._health.publish(String(data=health_text(state, reasons, stamp)))
 
     def close(self, state: str) -> None:
         """Tell a last state and stop; the publishers are given back."""
@@ -65,9 +54,3 @@ class HealthPublisher:
             self.tell(state)
         self._node.destroy_publisher(self._health)
         self._node.destroy_publisher(self._diagnostics)
-
-
-def _to_message(status: Status, name: str) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        level=bytes([status.level]), name=f"{name}: {status.name}", message=status.message, hardware_id=name,
-        values=[KeyValue(key=key, value=value) for key, value in status.values.items()])

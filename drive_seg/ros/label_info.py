@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
-from drive_seg.core.classes import LABEL_NAMES, ClassTable
+from drive_seg.core.classes import ClassTable
+from drive_seg.outputs.label_info import LABEL_INFO, label_info
 from drive_seg.outputs.label_table import LABEL_TABLE, label_table
+from drive_seg.ros.messages import ROS
 
 LATCHED = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
                      durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -19,13 +21,10 @@ def publish_label_info(node: Node, table: ClassTable) -> list:
     plain = node.create_publisher(String, f"~/{LABEL_TABLE}", LATCHED)
     plain.publish(String(data=label_table(table)))
     try:
-        from vision_msgs.msg import LabelInfo, VisionClass
+        info = label_info(ROS, Header(stamp=node.get_clock().now().to_msg()))
     except ImportError:
         node.get_logger().info("vision_msgs is not installed: ~/label_info is not published, ~/label_table is")
         return [plain]
-    info = LabelInfo()
-    info.header.stamp = node.get_clock().now().to_msg()
-    info.class_map = [VisionClass(class_id=int(i), class_name=name) for i, name in LABEL_NAMES.items()]
-    publisher = node.create_publisher(LabelInfo, "~/label_info", LATCHED)
+    publisher = node.create_publisher(type(info), f"~/{LABEL_INFO}", LATCHED)
     publisher.publish(info)
     return [publisher, plain]

@@ -20,7 +20,12 @@ TYPES = get_typestore(Stores.ROS2_HUMBLE)
 CAMERA_QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.BEST_EFFORT, QosDurability.VOLATILE, QosTime(0, 0),
                  QosTime(0, 0), QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
 
+TF_QOS = {"/tf": CAMERA_QOS._replace(depth=100, reliability=QosReliability.RELIABLE),
+          "/tf_static": CAMERA_QOS._replace(reliability=QosReliability.RELIABLE,
+                                            durability=QosDurability.TRANSIENT_LOCAL)}
+
 IMAGE, JPEG, INFO = (f"sensor_msgs/msg/{name}" for name in ("Image", "CompressedImage", "CameraInfo"))
+TF = "tf2_msgs/msg/TFMessage"
 
 
 def street(number: int, height: int = 120, width: int = 200) -> np.ndarray:
@@ -61,11 +66,27 @@ def info(number: int, height: int = 120, width: int = 200, types=TYPES):
                              0, 0, roi)
 
 
+def transform(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float], stamp_ns: int = 0):
+    """A TFMessage with one transform parent <- child. quaternion: (x, y, z, w)."""
+    kinds = TYPES.types
+    time = kinds["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
+    pose = kinds["geometry_msgs/msg/Transform"](kinds["geometry_msgs/msg/Vector3"](*map(float, translation)),
+                                                kinds["geometry_msgs/msg/Quaternion"](*map(float, quaternion)))
+    return kinds[TF]([kinds["geometry_msgs/msg/TransformStamped"](kinds["std_msgs/msg/Header"](time, parent), child,
+                                                                  pose)])
+
+
 def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed: bool = False,
               compression: CompressionMode = CompressionMode.NONE, topic: str = "/camera/image_raw",
               with_info: bool = True, paint: Callable[[int], np.ndarray] = street, messages: Sequence | None = None,
-              start: int = 0, qos: Sequence[Qos] = (CAMERA_QOS,)) -> Path:
-    """Write a rosbag2. messages: the image messages themselves, else `paint(number)` is written. Returns its path."""
+              start: int = 0, qos: Sequence[Qos] = (CAMERA_QOS,), numbers: Sequence[int] | None = None,
+              make_info: Callable[..., object] = info, transforms: Sequence[tuple[str, int, object]] = ()) -> Path:
+    """Write a rosbag2. Returns its path.
+
+    messages: the image messages themselves, else `paint(number)` is written. numbers: of the frames, consecutive from
+    `start` by default. make_info(number, height, width): the CameraInfo of a frame. transforms: (topic, time of
+    recording, TFMessage) in the order of time; those of /tf_static come first.
+    """
     writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
     writer.set_compression(compression, CompressionFormat.ZSTD)
     with writer:
@@ -76,13 +97,21 @@ def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed
         if with_info:
             infos = writer.add_connection(f"{topic.rsplit('/', 1)[0]}/camera_info", INFO, typestore=TYPES,
                                           offered_qos_profiles=qos)
+        tf = {t: writer.add_connection(t, TF, typestore=TYPES, offered_qos_profiles=[TF_QOS[t]])
+              for t in dict.fromkeys(t for t, _, _ in transforms)}
+        waiting = list(transforms)
         make = jpeg if compressed else raw
-        for number in range(start, start + frames):
-            message = messages[number - start] if messages is not None else make(number, paint(number))
+        numbers = range(start, start + frames) if numbers is None else numbers
+        for index, number in enumerate(numbers):
+            log_ns = stamp(number) + DELAY_NS
+            while waiting and waiting[0][1] <= log_ns:
+                where, when, message = waiting.pop(0)
+                writer.write(tf[where], when, TYPES.serialize_cdr(message, TF))
+            message = messages[index] if messages is not None else make(number, paint(number))
             if infos is not None:
                 size = paint(number).shape[:2]
-                writer.write(infos, stamp(number) + DELAY_NS, TYPES.serialize_cdr(info(number, *size), INFO))
-            writer.write(images, stamp(number) + DELAY_NS, TYPES.serialize_cdr(message, kind))
+                writer.write(infos, log_ns, TYPES.serialize_cdr(make_info(number, *size), INFO))
+            writer.write(images, log_ns, TYPES.serialize_cdr(message, kind))
     return path
 
 

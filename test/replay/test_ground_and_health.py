@@ -57,7 +57,8 @@ def test_scan_and_points_are_the_core_s(replay, street_bag):
         assert np.array_equal(frame.images["points"], points.cloud(labels, sight), equal_nan=True)
     assert not np.array_equal(frames[0].images["points"], frames[11].images["points"], equal_nan=True), "the car moves"
     with Bag(replay.out / "street" / "result") as bag:
-        messages = {t.name: bag.read(data, t.type) for t, _, data in bag.messages()}
+        messages = {t.name: bag.read(data, t.type)
+                    for t, _, data in bag.messages(["/drive_seg/scan", "/drive_seg/points"])}
     ranges = messages["/drive_seg/scan"]
     assert ranges.header.frame_id == messages["/drive_seg/points"].header.frame_id == "base_link"
     assert len(ranges.ranges) == round((ranges.angle_max - ranges.angle_min) / ranges.angle_increment) + 1

@@ -41,11 +41,15 @@ def test_the_result_bag_s_metadata_is_the_node_s(replay, street_bag, storage):
     with Bag(replay.out / "street" / "result") as bag:
         kinds = {t.name: (t.type, t.count) for t in bag.topics}
         assert kinds.pop("/drive_seg/label_table") == ("std_msgs/msg/String", 1)
+        assert kinds.pop("/drive_seg/label_info") == ("vision_msgs/msg/LabelInfo", 1)
+        assert kinds.pop("/drive_seg/health")[0] == "std_msgs/msg/String"
+        assert kinds.pop("/diagnostics")[0] == "diagnostic_msgs/msg/DiagnosticArray"
         assert kinds == {o.topic.replace("~", "/drive_seg"): (o.kind, 12) for o in OUTPUTS}
         for topic in bag.topics:
             (qos,) = topic.qos
-            assert (qos.reliability.name, qos.history.name, qos.depth) == ("RELIABLE", "KEEP_LAST", 1)
-            latched = topic.name == "/drive_seg/label_table"
+            depth = 10 if topic.name == "/diagnostics" else 1
+            assert (qos.reliability.name, qos.history.name, qos.depth) == ("RELIABLE", "KEEP_LAST", depth)
+            latched = topic.name.removeprefix("/drive_seg/") in ("label_table", "label_info", "health")
             assert qos.durability.name == ("TRANSIENT_LOCAL" if latched else "VOLATILE"), topic.name
         image = next(bag.images(bag.image_topic(topic_of("labels"))))
         assert (image.frame_id, image.message.encoding) == ("camera_front", "mono8")
@@ -78,7 +82,7 @@ def test_outputs_are_chosen(replay, street_bag, arguments, expected):
     assert replay(street_bag, *arguments) == 0
     with Bag(replay.out / "street" / "result") as bag:
         names = {t.name.removeprefix("/drive_seg/") for t in bag.topics if t.count}
-    assert names == expected | {"labels", "drivable_area", "label_table"}
+    assert names == expected | {"labels", "drivable_area", "label_table", "label_info", "health", "/diagnostics"}
 
 
 def test_figures_of_every_frame(replay, street_bag):
