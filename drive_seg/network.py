@@ -30,8 +30,8 @@ class Network:
     input_size: (height, width). temperature: divides the logits before the soft-max. trust: see TrustModel, None when
     the network brings no statistics. surface: see SurfaceRule, likewise. typical: of its training images, likewise.
     self_test: its answer to the built-in picture, likewise. int8: the same network computed in 8 bits, an ONNX file
-    with quantised tensors for processors that are fast at it, likewise. provenance: how it came about, as its author
-    wrote it.
+    with quantised tensors for processors that are fast at it, likewise; int8_sha256 is that file's. provenance: how it
+    came about, as its author wrote it.
     """
 
     path: Path
@@ -46,6 +46,7 @@ class Network:
     self_test: SelfTest | None = None
     int8: Path | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    int8_sha256: str = ""
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
@@ -67,12 +68,13 @@ class Network:
             raise NetworkError(f"{sidecar} must say `format: {FORMAT}` (see the README, 'Your own network')")
         digest = _checked(path, facts.get("onnx_sha256"), sidecar)
         try:
+            int8, int8_digest = _int8(facts.get("int8"), sidecar)
             table = ClassTable.from_dicts(facts.get("classes"))
             return cls(path, str(facts.get("name", path.stem)), digest, _input_size(facts), table,
                        float(facts.get("temperature", 1.0)), _trust(facts.get("unknown"), len(table)),
                        _surface(facts.get("unknown")),
                        _typical(facts.get("unknown")), _self_test(facts.get("self_test")),
-                       _int8(facts.get("int8"), sidecar), facts.get("provenance") or {})
+                       int8, facts.get("provenance") or {}, int8_digest)
         except (ClassTableError, TypeError, ValueError, KeyError) as error:
             raise NetworkError(f"{sidecar}: {error}") from error
 
@@ -97,15 +99,14 @@ def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
     return digest
 
 
-def _int8(facts: dict | None, sidecar: Path) -> Path | None:
+def _int8(facts: dict | None, sidecar: Path) -> tuple[Path | None, str]:
     if not facts:
-        return None
+        return None, ""
     path = sidecar.parent / facts["file"]
     if not path.is_file():
         raise NetworkError(f"{sidecar.name} names {path.name}, which is not beside it: fetch or export it again, or"
                            " take `int8` out of the YAML")
-    _checked(path, facts.get("sha256"), sidecar)
-    return path
+    return path, _checked(path, facts.get("sha256"), sidecar)
 
 
 def _input_size(facts: dict) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from drive_seg.core.decode import Decoded
@@ -12,12 +13,23 @@ class EngineError(RuntimeError):
     """A runtime that can't run here, or failed on a frame; the message names the fix."""
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What an engine really runs. file: its name, which may be another than the network's (an int8 version, a plan).
+    sha256: of that file. runtime: the library and its version.
+    """
+
+    file: str
+    sha256: str
+    runtime: str
+
+
 @runtime_checkable
 class Engine(Protocol):
     """Runs one network on one runtime, from camera frame to decoded images.
 
     Resizing and decoding belong to it because a GPU does them beside the network; runtimes on the CPU share theirs in
-    runtimes/host.py. One thread at a time.
+    runtimes/host.py. One thread at a time. An engine that can tell which file it runs has `loaded`, a Loaded, too.
     """
 
     name: str

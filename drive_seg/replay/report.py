@@ -311,7 +311,9 @@ def _origin(summary: dict) -> list[list[list[str]]]:
              ["network", f"{engine['network']}, SHA-256 {engine['network_sha256']}"],
              ["input", f"{engine['input_size'][1]}x{engine['input_size'][0]}"], ["drivable area", rule],
              ["masks, SHA-256", summary["masks_sha256"]]]
-    second = [["engine", f"{engine['engine']} {engine['precision']}"], ["on", engine["device"]],
+    ran = f"{engine['file']}, SHA-256 {engine['file_sha256']}" if engine["file"] else "the engine can't tell"
+    second = [["engine", f"{engine['engine']} {engine['precision']}"], ["runtime", engine["runtime"] or "unknown"],
+              ["ran", ran], ["on", engine["device"]],
               ["machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"],
               ["replayed in", f"{summary['replay_s']:.1f} s ({summary['frames_per_s']:.1f} frames a second)"],
               ["drive_seg", summary["version"]],

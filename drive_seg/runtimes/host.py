@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from drive_seg.core.decode import Decoded, Decoder
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import EngineError, Loaded
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
 from drive_seg.core.stopwatch import stage
@@ -22,6 +22,7 @@ class HostEngine(ABC):
     name: str
     device: str
     precision: str
+    loaded: Loaded
 
     def __init__(self, network: Network, input_size: tuple[int, int] | None = None, threads: int | None = None) -> None:
         """input_size: (height, width) other than the network's own. threads: of inference and decoding."""

@@ -6,7 +6,7 @@ import platform
 
 import numpy as np
 
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import EngineError, Loaded
 from drive_seg.network import Network
 from drive_seg.runtimes.host import HostEngine
 
@@ -36,6 +36,7 @@ class OnnxRuntimeEngine(HostEngine):
             self._session = onnxruntime.InferenceSession(str(network.path), options, ["CPUExecutionProvider"])
         except Exception as error:  # the library's exceptions share no base class of its own
             raise EngineError(f"ONNX Runtime can't load {network.path}: {error}") from error
+        self.loaded = Loaded(network.path.name, network.sha256, f"ONNX Runtime {onnxruntime.__version__}")
         self._input = self._session.get_inputs()[0].name
         self.warm_up()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import binding as llvm
 
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import EngineError, Loaded
 from drive_seg.network import Network
 from drive_seg.runtimes.host import HostEngine
 
@@ -44,7 +44,10 @@ class OpenVinoEngine(HostEngine):
             precision = "int8"
         if _HINTS[precision] is not None:
             settings["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
-        path = network.int8 if precision == "int8" else network.path
+        path, digest = network.path, network.sha256
+        if precision == "int8":
+            path, digest = network.int8, network.int8_sha256
+        self.loaded = Loaded(path.name, digest, f"OpenVINO {ov.get_version()}")
         try:
             compiled = core.compile_model(self._with_pre_processing(core.read_model(path)), "CPU", settings)
             hint = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())

@@ -105,7 +105,10 @@ def test_the_summary_says_what_was_done_with_what(replay, street_bag, colour_net
     summary = replay.summary()
     assert summary["frames"] == {"total": 12, "segmented": 12, "failed": 0, "withheld": 0}
     assert summary["duration_s"] == pytest.approx(1.1)
-    assert summary["engine"]["network_sha256"] == colour_network.sha256
+    engine = summary["engine"]
+    assert engine["network_sha256"] == engine["file_sha256"] == colour_network.sha256
+    assert engine["file"] == colour_network.path.name
+    assert engine["runtime"].startswith("OpenVINO ")
     assert summary["machine"]["versions"]["openvino"]
     assert summary["drivable"]["min"] <= summary["drivable"]["median"] <= summary["drivable"]["max"]
     assert summary["latency_ms"]["median"] > 0

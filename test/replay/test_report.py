@@ -2,16 +2,21 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import browser
 import cv2
 import numpy as np
+import openvino
 import pytest
 import yaml
 from bags import raw, street, write_bag
 from replays import Replay
 
+from drive_seg.core.engine import Loaded
+from drive_seg.core.segmenter import Segmenter
 from drive_seg.replay import report as report_module
+from drive_seg.replay.summary import describe
 
 PICTURE = "return document.getElementById('picture').toDataURL()"
 BLANK = """return [...document.querySelectorAll(arguments[0])].filter((canvas) => {
@@ -46,6 +51,20 @@ def test_the_page_needs_nothing_else(report):
     outside = r"""(?:src|href)\s*=\s*["'](?!data:)[^"']*|@import|url\((?!data:)|fetch\(|https?://[^ "'<]*"""
     found = re.findall(outside, report.read_text())
     assert [o for o in found if "www.w3.org/2000/svg" not in o] == []
+
+
+def test_it_names_the_file_that_ran_and_the_runtime(report, colour_network):
+    text = report.read_text()
+    assert f"{colour_network.path.name}, SHA-256 {colour_network.sha256}" in text
+    assert f"OpenVINO {openvino.get_version()}" in text
+
+
+def test_of_a_plan_it_names_the_plan(colour_network):
+    engine = SimpleNamespace(name="tensorrt", device="a GPU", precision="fp16", input_size=(96, 160),
+                             network=colour_network, loaded=Loaded("colours.plan", "ab12", "TensorRT 10.9"))
+    facts = describe(Segmenter(engine, colour_network.table))
+    assert (facts["file"], facts["file_sha256"], facts["runtime"]) == ("colours.plan", "ab12", "TensorRT 10.9")
+    assert facts["network_sha256"] == colour_network.sha256
 
 
 def test_the_size_is_bounded(report):

@@ -88,6 +88,16 @@ def test_a_precision_that_cannot_run_is_refused(tmp_path, engine, precision, mes
         open_engine(engine, network, precision=precision)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_engine_tells_which_file_it_runs(shipped, precision):
+    engine = open_engine("openvino", shipped, precision=precision)
+    engine.close()
+    path = shipped.path.with_suffix(".int8.onnx" if precision == "int8" else ".onnx")
+    assert engine.loaded.file == path.name
+    assert engine.loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert engine.loaded.runtime.startswith("OpenVINO 20")
+
+
 @pytest.mark.parametrize(("content", "message"), [(None, "not beside it"), (b"something else", "is damaged")])
 def test_an_int8_file_that_is_missing_or_damaged_is_refused(tmp_path, content, message):
     digest = hashlib.sha256(b"the real one").hexdigest()
