@@ -35,17 +35,17 @@ def test_right_kernels_pass(library, colour_network):
     gpu.close()
 
 
-@pytest.mark.parametrize("spoiled, finding", [("decode_pixels", "classes and labels"),
+@pytest.mark.parametrize("spoiled, finding", [("decode_tiles", "classes and labels"),
                                               ("prepare_rgba", "every element written")])
 def test_wrong_kernels_fail(library, colour_network, spoiled, finding):
     class Spoiled(HostGpu):
-        def launch(self, kernel, grid, block, arguments) -> None:
-            if kernel == "decode_pixels" == spoiled:
+        def launch(self, kernel, grid, block, arguments, shared=0) -> None:
+            if kernel == "decode_tiles" == spoiled:
                 arguments = type(arguments).from_buffer_copy(arguments)
                 arguments.classes -= 1  # the last class is never found
             if kernel == "prepare_rgba" == spoiled:
                 grid = (grid[0], grid[1] - 1)  # the last rows are not written
-            super().launch(kernel, grid, block, arguments)
+            super().launch(kernel, grid, block, arguments, shared)
 
     findings = Findings()
     check_kernels(Spoiled(library, integrated=False), colour_network, [], findings, quick=True)

@@ -34,7 +34,7 @@ def build_kernels(folder: Path) -> ctypes.CDLL:
     subprocess.run([compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-attributes",
                     f"-I{kernels.SOURCE.parent}", str(source), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
-    loaded.launch.argtypes = [ctypes.c_char_p, *[ctypes.c_uint] * 4, ctypes.c_void_p, ctypes.c_size_t]
+    loaded.launch.argtypes = [ctypes.c_char_p, *[ctypes.c_uint] * 5, ctypes.c_void_p, ctypes.c_size_t]
     return loaded
 
 
@@ -105,12 +105,12 @@ class HostGpu:
         if not self.integrated:
             buffer.host[:] = self.view(buffer)
 
-    def launch(self, kernel, grid, block, arguments) -> None:
+    def launch(self, kernel, grid, block, arguments, shared=0) -> None:
         if self.broken:
             raise EngineError(self.broken)
         self.launches.append(kernel)
-        status = self._library.launch(kernel.encode(), *grid, *block, ctypes.addressof(arguments),
-                                      ctypes.sizeof(arguments))
+        status = self._library.launch(kernel.encode(), *grid, *block, shared,
+                                      ctypes.addressof(arguments), ctypes.sizeof(arguments))
         assert status == 0, f"launch of {kernel}: {status}"
 
     def capture(self, work):

@@ -14,10 +14,10 @@ from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake, places, taps
-from drive_seg.runtimes.tensorrt.kernels import PATCH, DecodeArguments, DescribeArguments, PrepareArguments
+from drive_seg.runtimes.tensorrt.kernels import NOT_FINITE, DecodeArguments, PrepareArguments
+from drive_seg.runtimes.tensorrt.tiling import THREADS, tiling
 
 _BLOCK = (32, 4)
-_CELLS_A_BLOCK = 128
 _ALIGNMENT = 256
 
 
@@ -74,7 +74,6 @@ class FramePath:
     def _allocate(self, network: Network) -> None:
         gpu, runner, intake = self._gpu, self._runner, self.intake
         classes, grid_height, grid_width = runner.logits_shape
-        cells = grid_height * grid_width
         (height, width), (out_height, out_width) = runner.input_size, self.size
         trust = network.trust or TrustModel(np.zeros(classes), np.ones(classes), -np.inf)
 
@@ -83,34 +82,27 @@ class FramePath:
         self._image = self._input.host[:image_bytes].reshape(intake.rows, intake.row_bytes)
         ticket = self._input.pointer + _padded(image_bytes)
         pixels = out_height * out_width
+        columns, rows = places(out_width, grid_width), places(out_height, grid_height)
+        self._tiling = tiling(columns, rows, (grid_height, grid_width), classes)
         offsets = [i * _padded(pixels) for i in range(4)]
-        self._output = self._keep(gpu.allocate(offsets[3] + _padded(cells + 1), host=True))
+        self._output = self._keep(gpu.allocate(offsets[3] + self._tiling.tiles, host=True))
         host, pointer = self._output.host, self._output.pointer
         self._images = [host[at: at + pixels].reshape(self.size) for at in offsets[:3]]
-        self._finite = host[offsets[3]: offsets[3] + cells]
-        self._done = host[offsets[3] + cells: offsets[3] + cells + 1]
+        self._reports = host[offsets[3]: offsets[3] + self._tiling.tiles]
 
         def constant(values) -> int:
             return self._keep(gpu.constant(values)).pointer
 
-        def scratch(nbytes: int) -> int:
-            return self._keep(gpu.allocate(nbytes)).pointer
-
-        groups = constant(network.table.group_lut[:classes])
-        cell_logits, cell_class = scratch(4 * cells * classes), scratch(cells)
-        cell_group, cell_trust = scratch(16 * cells), scratch(4 * cells)
         self._prepare = PrepareArguments(
             self._input.pointer, constant(taps(width, intake.halved[1])), constant(taps(height, intake.halved[0])),
             runner.planes.pointer, intake.row_bytes, intake.height, intake.halved[1], intake.halved[0], width, height,
             intake.halvings)
-        self._describe = DescribeArguments(
-            runner.logits.pointer, groups, constant(np.asarray(trust.mean, np.float32)),
-            constant(np.asarray(trust.std, np.float32)), cell_logits, cell_class, cell_group, cell_trust, ticket,
-            pointer + offsets[3], network.temperature, classes, cells)
         self._decode = DecodeArguments(
-            cell_logits, cell_class, cell_group, cell_trust, groups, constant(places(out_width, grid_width)),
-            constant(places(out_height, grid_height)), *(pointer + at for at in offsets[:3]), ticket,
-            pointer + offsets[3] + cells, trust.limit, classes, grid_width, grid_height, out_width, out_height)
+            runner.logits.pointer, constant(network.table.group_lut[:classes]),
+            constant(np.asarray(trust.mean, np.float32)), constant(np.asarray(trust.std, np.float32)),
+            constant(columns), constant(rows), *(pointer + at for at in offsets[:3]), ticket, pointer + offsets[3],
+            network.temperature, trust.limit, classes, grid_width, grid_height, out_width, out_height,
+            self._tiling.width, self._tiling.height)
 
     def _keep(self, buffer: Buffer) -> Buffer:
         self._buffers.append(buffer)
@@ -128,10 +120,7 @@ class FramePath:
         self._gpu.launch(self.intake.kernel, _grid(a.width, a.height, *_BLOCK), _BLOCK, a)
 
     def _enqueue_post(self) -> None:
-        cells, a = self._describe.cells, self._decode
-        self._gpu.launch("describe_cells", _grid(cells, 1, _CELLS_A_BLOCK, 1), (_CELLS_A_BLOCK, 1), self._describe)
-        patch = (PATCH[0] * _BLOCK[0], PATCH[1] * _BLOCK[1])
-        self._gpu.launch("decode_pixels", _grid(a.width, a.height, *patch), _BLOCK, a)
+        self._gpu.launch("decode_tiles", self._tiling.blocks, (THREADS, 1), self._decode, self._tiling.shared)
 
     def enqueue(self) -> None:
         """Enqueue a whole frame, piece by piece."""
@@ -153,7 +142,7 @@ class FramePath:
         pixels = self.intake.pixels(frame)
         packed = self._image if pixels.ndim == 2 else self._image.reshape(*pixels.shape[:2], -1)
         np.copyto(packed, pixels[:, : packed.shape[1]])
-        self._ticket = self._ticket % 255 + 1
+        self._ticket = self._ticket % (NOT_FINITE - 1) + 1
         self._input.host[-_ALIGNMENT] = self._ticket
 
     def compute(self) -> None:
@@ -166,10 +155,10 @@ class FramePath:
 
     def take(self) -> Decoded:
         """Copy out the results of `compute`. Raises NotFiniteError, and EngineError when they are not this frame's."""
-        stale = (self._finite != self._ticket) & (self._finite != 0)
-        if self._done[0] != self._ticket or stale.any():
+        overflow = self._reports == NOT_FINITE
+        if not (overflow | (self._reports == self._ticket)).all():
             raise EngineError("the GPU left results of an earlier frame")
-        if not self._finite.all():
+        if overflow.any():
             raise NotFiniteError("the network gave logits that are no finite numbers (overflow?): export it again, the"
                                  " fp16 report says which layers must stay fp32")
         return Decoded(*(image.copy() for image in self._images))

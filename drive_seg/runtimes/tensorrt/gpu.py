@@ -175,14 +175,16 @@ class Gpu:
             raise EngineError(f"{cubin} can't be loaded ({error}): delete it, it is compiled again") from error
         self._functions = {}
 
-    def launch(self, kernel: str, grid: tuple[int, int], block: tuple[int, int], arguments: ctypes.Structure) -> None:
-        """Enqueue a kernel whose one parameter is a struct."""
+    def launch(self, kernel: str, grid: tuple[int, int], block: tuple[int, int], arguments: ctypes.Structure,
+               shared: int = 0) -> None:
+        """Enqueue a kernel whose one parameter is a struct. shared: bytes of shared memory for each block."""
         function = self._functions.get(kernel)
         if function is None:
             function = self._module.get_function(kernel)
             function.prepare([f"{ctypes.sizeof(arguments)}s"])
             self._functions[kernel] = function
-        function.prepared_async_call((*grid, 1), (*block, 1), self._stream, bytes(arguments))
+        function.prepared_async_call((*grid, 1), (*block, 1), self._stream, bytes(arguments),
+                                     shared_size=shared)
 
     def capture(self, work: Callable[[], None]) -> Graph:
         """Capture the work that `work` enqueues. Raises EngineError."""

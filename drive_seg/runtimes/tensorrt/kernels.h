@@ -158,36 +158,79 @@ HD void prepare_pixel(const PrepareArguments& a, int x, int y) {
 
 // ---- after the network: logits -> class, label, confidence (see core/decode.py for what and why) ----
 
+// A block of threads decodes one tile of pixels. It loads the window of cells around them into its shared memory and
+// describes them there; then its pixels need nothing else. Cells between two tiles are described by both: that costs
+// less than a second kernel, and what it describes never leaves the chip.
+
+#define STRIP 4         // pixels that a thread decodes side by side: one 32-bit store for each image
+#define NOT_FINITE 255  // a tile's report in place of the ticket
+
 // Where a pixel falls between two cells: cell `lower` and the next one, weighted 1 - `weight` and `weight`.
 struct Place { int32_t lower; float weight; };
 
-struct DescribeArguments {
-    const half_bits* logits;        // (classes, cells)
+struct DecodeArguments {
+    const half_bits* logits;        // (classes, grid_height, grid_width)
     const uint8_t* group_of_class;
     const float* mean;              // trust statistics by class
     const float* deviation;
-    float* cell_logits;             // (cells, classes)
-    uint8_t* cell_class;
-    float* cell_group;              // (cells, GROUPS), probabilities
-    float* cell_trust;
-    const uint8_t* ticket;          // of this frame, 1..255: came in with its pixels, goes out with its results
-    uint8_t* cell_finite;           // the ticket where every logit is a finite number, else 0
+    const Place* columns;           // `width` of them
+    const Place* rows;              // `height` of them
+    uint8_t* classes_out;           // (height, width)
+    uint8_t* labels_out;
+    uint8_t* confidence_out;
+    const uint8_t* ticket;          // of this frame, 1..254: came in with its pixels, goes out with its results
+    uint8_t* reports;               // one a tile: the ticket, or NOT_FINITE
     float temperature;
-    int32_t classes, cells;
+    float trust_limit;
+    int32_t classes, grid_width, grid_height;
+    int32_t width, height;          // of the results
+    int32_t tile_width, tile_height;
 };
 
-HD void describe_cell(const DescribeArguments& a, int cell) {
-    float* logits = a.cell_logits + (int64_t)cell * a.classes;
+// A tile, and the window of cells around its pixels. tiling.py counts the bytes of `memory` the same way.
+struct Tile {
+    int left, top, right, bottom;   // its pixels; right and bottom are the first beyond
+    int first_column, first_row;    // its cells
+    int columns, cells;
+    int stride;                     // from one cell's logits to the next one's
+    float* logits;                  // (cells, stride)
+    float* group;                   // (cells, GROUPS), probabilities
+    float* trust;                   // (cells)
+    uint8_t* class_id;              // (cells)
+};
+
+HD Tile tile_at(const DecodeArguments& a, int column, int row, float* memory) {
+    Tile t;
+    t.left = column * a.tile_width, t.top = row * a.tile_height;
+    t.right = smaller(t.left + a.tile_width, a.width), t.bottom = smaller(t.top + a.tile_height, a.height);
+    t.first_column = a.columns[t.left].lower, t.first_row = a.rows[t.top].lower;
+    t.columns = smaller(a.columns[t.right - 1].lower + 1, a.grid_width - 1) - t.first_column + 1;
+    t.cells = t.columns * (smaller(a.rows[t.bottom - 1].lower + 1, a.grid_height - 1) - t.first_row + 1);
+    t.stride = a.classes | 1;       // odd: neighbouring cells lie in different banks
+    t.logits = memory;
+    t.group = t.logits + t.cells * t.stride;
+    t.trust = t.group + t.cells * GROUPS;
+    t.class_id = (uint8_t*)(t.trust + t.cells);
+    return t;
+}
+
+HD bool is_finite(float value) { return value - value == 0.0f; }
+
+// The i-th of cells * classes logits, in the order in which they lie in memory.
+HD void load_logit(const DecodeArguments& a, const Tile& t, int i) {
+    const int k = i / t.cells, cell = i % t.cells;
+    const int row = t.first_row + cell / t.columns, column = t.first_column + cell % t.columns;
+    t.logits[cell * t.stride + k] = from_half(a.logits[((int64_t)k * a.grid_height + row) * a.grid_width + column]);
+}
+
+HD void describe_cell(const DecodeArguments& a, const Tile& t, int cell) {
+    const float* logits = t.logits + cell * t.stride;
     int best = 0;
     float highest = 0.0f;
-    bool finite = true;
     for (int k = 0; k < a.classes; ++k) {
-        const float value = from_half(a.logits[(int64_t)k * a.cells + cell]);
-        logits[k] = value;
-        finite = finite && value - value == 0.0f;
-        if (k == 0 || value > highest) {
+        if (k == 0 || logits[k] > highest) {
             best = k;
-            highest = value;
+            highest = logits[k];
         }
     }
     float group[GROUPS] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -200,42 +243,20 @@ HD void describe_cell(const DescribeArguments& a, int cell) {
         total += share;
     }
     const float scale = 1.0f / total;
-    for (int g = 0; g < GROUPS; ++g) a.cell_group[cell * GROUPS + g] = group[g] * scale;
-    a.cell_class[cell] = (uint8_t)best;
-    a.cell_trust[cell] = (highest + a.temperature * logf(total) - a.mean[best]) / a.deviation[best];
-    a.cell_finite[cell] = finite ? *a.ticket : 0;
+    for (int g = 0; g < GROUPS; ++g) t.group[cell * GROUPS + g] = group[g] * scale;
+    t.class_id[cell] = (uint8_t)best;
+    t.trust[cell] = (highest + a.temperature * logf(total) - a.mean[best]) / a.deviation[best];
 }
-
-struct DecodeArguments {
-    const float* cell_logits;
-    const uint8_t* cell_class;
-    const float* cell_group;
-    const float* cell_trust;
-    const uint8_t* group_of_class;
-    const Place* columns;           // `width` of them
-    const Place* rows;              // `height` of them
-    uint8_t* classes_out;           // (height, width)
-    uint8_t* labels_out;
-    uint8_t* confidence_out;
-    const uint8_t* ticket;
-    uint8_t* done;                  // the ticket, once the first patch is decoded
-    float trust_limit;
-    int32_t classes, grid_width, grid_height;
-    int32_t width, height;          // of the results
-};
-
-#define PATCH_WIDTH 4   // pixels a thread decodes side by side: one 32-bit store for each image
-#define PATCH_HEIGHT 4
 
 // The four cells around a pixel, and what pixels between them share.
 struct Corners {
-    int cell[4];            // upper left, upper right, lower left, lower right
+    int cell[4];            // upper left, upper right, lower left, lower right; in the tile's window
     int shared_class;       // -1 where the corners differ
     float probability[4];   // of the shared class's group
     float trust[4];
 };
 
-HD bool judges_trust(const DecodeArguments& a) { return a.trust_limit - a.trust_limit == 0.0f; }  // not infinite
+HD bool judges_trust(const DecodeArguments& a) { return is_finite(a.trust_limit); }
 
 HD float mix(const float* corner, float fx, float fy) {
     const float left = (1.0f - fy) * corner[0] + fy * corner[2];
@@ -243,34 +264,33 @@ HD float mix(const float* corner, float fx, float fy) {
     return (1.0f - fx) * left + fx * right;
 }
 
-HD Corners corners(const DecodeArguments& a, int column, int row) {
-    const int right = smaller(column + 1, a.grid_width - 1), below = smaller(row + 1, a.grid_height - 1);
+// column, row: of the upper left cell, in the whole grid.
+HD Corners corners(const DecodeArguments& a, const Tile& t, int column, int row) {
+    const int right = column + 1 < a.grid_width ? 1 : 0, below = row + 1 < a.grid_height ? t.columns : 0;
     Corners c;
-    c.cell[0] = row * a.grid_width + column;
-    c.cell[1] = row * a.grid_width + right;
-    c.cell[2] = below * a.grid_width + column;
-    c.cell[3] = below * a.grid_width + right;
-    const int k = a.cell_class[c.cell[0]];
-    const bool same = k == a.cell_class[c.cell[1]] && k == a.cell_class[c.cell[2]] && k == a.cell_class[c.cell[3]];
+    c.cell[0] = (row - t.first_row) * t.columns + column - t.first_column;
+    c.cell[1] = c.cell[0] + right;
+    c.cell[2] = c.cell[0] + below;
+    c.cell[3] = c.cell[2] + right;
+    const int k = t.class_id[c.cell[0]];
+    const bool same = k == t.class_id[c.cell[1]] && k == t.class_id[c.cell[2]] && k == t.class_id[c.cell[3]];
     c.shared_class = same ? k : -1;
     const int group = a.group_of_class[k];
     for (int i = 0; i < 4; ++i) {
-        c.probability[i] = a.cell_group[c.cell[i] * GROUPS + group];
-        c.trust[i] = judges_trust(a) ? a.cell_trust[c.cell[i]] : 0.0f;
+        c.probability[i] = t.group[c.cell[i] * GROUPS + group];
+        c.trust[i] = judges_trust(a) ? t.trust[c.cell[i]] : 0.0f;
     }
     return c;
 }
 
 // The argmax of the interpolated logits, the lowest id on a tie.
-HD int mixed_class(const DecodeArguments& a, const Corners& c, float fx, float fy) {
+HD int mixed_class(const DecodeArguments& a, const Tile& t, const Corners& c, float fx, float fy) {
     const float gx = 1.0f - fx, gy = 1.0f - fy;
     int best = 0, best_left = 0, best_right = 0;
     float highest = 0.0f, highest_left = 0.0f, highest_right = 0.0f;
     for (int k = 0; k < a.classes; ++k) {
-        const float left = gy * a.cell_logits[(int64_t)c.cell[0] * a.classes + k]
-                           + fy * a.cell_logits[(int64_t)c.cell[2] * a.classes + k];
-        const float right = gy * a.cell_logits[(int64_t)c.cell[1] * a.classes + k]
-                            + fy * a.cell_logits[(int64_t)c.cell[3] * a.classes + k];
+        const float left = gy * t.logits[c.cell[0] * t.stride + k] + fy * t.logits[c.cell[2] * t.stride + k];
+        const float right = gy * t.logits[c.cell[1] * t.stride + k] + fy * t.logits[c.cell[3] * t.stride + k];
         const float value = gx * left + fx * right;
         if (k == 0 || left > highest_left) best_left = k, highest_left = left;
         if (k == 0 || right > highest_right) best_right = k, highest_right = right;
@@ -279,16 +299,16 @@ HD int mixed_class(const DecodeArguments& a, const Corners& c, float fx, float f
     return best_left == best_right ? best_left : best;  // then so is all between, whatever the rounding
 }
 
-HD void decode_pixel(const DecodeArguments& a, const Corners& c, float fx, float fy, uint8_t* class_id, uint8_t* label,
-                     uint8_t* confidence) {
+HD void decode_pixel(const DecodeArguments& a, const Tile& t, const Corners& c, float fx, float fy, uint8_t* class_id,
+                     uint8_t* label, uint8_t* confidence) {
     int best = c.shared_class;
     float probability[4];
     if (best >= 0) {
         for (int i = 0; i < 4; ++i) probability[i] = c.probability[i];
     } else {
-        best = mixed_class(a, c, fx, fy);
+        best = mixed_class(a, t, c, fx, fy);
         const int group = a.group_of_class[best];
-        for (int i = 0; i < 4; ++i) probability[i] = a.cell_group[c.cell[i] * GROUPS + group];
+        for (int i = 0; i < 4; ++i) probability[i] = t.group[c.cell[i] * GROUPS + group];
     }
     *class_id = (uint8_t)best;
     *confidence = (uint8_t)(int)(mix(probability, fx, fy) * 255.0f + 0.5f);
@@ -301,37 +321,37 @@ HD void store(uint8_t* out, const uint8_t* values, int count, bool aligned) {
 #ifdef __CUDA_ARCH__
         *(uchar4*)out = make_uchar4(values[0], values[1], values[2], values[3]);
 #else
-        memcpy(out, values, PATCH_WIDTH);
+        memcpy(out, values, STRIP);
 #endif
     } else {
         for (int i = 0; i < count; ++i) out[i] = values[i];
     }
 }
 
-// Decode the patch of pixels whose upper left one is (x, y).
-HD void decode_patch(const DecodeArguments& a, int x, int y) {
-    if (x == 0 && y == 0) *a.done = *a.ticket;
-    const int count = smaller(PATCH_WIDTH, a.width - x), end = smaller(y + PATCH_HEIGHT, a.height);
-    const bool aligned = a.width % PATCH_WIDTH == 0;  // then every row begins at a multiple of 4
-    for (; y < end; ++y) {
-        const Place row = a.rows[y];
-        uint8_t class_id[PATCH_WIDTH], label[PATCH_WIDTH], confidence[PATCH_WIDTH];
-        Corners c = {};
-        int described = -1;
+HD int strips_a_row(const Tile& t) { return (t.right - t.left + STRIP - 1) / STRIP; }
+
+// The i-th strip of a tile, row by row.
+HD void decode_strip(const DecodeArguments& a, const Tile& t, int i) {
+    const int x = t.left + i % strips_a_row(t) * STRIP, y = t.top + i / strips_a_row(t);
+    const int count = smaller(STRIP, t.right - x);
+    const bool aligned = a.width % STRIP == 0 && a.tile_width % STRIP == 0;  // then so are all strips
+    const Place row = a.rows[y];
+    uint8_t class_id[STRIP], label[STRIP], confidence[STRIP];
+    Corners c = {};
+    int described = -1;
 #ifdef __CUDACC__
-#pragma unroll  // keeps the patch in registers
+#pragma unroll  // keeps the strip in registers
 #endif
-        for (int i = 0; i < PATCH_WIDTH; ++i) {
-            const Place column = a.columns[x + smaller(i, count - 1)];
-            if (column.lower != described) {
-                described = column.lower;
-                c = corners(a, column.lower, row.lower);
-            }
-            decode_pixel(a, c, column.weight, row.weight, class_id + i, label + i, confidence + i);
+    for (int j = 0; j < STRIP; ++j) {
+        const Place column = a.columns[x + smaller(j, count - 1)];
+        if (column.lower != described) {
+            described = column.lower;
+            c = corners(a, t, column.lower, row.lower);
         }
-        const int64_t at = (int64_t)y * a.width + x;
-        store(a.classes_out + at, class_id, count, aligned);
-        store(a.labels_out + at, label, count, aligned);
-        store(a.confidence_out + at, confidence, count, aligned);
+        decode_pixel(a, t, c, column.weight, row.weight, class_id + j, label + j, confidence + j);
     }
+    const int64_t at = (int64_t)y * a.width + x;
+    store(a.classes_out + at, class_id, count, aligned);
+    store(a.labels_out + at, label, count, aligned);
+    store(a.confidence_out + at, confidence, count, aligned);
 }

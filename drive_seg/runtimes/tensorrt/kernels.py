@@ -28,8 +28,8 @@ PREPARE = {
 MOST_HALVINGS = 3
 """How often prepare_* can halve an image; a larger one is halved on the processor first."""
 
-PATCH = (4, 4)
-"""Pixels (side by side, one under the other) that a thread of decode_pixels decodes: PATCH_WIDTH, PATCH_HEIGHT."""
+NOT_FINITE = 255
+"""What a tile reports in place of the frame's ticket when a logit is no finite number."""
 
 
 class PrepareArguments(ctypes.Structure):
@@ -40,23 +40,14 @@ class PrepareArguments(ctypes.Structure):
                                                "height", "halvings"))]
 
 
-class DescribeArguments(ctypes.Structure):
-    """See kernels.h."""
-
-    _fields_ = [*((name, c_uint64) for name in ("logits", "group_of_class", "mean", "deviation", "cell_logits",
-                                                "cell_class", "cell_group", "cell_trust", "ticket",
-                                                "cell_finite")),
-                ("temperature", c_float), ("classes", c_int32), ("cells", c_int32)]
-
-
 class DecodeArguments(ctypes.Structure):
     """See kernels.h."""
 
-    _fields_ = [*((name, c_uint64) for name in ("cell_logits", "cell_class", "cell_group", "cell_trust",
-                                                "group_of_class", "columns", "rows", "classes_out", "labels_out",
-                                                "confidence_out", "ticket", "done")),
-                ("trust_limit", c_float),
-                *((name, c_int32) for name in ("classes", "grid_width", "grid_height", "width", "height"))]
+    _fields_ = [*((name, c_uint64) for name in ("logits", "group_of_class", "mean", "deviation", "columns", "rows",
+                                                "classes_out", "labels_out", "confidence_out", "ticket", "reports")),
+                *((name, c_float) for name in ("temperature", "trust_limit")),
+                *((name, c_int32) for name in ("classes", "grid_width", "grid_height", "width", "height",
+                                               "tile_width", "tile_height"))]
 
 
 def find_nvcc() -> str | None:

@@ -18,7 +18,8 @@ from drive_seg.core.resize import network_input
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt import kernels
 from drive_seg.runtimes.tensorrt.frame_path import FramePath, NotFiniteError
-from drive_seg.runtimes.tensorrt.intake import Intake
+from drive_seg.runtimes.tensorrt.intake import Intake, places
+from drive_seg.runtimes.tensorrt.tiling import tiling
 
 SIZE = (96, 160)
 CLASSES = 11
@@ -156,11 +157,34 @@ def test_ties_go_to_the_lowest_class(host_kernels, rng):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_logit_that_is_no_number_is_an_error(host_kernels, rng, value):
+@pytest.mark.parametrize("cell", [(0, 0), (11, 19), (5, 7), (4, 10)])
+@pytest.mark.parametrize("size", [SIZE, (1, 1), (3, 2)])  # of the small ones no pixel needs the cells inside
+def test_a_logit_that_is_no_number_is_an_error(host_kernels, rng, value, cell, size):
     logits = smooth_logits(rng, (CLASSES, 12, 20))
-    logits[CLASSES - 1, 11, 19] = value
+    logits[(CLASSES - 1, *cell)] = value
     with pytest.raises(NotFiniteError, match="no finite numbers"):
-        run(host_kernels, Frame.from_array(rng.integers(0, 256, (*SIZE, 3), np.uint8)), logits, network(), SIZE)
+        run(host_kernels, Frame.from_array(rng.integers(0, 256, (*SIZE, 3), np.uint8)), logits, network(), size)
+
+
+@pytest.mark.parametrize("shape, size, tile", [
+    ((11, 96, 128), (720, 1280), (16, 128)),  # as of the network that ships
+    ((11, 96, 128), (200, 300), (16, 32)),
+    ((150, 12, 20), (96, 160), (16, 32)),
+    ((254, 12, 20), (96, 161), (16, 8)),
+    ((254, 12, 20), (15, 13), (1, 4)),
+    ((60, 96, 160), (5, 3), (1, 1)),
+])
+def test_tiles_shrink_until_their_cells_fit_and_leave_no_seam(host_kernels, rng, shape, size, tile):
+    logits = smooth_logits(rng, shape)
+    net = network(shape[0])
+    tiles = tiling(places(size[1], shape[2]), places(size[0], shape[1]), shape[1:], shape[0])
+    assert (tiles.height, tiles.width) == tile
+    assert tiles.shared <= 16 << 10
+    _, found = run(host_kernels, Frame.from_array(rng.integers(0, 256, (*SIZE, 3), np.uint8)), logits, net, size)
+    wanted = Decoder(net.table, threads=1).decode(logits.astype(np.float32), size)
+    differ = found.classes != wanted.classes
+    assert differ.sum() <= 2
+    assert np.abs(found.confidence.astype(int) - wanted.confidence)[~differ].max() <= 1
 
 
 @pytest.mark.parametrize("architecture", [(8, 7), (8, 9), (9, 0), (11, 0)])
@@ -173,7 +197,7 @@ def test_compiles_for_gpus(tmp_path, architecture):
         pytest.skip(f"this nvcc doesn't know compute capability {architecture}")
     cubin = kernels.compiled(architecture, tmp_path)
     assert cubin.read_bytes()[:4] == b"\x7fELF"
-    for name in set(kernels.PREPARE.values()) | {"describe_cells", "decode_pixels"}:
+    for name in set(kernels.PREPARE.values()) | {"decode_tiles"}:
         assert name.encode() in cubin.read_bytes()
     written = cubin.stat().st_mtime_ns
     assert kernels.compiled(architecture, tmp_path).stat().st_mtime_ns == written, "compiled again"
