@@ -9,6 +9,11 @@ from drive_seg.cli.main import main
 from drive_seg.replay.resultbag import ResultReader
 
 
+def read_summary(out: Path, name: str = "street") -> dict:
+    """summary.json of a result."""
+    return json.loads((out / name / "summary.json").read_text())
+
+
 class Replay:
     """Runs `drive-seg replay` with the colour network and reads what it wrote."""
 
@@ -21,7 +26,7 @@ class Replay:
         return main([str(w) for w in words + ([] if report else ["--no-report"])])
 
     def summary(self, name: str = "street") -> dict:
-        return json.loads((self.out / name / "summary.json").read_text())
+        return read_summary(self.out, name)
 
     def frames(self, name: str = "street") -> list[dict]:
         return [json.loads(line) for line in (self.out / name / "frames.jsonl").read_text().splitlines()]
