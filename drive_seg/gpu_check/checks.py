@@ -16,6 +16,7 @@ from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.frame_path import FramePath
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
+from drive_seg.runtimes.tensorrt.memory import FrameMemory
 
 _SIZES = ((360, 640), (1080, 1920), (352, 480), (1081, 1923), (242, 322), (2160, 3840))
 
@@ -51,7 +52,8 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
         noise = rng.normal(size=(classes, *grid)).astype(np.float32)
         logits = np.stack([cv2.GaussianBlur(plane, (0, 0), 2) * 12 for plane in noise]).astype(np.float16)
         runner = FixedLogits(gpu, network.input_size, logits)
-        path = FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size)
+        memory = FrameMemory(gpu)
+        path = FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size, memory)
         results = []
         for poison in (0x5A, 0xC3):
             path.poison(poison)
@@ -69,6 +71,7 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
         wrong += int((differ | (found.labels != wanted.labels) & ~doubtful).sum())
         confidence = max(confidence, int(np.abs(found.confidence.astype(int) - wanted.confidence)[~differ].max()))
         path.close()
+        memory.close()
         runner.close()
     what = f"kernels on {len(frames)} frames, {len(ENCODINGS)} encodings"
     findings.must(f"{what}, every element written", unwritten == 0, f"{unwritten} depend on what was there before")

@@ -17,6 +17,7 @@ from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
+from drive_seg.runtimes.tensorrt.memory import FrameMemory
 
 SIZES = ((360, 640), (720, 1280), (1080, 1920))
 _REPEATS = 50
@@ -71,8 +72,9 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
         frame = Frame.from_array(rng.integers(0, 256, (height, width, 3), np.uint8))
         # As many frames as don't fit into the cache together: a camera's pixels are not in it either.
         count = int(np.clip(2 * gpu.cache // (3 * height * width) + 1, 2, 64))
-        paths = [FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size)
-                 for _ in range(count)]
+        memories = [FrameMemory(gpu) for _ in range(count)]
+        paths = [FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size, memory)
+                 for memory in memories]
         for path in paths:
             path.put(frame)
             path.enqueue()
@@ -105,8 +107,9 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
         findings.must(f"whole frame at {where} at most 1.15x the network and the copies",
                       whole <= 1.15 * network_ms + copies,
                       f"{whole:.3f} ms, network {network_ms:.3f} ms, copies {copies:.3f} ms")
-        for path in paths:
+        for path, memory in zip(paths, memories, strict=True):
             path.close()
+            memory.close()
 
 
 _START = """

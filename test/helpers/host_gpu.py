@@ -42,7 +42,7 @@ class HostGpu:
     """Runs launches in host memory. Every buffer is poisoned, and guarded on both sides.
 
     integrated: one memory for both sides, as on a Jetson; else two, and copies between them. Set `broken` to a message
-    and every later launch fails with it, as after a lost context.
+    and every later launch fails with it, as after a lost context. Set `free_bytes` to let memory run out.
     """
 
     name = "processor"
@@ -54,6 +54,8 @@ class HostGpu:
         self.launches: list[str] = []
         self.captures = 0
         self.live: dict[int, np.ndarray] = {}
+        self.allocations = 0
+        self.free_bytes = 1 << 30
         self._library = library
 
     @contextmanager
@@ -67,6 +69,10 @@ class HostGpu:
         return None
 
     def allocate(self, nbytes: int, host: bool = False) -> Buffer:
+        if nbytes > self.free_bytes:
+            raise EngineError("the GPU's memory is used up")
+        self.free_bytes -= nbytes
+        self.allocations += 1
         whole = np.full(nbytes + 2 * _GUARD, _POISON, np.uint8)
         device = whole[_GUARD: _GUARD + nbytes]
         pointer = device.ctypes.data
@@ -82,11 +88,12 @@ class HostGpu:
     def constant(self, values: np.ndarray) -> Buffer:
         values = np.ascontiguousarray(values)
         buffer = self.allocate(values.nbytes)
-        self.view(buffer)[:] = values.reshape(-1).view(np.uint8)
+        self.write(buffer, values)
         return buffer
 
     def free(self, buffer: Buffer) -> None:
         whole = self.live.pop(buffer.pointer)
+        self.free_bytes += buffer.nbytes
         assert (whole[:_GUARD] == _POISON).all() and (whole[-_GUARD:] == _POISON).all(), "written out of bounds"
 
     def fill(self, buffer: Buffer, byte: int) -> None:
@@ -97,13 +104,19 @@ class HostGpu:
     def read(self, buffer: Buffer) -> np.ndarray:
         return self.view(buffer).copy()
 
-    def upload(self, buffer: Buffer) -> None:
-        if not self.integrated:
-            self.view(buffer)[:] = buffer.host
+    def write(self, buffer: Buffer, values: np.ndarray) -> None:
+        assert buffer.host is None and values.nbytes <= buffer.nbytes
+        self.view(buffer)[: values.nbytes] = values.reshape(-1).view(np.uint8)
 
-    def download(self, buffer: Buffer) -> None:
+    def upload(self, buffer: Buffer, nbytes: int) -> None:
+        assert nbytes <= buffer.nbytes
         if not self.integrated:
-            buffer.host[:] = self.view(buffer)
+            self.view(buffer)[:nbytes] = buffer.host[:nbytes]
+
+    def download(self, buffer: Buffer, nbytes: int) -> None:
+        assert nbytes <= buffer.nbytes
+        if not self.integrated:
+            buffer.host[:nbytes] = self.view(buffer)[:nbytes]
 
     def launch(self, kernel, grid, block, arguments, shared=0) -> None:
         if self.broken:

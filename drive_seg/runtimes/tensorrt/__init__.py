@@ -5,6 +5,6 @@
     builder.py     ONNX -> plan                                 plan.py  the plan cache: key, sidecar, lock
     inspector.py   what a plan really holds                     jit_cache.py  what RTX compiles when a plan is opened
     kernels.py     compiles kernels.cu; its arguments           driver.py, gpu.py  the CUDA driver and pycuda
-    tiling.py      tiles that the kernel after the network decodes
+    memory.py      what frames need, taken once                 tiling.py  tiles of pixels for the second kernel
     frame_path.py  camera bytes -> labels for one frame layout  engine.py  the engine that the segmenter drives
 """

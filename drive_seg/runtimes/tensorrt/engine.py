@@ -16,11 +16,12 @@ from drive_seg.network import Network
 from drive_seg.runtimes import sensors
 from drive_seg.runtimes.tensorrt.builder import Progress, Target, obtain_plan
 from drive_seg.runtimes.tensorrt.files import CACHE
-from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError
+from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError, greatest_room
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 from drive_seg.runtimes.tensorrt.kernels import compiled
 from drive_seg.runtimes.tensorrt.library import load_library
+from drive_seg.runtimes.tensorrt.memory import GREATEST_FRAME, FrameMemory
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 
@@ -52,7 +53,7 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
                 progress(f"{error}: building it again")
                 path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
                 runner = PlanRunner(gpu, library, stored.data, jit_cache)
-        engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title)
+        engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
         engine.warm_up()
         with gpu.current():
             runner.keep_compiled()
@@ -71,12 +72,15 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
 
 
 class TensorRtEngine:
-    """See drive_seg.core.engine.Engine. Everything is allocated when the first frame of a layout comes, once."""
+    """See drive_seg.core.engine.Engine. Its memory is taken when it is made, for frames up to memory.GREATEST_FRAME."""
 
     name = "tensorrt"
 
-    def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str) -> None:
-        """Takes over `gpu` and `runner`. library: what runs the network. Raises EngineError when they don't fit."""
+    def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str,
+                 progress: Progress = lambda line: None) -> None:
+        """Takes over `gpu` and `runner`. library: what runs the network. progress: takes a line when a frame is larger
+        than memory was taken for. Raises EngineError when they don't fit.
+        """
         if runner.logits_shape[0] != len(network.table):
             raise EngineError(f"{network.path} gives {runner.logits_shape[0]} classes, its class table has"
                               f" {len(network.table)}: use the class table that belongs to this network")
@@ -89,6 +93,13 @@ class TensorRtEngine:
         self._runner = runner
         self._path: FramePath | None = None
         self._failed: str | None = None
+        self._memory = FrameMemory(gpu, progress)
+        with gpu.current():
+            try:
+                self._memory.make_room(greatest_room(runner), "{1}x{0}".format(*GREATEST_FRAME))
+            except BaseException:
+                self._memory.close()
+                raise
 
     def warm_up(self) -> None:
         """Run twice on noise, so that the first frame finds everything set up. Raises EngineError."""
@@ -138,7 +149,7 @@ class TensorRtEngine:
             if path is not None:
                 self._path = None
                 path.close()
-            path = self._path = FramePath(self._gpu, self._runner, self.network, intake, size)
+            path = self._path = FramePath(self._gpu, self._runner, self.network, intake, size, self._memory)
             path.enqueue()
             self._gpu.synchronise()
             path.capture()
@@ -153,5 +164,6 @@ class TensorRtEngine:
         with contextlib.suppress(EngineError), gpu.current():
             if self._path is not None:
                 self._path.close()
+            self._memory.close()
             self._runner.close()
         gpu.close()

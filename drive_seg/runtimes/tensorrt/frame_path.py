@@ -13,12 +13,20 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
-from drive_seg.runtimes.tensorrt.intake import Intake, places, taps
+from drive_seg.runtimes.tensorrt.intake import PLACE, Intake, places, taps
 from drive_seg.runtimes.tensorrt.kernels import NOT_FINITE, DecodeArguments, PrepareArguments
+from drive_seg.runtimes.tensorrt.memory import (
+    ALIGNMENT,
+    GREATEST_FRAME,
+    GREATEST_PIXEL,
+    LONGEST_SIDE,
+    FrameMemory,
+    Room,
+    padded,
+)
 from drive_seg.runtimes.tensorrt.tiling import THREADS, tiling
 
 _BLOCK = (32, 4)
-_ALIGNMENT = 256
 
 
 class NetworkRunner(Protocol):
@@ -47,73 +55,76 @@ class NotFiniteError(EngineError):
     """The network gave no numbers for this frame; the next one may be fine."""
 
 
+def greatest_room(runner: NetworkRunner) -> Room:
+    """For every frame with no more pixels than memory.GREATEST_FRAME, into this network."""
+    height, width = GREATEST_FRAME
+    pixels = padded(height * width)
+    entries = [*runner.input_size, LONGEST_SIDE, LONGEST_SIDE, *[runner.logits_shape[0]] * 3]
+    tables = sum(padded(PLACE.itemsize * n) for n in entries)
+    return Room(ALIGNMENT + GREATEST_PIXEL * pixels, 4 * pixels, tables)  # tiles are never more than pixels
+
+
 class FramePath:
-    """Frames of one encoding and size through one network, to results of one size. Allocates everything when made.
+    """Frames of one encoding and size through one network, to results of one size.
 
     Use it inside `gpu.current()`.
     """
 
-    def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, intake: Intake,
-                 size: tuple[int, int]) -> None:
-        """size: (height, width) of the results. Raises EngineError."""
+    def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, intake: Intake, size: tuple[int, int],
+                 memory: FrameMemory) -> None:
+        """size: (height, width) of the results. memory: no other path may use it until this one is closed.
+
+        Raises EngineError.
+        """
         self.intake = intake
         self.size = size
         self._gpu = gpu
         self._runner = runner
-        self._ticket = 0
-        self._buffers: list[Buffer] = []
+        self._memory = memory
         self._graph = None
         self.graph_refused: str | None = None
         """Why the work could not be captured as one graph; it is enqueued piece by piece then."""
-        try:
-            self._allocate(network)
-        except BaseException:
-            self.close()
-            raise
+        self._lay_out(network)
 
-    def _allocate(self, network: Network) -> None:
-        gpu, runner, intake = self._gpu, self._runner, self.intake
+    def _lay_out(self, network: Network) -> None:
+        memory, runner, intake = self._memory, self._runner, self.intake
         classes, grid_height, grid_width = runner.logits_shape
         (height, width), (out_height, out_width) = runner.input_size, self.size
         trust = network.trust or TrustModel(np.zeros(classes), np.ones(classes), -np.inf)
-
-        image_bytes = intake.rows * intake.row_bytes
-        self._input = self._keep(gpu.allocate(_padded(image_bytes) + _ALIGNMENT, host=True))
-        self._image = self._input.host[:image_bytes].reshape(intake.rows, intake.row_bytes)
-        ticket = self._input.pointer + _padded(image_bytes)
-        pixels = out_height * out_width
         columns, rows = places(out_width, grid_width), places(out_height, grid_height)
         self._tiling = tiling(columns, rows, (grid_height, grid_width), classes)
-        offsets = [i * _padded(pixels) for i in range(4)]
-        self._output = self._keep(gpu.allocate(offsets[3] + self._tiling.tiles, host=True))
-        host, pointer = self._output.host, self._output.pointer
-        self._images = [host[at: at + pixels].reshape(self.size) for at in offsets[:3]]
-        self._reports = host[offsets[3]: offsets[3] + self._tiling.tiles]
+        tables, at = _packed([taps(width, intake.halved[1]), taps(height, intake.halved[0]), columns, rows,
+                              network.table.group_lut[:classes], np.asarray(trust.mean, np.float32),
+                              np.asarray(trust.std, np.float32)])
 
-        def constant(values) -> int:
-            return self._keep(gpu.constant(values)).pointer
+        image_bytes, pixels = intake.rows * intake.row_bytes, out_height * out_width
+        images_at = [padded(self._tiling.tiles) + i * padded(pixels) for i in range(3)]  # the reports come first
+        self._used = Room(ALIGNMENT + image_bytes, images_at[2] + pixels, len(tables))
+        memory.make_room(self._used, "{}x{} {}".format(*reversed(intake.size), intake.encoding))
+        self._gpu.write(memory.tables, tables)
+        self._gpu.fill(memory.results, 0)  # no ticket: nothing of another layout can pass for a result
+        taken, given = memory.image.host, memory.results.host
+        self._image = taken[ALIGNMENT: self._used.image].reshape(intake.rows, intake.row_bytes)
+        self._reports = given[: self._tiling.tiles]
+        self._images = [given[start: start + pixels].reshape(self.size) for start in images_at]
 
+        looked_up = [memory.tables.pointer + offset for offset in at]
         self._prepare = PrepareArguments(
-            self._input.pointer, constant(taps(width, intake.halved[1])), constant(taps(height, intake.halved[0])),
-            runner.planes.pointer, intake.row_bytes, intake.height, intake.halved[1], intake.halved[0], width, height,
-            intake.halvings)
+            memory.image.pointer + ALIGNMENT, *looked_up[:2], runner.planes.pointer, intake.row_bytes, intake.height,
+            intake.halved[1], intake.halved[0], width, height, intake.halvings)
+        columns_at, rows_at, groups_at, mean_at, deviation_at = looked_up[2:]
         self._decode = DecodeArguments(
-            runner.logits.pointer, constant(network.table.group_lut[:classes]),
-            constant(np.asarray(trust.mean, np.float32)), constant(np.asarray(trust.std, np.float32)),
-            constant(columns), constant(rows), *(pointer + at for at in offsets[:3]), ticket, pointer + offsets[3],
+            runner.logits.pointer, groups_at, mean_at, deviation_at, columns_at, rows_at,
+            *(memory.results.pointer + start for start in images_at), memory.image.pointer, memory.results.pointer,
             network.temperature, trust.limit, classes, grid_width, grid_height, out_width, out_height,
             self._tiling.width, self._tiling.height)
-
-    def _keep(self, buffer: Buffer) -> Buffer:
-        self._buffers.append(buffer)
-        return buffer
 
     @property
     def steps(self) -> tuple[tuple[str, Callable[[], None]], ...]:
         """The pieces of a frame in order, by name; each enqueues its work."""
-        return (("upload", lambda: self._gpu.upload(self._input)), ("pre", self._enqueue_pre),
+        return (("upload", lambda: self._gpu.upload(self._memory.image, self._used.image)), ("pre", self._enqueue_pre),
                 ("network", self._runner.enqueue), ("post", self._enqueue_post),
-                ("download", lambda: self._gpu.download(self._output)))
+                ("download", lambda: self._gpu.download(self._memory.results, self._used.results)))
 
     def _enqueue_pre(self) -> None:
         a = self._prepare
@@ -142,8 +153,8 @@ class FramePath:
         pixels = self.intake.pixels(frame)
         packed = self._image if pixels.ndim == 2 else self._image.reshape(*pixels.shape[:2], -1)
         np.copyto(packed, pixels[:, : packed.shape[1]])
-        self._ticket = self._ticket % (NOT_FINITE - 1) + 1
-        self._input.host[-_ALIGNMENT] = self._ticket
+        self._memory.ticket = self._memory.ticket % (NOT_FINITE - 1) + 1
+        self._memory.image.host[0] = self._memory.ticket
 
     def compute(self) -> None:
         """Run what `put` left, and wait. Raises EngineError."""
@@ -156,7 +167,7 @@ class FramePath:
     def take(self) -> Decoded:
         """Copy out the results of `compute`. Raises NotFiniteError, and EngineError when they are not this frame's."""
         overflow = self._reports == NOT_FINITE
-        if not (overflow | (self._reports == self._ticket)).all():
+        if not (overflow | (self._reports == self._memory.ticket)).all():
             raise EngineError("the GPU left results of an earlier frame")
         if overflow.any():
             raise NotFiniteError("the network gave logits that are no finite numbers (overflow?): export it again, the"
@@ -174,21 +185,25 @@ class FramePath:
 
     def poison(self, byte: int) -> None:
         """Set all results to a byte, so that one that isn't written shows."""
-        self._gpu.fill(self._output, byte)
+        self._gpu.fill(self._memory.results, byte)
 
     def close(self) -> None:
-        """Give back graph and memory."""
+        """Give back the graph; the memory is its owner's."""
         if self._graph is not None:
             self._graph.close()
             self._graph = None
-        for buffer in self._buffers:
-            self._gpu.free(buffer)
-        self._buffers = []
 
 
 def _grid(width: int, height: int, across: int, down: int) -> tuple[int, int]:
     return -(-width // across), -(-height // down)
 
 
-def _padded(nbytes: int) -> int:
-    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+def _packed(tables: list[np.ndarray]) -> tuple[np.ndarray, list[int]]:
+    """The tables' bytes one after the other, and where each begins."""
+    at = [0]
+    for table in tables:
+        at.append(at[-1] + padded(table.nbytes))
+    packed = np.zeros(at.pop(), np.uint8)
+    for table, start in zip(tables, at, strict=True):
+        packed[start: start + table.nbytes] = np.ascontiguousarray(table).view(np.uint8)
+    return packed, at

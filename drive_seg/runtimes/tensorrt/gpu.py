@@ -128,7 +128,7 @@ class Gpu:
         """Memory on the GPU that holds a copy of `values`."""
         values = np.ascontiguousarray(values)
         buffer = self.allocate(values.nbytes)
-        self._cuda.memcpy_htod(buffer.pointer, values)
+        self.write(buffer, values)
         return buffer
 
     def free(self, buffer: Buffer) -> None:
@@ -138,15 +138,19 @@ class Gpu:
             release()
         buffer.memory = ()
 
-    def upload(self, buffer: Buffer) -> None:
-        """Enqueue: the processor's copy to the GPU. Nothing to do where they are one."""
-        if not self.integrated:
-            self._cuda.memcpy_htod_async(buffer.pointer, buffer.host, self._stream)
+    def write(self, buffer: Buffer, values: np.ndarray) -> None:
+        """Bytes to the beginning of a buffer that only the GPU has, at once."""
+        self._cuda.memcpy_htod(buffer.pointer, values)
 
-    def download(self, buffer: Buffer) -> None:
-        """Enqueue: the GPU's copy to the processor. Nothing to do where they are one."""
+    def upload(self, buffer: Buffer, nbytes: int) -> None:
+        """Enqueue: its first bytes from the processor to the GPU. Nothing to do where both have one memory."""
         if not self.integrated:
-            self._cuda.memcpy_dtoh_async(buffer.host, buffer.pointer, self._stream)
+            self._cuda.memcpy_htod_async(buffer.pointer, buffer.host[:nbytes], self._stream)
+
+    def download(self, buffer: Buffer, nbytes: int) -> None:
+        """Enqueue: its first bytes from the GPU to the processor. Nothing to do where both have one memory."""
+        if not self.integrated:
+            self._cuda.memcpy_dtoh_async(buffer.host[:nbytes], buffer.pointer, self._stream)
 
     def copy(self, source: Buffer, target: Buffer) -> None:
         """Enqueue: one buffer to another on the GPU."""

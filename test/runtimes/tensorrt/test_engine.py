@@ -86,12 +86,58 @@ def test_a_layout_is_captured_once_and_again_when_it_changes(engine, gpu, scene)
     for _ in range(3):
         engine.decode(frame, (360, 640), {})
     assert gpu.captures == before + 1
-    allocated = set(gpu.live)
-    engine.decode(frame, (360, 640), {})
-    assert set(gpu.live) == allocated, "a frame allocated memory"
     engine.decode(frame, (96, 160), {})
     engine.decode(Frame.from_array(scene, "rgb8"), (96, 160), {})
     assert gpu.captures == before + 3
+
+
+def blank(height: int, width: int, channels: int, encoding: str) -> Frame:
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return Frame.from_array(np.zeros(shape, np.uint8), encoding)
+
+
+def test_frames_up_to_the_greatest_need_no_more_memory(gpu, colour_network):
+    said = []
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO", said.append)
+    taken = gpu.allocations
+    engine.warm_up()
+    for frame in (blank(1080, 1920, 4, "bgra8"), blank(1200, 1600, 3, "rgb8"), blank(500, 4096, 1, "mono8"),
+                  blank(97, 161, 3, "bgr8")):
+        assert engine.decode(frame, frame.size, {}).labels.shape == frame.size
+        engine.decode(frame, (96, 160), {})
+    assert gpu.allocations == taken and said == []
+    engine.close()
+
+
+def test_a_larger_frame_takes_more_memory_once_and_says_so(gpu, colour_network):
+    said = []
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO", said.append)
+    taken = gpu.allocations
+    large, small = blank(1440, 2560, 3, "bgr8"), blank(720, 1280, 3, "bgr8")
+    for frame in (small, large, small, large):
+        assert engine.decode(frame, frame.size, {}).labels.shape == frame.size
+    assert gpu.allocations == taken + 2  # image and results; the tables still have room
+    assert len(said) == 1 and said[0].startswith("2560x1440 bgr8 needs 22.2 MB on the GPU")
+    engine.close()
+
+
+def test_memory_that_does_not_suffice_is_given_back(gpu, colour_network):
+    runner = HostRunner(gpu, colour_network)
+    gpu.free_bytes = 12 << 20  # for the greatest frame's bytes, not for its results
+    with pytest.raises(EngineError, match="memory is used up"):
+        TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
+    runner.close()
+    gpu.close()  # asserts that nothing is left
+
+
+def test_no_memory_for_a_larger_frame_ends_the_engine_cleanly(gpu, colour_network):
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    gpu.free_bytes = 12 << 20
+    with pytest.raises(EngineError, match="memory is used up"):
+        engine.decode(blank(1440, 2560, 3, "bgr8"), (1440, 2560), {})
+    with pytest.raises(EngineError, match="memory is used up.*configure"):
+        engine.decode(blank(720, 1280, 3, "bgr8"), (720, 1280), {})
+    engine.close()  # asserts that all came back
 
 
 def test_results_stay_what_they_were_when_the_next_frame_comes(engine, scene):
@@ -120,6 +166,14 @@ def test_results_of_an_earlier_frame_are_never_given(engine, gpu, scene):
         engine.decode(frame, (360, 640), {})
     with pytest.raises(EngineError, match="configure"):
         engine.decode(frame, (360, 640), {})
+
+
+def test_results_of_another_layout_are_never_given(engine, gpu, scene):
+    frame = Frame.from_array(scene)
+    engine.decode(frame, (720, 1280), {})
+    gpu.launch = lambda *_, **__: None
+    with pytest.raises(EngineError, match="earlier frame"):
+        engine.decode(frame, (96, 160), {})
 
 
 def test_overflow_is_an_error_of_its_frame_alone(engine, scene):

@@ -19,6 +19,7 @@ from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt import kernels
 from drive_seg.runtimes.tensorrt.frame_path import FramePath, NotFiniteError
 from drive_seg.runtimes.tensorrt.intake import Intake, places
+from drive_seg.runtimes.tensorrt.memory import FrameMemory
 from drive_seg.runtimes.tensorrt.tiling import tiling
 
 SIZE = (96, 160)
@@ -61,12 +62,14 @@ def run(library, frame: Frame, logits: np.ndarray, net: Network, size: tuple[int
     """What the network saw, and the decoded images."""
     gpu = HostGpu(library, integrated)
     recorder = Recorder(gpu, logits)
-    path = FramePath(gpu, recorder, net, Intake.of(frame, SIZE), size)
+    memory = FrameMemory(gpu)  # exactly what this frame needs, so that the guards are at its ends
+    path = FramePath(gpu, recorder, net, Intake.of(frame, SIZE), size, memory)
     try:
         decoded = path.run(frame, {})
         return recorder.seen(), decoded
     finally:
         path.close()
+        memory.close()
         recorder.close()
         gpu.close()
 

@@ -1,0 +1,82 @@
+"""The memory that frames need on the GPU: taken once, for the greatest frame that is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+
+from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
+
+GREATEST_FRAME = (1080, 1920)
+"""(height, width) of frames for which memory is taken at configuring; a larger one makes it grow when it comes."""
+
+GREATEST_PIXEL = 4
+"""Bytes of a pixel in them."""
+
+LONGEST_SIDE = 4096
+"""Pixels of a side of frames that have no more pixels than the greatest, but another shape."""
+
+ALIGNMENT = 256
+"""Bytes. Each image and table begins at a multiple of it: CUDA reads and writes whole words there."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes. image: ticket and camera bytes. results: what comes back. tables: what the kernels look up."""
+
+    image: int
+    results: int
+    tables: int
+
+
+class FrameMemory:
+    """Memory for one frame layout at a time; grows where one needs more, and never shrinks.
+
+    image and results have two sides (see Buffer). Use it inside `gpu.current()`.
+    """
+
+    image: Buffer
+    results: Buffer
+    tables: Buffer
+
+    def __init__(self, gpu: Gpu, say: Callable[[str], None] = lambda line: None) -> None:
+        """Takes no memory yet. say: takes a line when memory that was taken does not suffice."""
+        self._gpu = gpu
+        self._say = say
+        self._room = Room(0, 0, 0)
+        self.ticket = 0
+        """Of the last frame, whatever its layout."""
+
+    def make_room(self, room: Room, what: str) -> None:
+        """See that there is so much at least. what: needs it, for the line. Whoever uses what was there must be closed.
+
+        Raises EngineError, inside `gpu.current()`, when the GPU has no more; what was there stays.
+        """
+        had, wanted = astuple(self._room), astuple(room)
+        if all(have >= want for have, want in zip(had, wanted, strict=True)):
+            return
+        if any(had):
+            self._say(f"{what} needs {sum(wanted) / 1e6:.1f} MB on the GPU, more than was taken before: taking it now,"
+                      " once")
+        for name in ("image", "results", "tables"):
+            if getattr(self._room, name) < getattr(room, name):
+                self._take(name, getattr(room, name))
+
+    def _take(self, name: str, nbytes: int) -> None:
+        buffer = self._gpu.allocate(nbytes, host=name != "tables")
+        if getattr(self._room, name):
+            self._gpu.free(getattr(self, name))
+        setattr(self, name, buffer)
+        self._room = Room(**{**vars(self._room), name: nbytes})
+
+    def close(self) -> None:
+        """Give all of it back."""
+        for name, nbytes in vars(self._room).items():
+            if nbytes:
+                self._gpu.free(getattr(self, name))
+        self._room = Room(0, 0, 0)
+
+
+def padded(nbytes: int) -> int:
+    """Up to where the next image or table may begin."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
