@@ -1,4 +1,4 @@
-"""Offline replay beside what segmentation alone allows: how much of the rate do reading, decoding and writing cost?"""
+"""Offline replay beside inference and segmentation alone: what do reading, decoding and writing cost of the rate?"""
 
 from __future__ import annotations
 
@@ -12,40 +12,53 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from drive_seg.core.segmenter import Segmenter
 from drive_seg.footage.bag import COMPRESSED, Bag
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.stream import stream
+from drive_seg.runtimes import open_engine
 
 _TOPIC = "/camera/image/compressed"
 _WARM_UP = 4  # frames: the pipeline fills
 
 
-def measure(segmenter: Segmenter, frames: Sequence[np.ndarray], folder: Path, count: int = 30,
+def measure(settings: Settings, frames: Sequence[np.ndarray], folder: Path, count: int = 30,
             rounds: int = 5) -> dict[str, float]:
-    """Frames a second of both, measured in turns; `share`: the median of their ratios.
+    """Frames a second of all three, measured in turns, and the medians of replay's share of the other two.
 
-    frames: (H, W, 3) uint8 BGR each; the bag has them as JPEG. folder: for the bag and its results. count: frames of a
-    turn.
+    Inference and segmentation run as in the node: one engine with all cores. frames: (H, W, 3) uint8 BGR each; the bag
+    has them as JPEG. folder: for the bag and its results. count: frames of a turn. Raises what Settings raises.
     """
     bag_path = folder / "replay_bag"
     _write_bag(bag_path, frames, count + _WARM_UP)
-    alone, replayed = [], []
-    for turn in range(rounds + 1):
-        start = time.perf_counter()
-        for i in range(count):
-            segmenter.segment(frames[i % len(frames)])
-        alone.append(count / (time.perf_counter() - start))
-        out = folder / f"replay_{turn}"
-        out.mkdir()
-        with Bag(bag_path) as bag:
-            for done, _ in enumerate(stream(bag, bag.image_topic(), segmenter, Settings(), out), 1):
-                if done == _WARM_UP:
-                    start = time.perf_counter()
-            replayed.append(count / (time.perf_counter() - start))
-    alone, replayed = alone[1:], replayed[1:]  # the first turn warms up
-    ratios = [b / a for a, b in zip(alone, replayed, strict=True)]
-    return {"segment_fps": median(alone), "replay_fps": median(replayed), "share": median(ratios)}
+    network = settings.load_network()
+    engine = open_engine(settings.engine, network, input_size=settings.size, precision=settings.precision)
+    segmenter = settings.open_segmenter(engine)
+    engines = settings.open_engines()
+    inferred, segmented, replayed = [], [], []
+    try:
+        for turn in range(rounds + 1):
+            taken: dict[str, float] = {}
+            start = time.perf_counter()
+            for i in range(count):
+                for name, ms in segmenter.segment(frames[i % len(frames)]).stages.items():
+                    taken[name] = taken.get(name, 0.0) + ms
+            segmented.append(count / (time.perf_counter() - start))
+            inferred.append(count / (taken["infer"] / 1e3))
+            out = folder / f"replay_{turn}"
+            out.mkdir()
+            with Bag(bag_path) as bag:
+                frames_done = stream(bag, bag.image_topic(), segmenter, settings, out, engines=engines)
+                for done, _ in enumerate(frames_done, 1):
+                    if done == _WARM_UP:
+                        start = time.perf_counter()
+                replayed.append(count / (time.perf_counter() - start))
+    finally:
+        for one in (engine, *engines):
+            one.close()
+    inferred, segmented, replayed = inferred[1:], segmented[1:], replayed[1:]  # the first turn warms up
+    return {"infer_fps": median(inferred), "segment_fps": median(segmented), "replay_fps": median(replayed),
+            "of_inference": median(b / a for a, b in zip(inferred, replayed, strict=True)),
+            "of_segmentation": median(b / a for a, b in zip(segmented, replayed, strict=True))}
 
 
 def _write_bag(path: Path, frames: Sequence[np.ndarray], count: int) -> None:

@@ -68,6 +68,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
     from drive_seg.bench.over_dds import run_over_dds
     from drive_seg.bench.stages import measure
     from drive_seg.bench.targets import check
+    from drive_seg.replay.settings import Settings
 
     try:
         frames = load_frames(args.source, min(args.frames, _DISTINCT))
@@ -77,9 +78,10 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
         segmenter = open_segmenter(args)
         try:
             result = measure(segmenter, network, frames, domain, folder, args.frames)
-            result["replay"] = replay_rate.measure(segmenter, frames, folder)
         finally:
             segmenter.engine.close()
+        settings = Settings(network=str(network.path), engine=args.engine, precision=args.precision, size=args.size)
+        result["replay"] = replay_rate.measure(settings, frames, folder)
         if not args.no_dds:
             result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames), parameters=_parameters(args))
     result["targets"] = [asdict(target) for target in check(result)]

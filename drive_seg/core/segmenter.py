@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from drive_seg.core.classes import ClassTable
+from drive_seg.core.decode import Decoded
 from drive_seg.core.drivable import DrivableRule, drivable_area
 from drive_seg.core.engine import Engine
 from drive_seg.core.frame import Frame
@@ -49,7 +50,14 @@ class Segmenter:
             frame = Frame.from_array(frame)
         size = size or frame.size
         stages: dict[str, float] = {}
-        decoded = self.engine.decode(frame, size, stages)
+        return self.complete(frame, self.engine.decode(frame, size, stages), stages, drivable=drivable)
+
+    def complete(self, frame: Frame, decoded: Decoded, stages: dict[str, float], *,
+                 drivable: bool = True) -> Segmentation:
+        """The rest of `segment`, for a frame that an engine has decoded already: frames in their order.
+
+        stages: milliseconds so far, which go on in the result's.
+        """
         if self.surface is not None:
             with stage(stages, "surface"):
                 distrust(frame, decoded.labels, self.surface)
@@ -60,7 +68,7 @@ class Segmenter:
         if drivable:
             with stage(stages, "drivable"):
                 mask = drivable_area(decoded.labels, decoded.classes, decoded.confidence, self.table, self.rule,
-                                     self._ego_mask(size))
+                                     self._ego_mask(decoded.labels.shape))
         return Segmentation(decoded.labels, decoded.classes, mask, decoded.confidence, stages)
 
     def _ego_mask(self, size: tuple[int, int]) -> np.ndarray | None:

@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 
 from drive_seg import __version__
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.footage.bag import Bag, BagError
 from drive_seg.network import NetworkError
@@ -152,14 +152,15 @@ def _outcome(job: Job, summary: dict, skipped: bool = False) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(settings: Settings, process: int) -> Segmenter:
-    """The segmenter of this process, kept from bag to bag."""
-    cv2.setNumThreads(min(2, cv2.getNumThreads()))
-    return settings.open_segmenter()
+def _segmenter(settings: Settings, process: int) -> tuple[Segmenter, list[Engine]]:
+    """The segmenter and the engines of this process, kept from bag to bag."""
+    cv2.setNumThreads(1)  # the engines share the cores
+    engines = settings.open_engines()
+    return settings.open_segmenter(engines[0]), engines
 
 
 def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
-    segmenter = _segmenter(job.settings, os.getpid())
+    segmenter, engines = _segmenter(job.settings, os.getpid())
     start = time.perf_counter()
     problem = None
     with Bag(job.bag) as bag:
@@ -168,7 +169,7 @@ def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
         golden = find_result(job.golden) if job.golden else None
         digest, done = hashlib.sha256(), 0
         try:
-            for record in stream(bag, topic, segmenter, job.settings, folder, truth):
+            for record in stream(bag, topic, segmenter, job.settings, folder, truth, engines):
                 digest.update(record.get("digest", "nothing").encode())
                 done += 1
                 if tell is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import yaml
 
 from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.engine import Engine
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
 from drive_seg.core.segmenter import Segmenter
@@ -17,11 +19,15 @@ from drive_seg.network import Network
 from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, USUAL
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
+from drive_seg.runtimes.host import HostEngine
 
 
 class ReplayError(RuntimeError):
     """A replay that can't be done; the message names the fix."""
 
+
+_ENGINES = 4
+"""On a CPU, at most: each takes some hundred MB."""
 
 CHOICES = {"output_size": ("camera", "network"), "fault_policy": ("silent", "unknown")}
 """Values of the settings that take one of a few."""
@@ -72,21 +78,33 @@ class Settings:
             name in self.outputs and (self.mount is not None or name not in ON_GROUND)))
 
     def load_network(self) -> Network:
-        """Raises NetworkError or FileNotFoundError."""
-        return Network.load(self.network or default_network())
+        """As strict as asked for. Raises NetworkError or FileNotFoundError."""
+        network = Network.load(self.network or default_network())
+        return network if self.strictness == 1 else network.with_strictness(self.strictness)
 
-    def open_segmenter(self) -> Segmenter:
-        """Raises NetworkError, EngineError or ReplayError."""
+    def open_engines(self) -> list[Engine]:
+        """Engines of the same network, for as many frames at a time: on a CPU several of few threads, which together
+        are faster than one of many; on a GPU one. Raises NetworkError, FileNotFoundError or EngineError.
+        """
         network = self.load_network()
-        if self.strictness != 1:
-            network = network.with_strictness(self.strictness)
+        cores = len(os.sched_getaffinity(0))
+        count = min(cores, _ENGINES)
+
+        def opened() -> Engine:
+            return open_engine(self.engine, network, input_size=self.size, precision=self.precision,
+                               threads=cores // count)
+
+        first = opened()
+        return [first, *(opened() for _ in range(count - 1) if isinstance(first, HostEngine))]
+
+    def open_segmenter(self, engine: Engine) -> Segmenter:
+        """Around one of the engines. Raises ReplayError."""
         try:
             rule = DrivableRule(self.min_confidence, self.start_width, self.start_height)
         except ValueError as error:
             raise ReplayError(str(error)) from error
-        ego = self.read_ego_mask()
-        return Segmenter(open_engine(self.engine, network, input_size=self.size, precision=self.precision),
-                         network.table, rule, ego, network.surface)
+        network = self.load_network()
+        return Segmenter(engine, network.table, rule, self.read_ego_mask(), network.surface)
 
     def read_ego_mask(self) -> np.ndarray | None:
         """(h, w) uint8, None when there is none. Raises ReplayError."""

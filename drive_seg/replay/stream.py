@@ -1,4 +1,4 @@
-"""The frames of a bag through the core: read and decode, segment, write, each in a thread of its own.
+"""The frames of a bag through the core: read, run the network, judge, write, each in threads of its own.
 
 The stages overlap and keep the order, so the result does not depend on their speed.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
-from drive_seg.core.engine import EngineError
+from drive_seg.core.decode import Decoded
+from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.health.monitor import Monitor
@@ -37,17 +41,20 @@ _AHEAD = 4  # frames that each stage may be ahead of the next
 
 
 def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, folder: Path,
-           truth: Truth | None = None) -> Iterator[dict]:
+           truth: Truth | None = None, engines: Sequence[Engine] = ()) -> Iterator[dict]:
     """Replay one camera of a bag into folder/result and folder/frames.jsonl; yields the record of each written frame.
 
-    Raises BagError where the bag is damaged: then what came before is written and readable. Raises what writing raises.
+    engines: that run the segmenter's network, a frame each at a time; without them the segmenter's own. Raises BagError
+    where the bag is damaged: then what came before is written and readable. Raises what writing raises.
     """
     ground, ego = None, settings.read_ego_mask()
     if settings.mount is not None:
         ground = Ground(settings.mount, bag.camera_info(topic), ego)
     segmenter.temporal = TemporalFilter() if settings.temporal_filter else None  # nothing is kept from bag to bag
     measure, damage = Measure(), None
-    work = background(_Stages(segmenter, settings, ego).run(background(_read(bag, topic), _AHEAD)), _AHEAD)
+    network_size = segmenter.engine.input_size if settings.output_size == "network" else None
+    frames = _decode(background(_read(bag, topic), _AHEAD), engines or [segmenter.engine], network_size)
+    work = background(_Stages(segmenter, settings, ego).run(frames), _AHEAD)
     with (ResultBag(folder / "result", settings.written, settings.storage) as result,
           _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
         try:
@@ -72,13 +79,17 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
 class _Work:
     """One frame on its way through the stages.
 
-    segmentation: what the node would publish, None for nothing. problem: why the frame failed. withheld: the camera
-    can't be believed. told: what is told of the node's health since the frame before.
+    decoded, error: what the engine said of it, after these milliseconds (timed). segmentation: what the node would
+    publish, None for nothing. problem: why the frame failed. withheld: the camera can't be believed. told: what is told
+    of the node's health since the frame before.
     """
 
     source: BagImage
     stages: dict[str, float]
     frame: Frame | None = None
+    timed: dict[str, float] = field(default_factory=dict)
+    decoded: Decoded | None = None
+    error: EngineError | FrameError | None = None
     segmentation: Segmentation | None = None
     problem: str | None = None
     withheld: bool = False
@@ -104,8 +115,39 @@ def _read(bag: Bag, topic: Topic) -> Iterator[_Work]:
         yield item
 
 
+def _decode(items: Iterator[_Work], engines: Sequence[Engine], size: tuple[int, int] | None) -> Iterator[_Work]:
+    """The same items, in their order, with what the network says of each; as many frames at a time as engines.
+
+    Also of frames that the camera's health will not believe: that is known only from the frames before.
+    """
+    free: SimpleQueue[Engine] = SimpleQueue()
+    for engine in engines:
+        free.put(engine)
+
+    def work(item: _Work) -> _Work:
+        if item.frame is None:
+            return item
+        engine = free.get()
+        try:
+            item.decoded = engine.decode(item.frame, size or item.frame.size, item.timed)
+        except (EngineError, FrameError) as error:
+            item.error = error
+        finally:
+            free.put(engine)
+        return item
+
+    waiting: deque[Future[_Work]] = deque()
+    with contextlib.closing(items), ThreadPoolExecutor(len(engines), "decode") as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > len(engines):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 class _Stages:
-    """What the node does with a frame, in the bag's time: look at the camera's health and segment what it can believe.
+    """What the node does with a frame, in the bag's time: look at the camera's health and take what it can believe.
 
     A latency budget is not kept: results must not depend on the machine's load.
     """
@@ -152,18 +194,16 @@ class _Stages:
         unknown = Segmentation.unknown(size) if self._settings.fault_policy == "unknown" else None
         if not believed:
             item.segmentation, item.withheld = unknown, True
-            return
-        try:
-            item.segmentation = self._segmenter.segment(item.frame, size=size)
-        except FrameError as error:
-            item.problem = f"unusable image: {one_line(error)}"
+        elif isinstance(item.error, FrameError):
+            item.problem = f"unusable image: {one_line(item.error)}"
             self._monitor.failed("camera", item.problem, "", now)
-        except EngineError as error:
-            item.segmentation, item.problem = unknown, f"not segmented: {one_line(error)}"
+        elif item.error is not None:
+            item.segmentation, item.problem = unknown, f"not segmented: {one_line(item.error)}"
             self._monitor.failed("engine", item.problem, "", now)
         else:
-            item.stages.update(item.segmentation.stages)
-            self._monitor.finished(item.segmentation, sum(item.segmentation.stages.values()) / 1e3, 0, now)
+            item.segmentation = self._segmenter.complete(item.frame, item.decoded, item.timed)
+            item.stages.update(item.timed)
+            self._monitor.finished(item.segmentation, sum(item.timed.values()) / 1e3, 0, now)
 
 
 def _publish(item: _Work, result: ResultBag, ground: Ground | None, quality: int) -> None:

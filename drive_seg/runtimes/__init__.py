@@ -20,14 +20,15 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
 def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | None = None, precision: str = "auto",
-                plan_folder: Path | None = None, progress: Callable[[str], None] = lambda line: None) -> Engine:
+                threads: int | None = None, plan_folder: Path | None = None,
+                progress: Callable[[str], None] = lambda line: None) -> Engine:
     """Open a runtime by name, warmed up and ready.
 
     `auto` takes TensorRT where a GPU is usable, else OpenVINO, and says why; a runtime that was named is taken or the
     call fails. input_size: (height, width) other than the network's own. precision: `auto` is the fastest that keeps
-    the accuracy; TensorRT runs fp16, OpenVINO fp32, bf16 or int8, ONNX Runtime fp32. plan_folder: where TensorRT's
-    plans are kept, by default in the user's cache. progress: takes one line at a time, on the choice and on what takes
-    long. Raises EngineError with the fix when it can't run here.
+    the accuracy; TensorRT runs fp16, OpenVINO fp32, bf16 or int8, ONNX Runtime fp32. threads: of a runtime on the CPU,
+    by default one a core. plan_folder: where TensorRT's plans are kept, by default in the user's cache. progress: takes
+    one line at a time, on the choice and on what takes long. Raises EngineError with the fix when it can't run here.
     """
     if name == "auto":
         try:
@@ -45,12 +46,12 @@ def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | No
     if name == "openvino":
         from drive_seg.runtimes.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(network, input_size, precision=precision)
+        return OpenVinoEngine(network, input_size, threads, precision)
     if name == "onnxruntime":
         _only(name, precision, "fp32")
         from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(network, input_size)
+        return OnnxRuntimeEngine(network, input_size, threads)
     raise EngineError(f"no engine is called {name!r}: use auto, {', '.join(ENGINES)}")
 
 
