@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ ARRAY, STATUS, VALUE = (f"diagnostic_msgs/msg/{kind}" for kind in ("DiagnosticAr
 CHECK_S = 0.1
 """Seconds between looks for a change."""
 
-_PERIOD_S = 1.0  # between diagnostics without a change
+_PERIOD_S = 1.0  # between diagnostics without a change, and between changes of nothing but the reasons
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,16 @@ class Due:
 
 
 class Changes:
-    """Remembers what was told: diagnostics are due every second and on a change of a level, health on a change."""
+    """Remembers what was told: diagnostics are due every second and on a change of a level, health on a change.
+
+    Health is due at once where the state or a check's level changes, and within a second where only a reason does.
+    """
 
     def __init__(self) -> None:
         self._levels: tuple | None = None
         self._state: tuple | None = None
-        self._sent = 0.0
+        self._reasons: tuple[str, ...] = ()
+        self._sent = self._told = 0.0
 
     def look(self, statuses: Sequence[Status], now: float) -> Due:
         """What is due of these statuses; it counts as told. now: seconds."""
@@ -44,10 +49,16 @@ class Changes:
         if due:
             self._levels, self._sent = levels, now
         state, reasons = summarise(statuses)
-        if (state, levels) == self._state:
+        kinds = tuple(kind_of(r) for r in reasons)
+        if (state, levels) == self._state and (kinds == self._reasons or 0 <= now - self._told < _PERIOD_S):
             return Due(due, None)
-        self._state = (state, levels)
+        self._state, self._reasons, self._told = (state, levels), kinds, now
         return Due(due, (state, reasons))
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its figures, which change from frame to frame."""
+    return re.sub(r"[\d.]+", "#", reason)
 
 
 def health_text(state: str, reasons: Sequence[str], stamp: float) -> str:

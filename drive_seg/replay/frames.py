@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from drive_seg.outputs.health import kind_of
 
 STAGES = ("read", "receive", "health", "resize", "infer", "decode", "surface", "temporal", "drivable", "grid", "scan",
           "points", "write")
@@ -49,8 +50,8 @@ class Columns:
             if record.get("withheld"):
                 self.withheld[row] = "; ".join(record["reasons"])
             self.health_counts[record["health"]] = self.health_counts.get(record["health"], 0) + 1
-            if (record["health"], tuple(_kind(r) for r in record["reasons"])) != state:
-                state = (record["health"], tuple(_kind(r) for r in record["reasons"]))
+            if (record["health"], tuple(kind_of(r) for r in record["reasons"])) != state:
+                state = (record["health"], tuple(kind_of(r) for r in record["reasons"]))
                 self.health[row] = (record["health"], tuple(record["reasons"]))
             for name, value in _figures(record).items():
                 column = rows.setdefault(name, [])
@@ -74,11 +75,6 @@ class Columns:
         present = [name[3:] for name in self.series if name.startswith("ms_")]
         known = [name for name in STAGES if name in present]
         return known[:-1] + [s for s in present if s not in known] + known[-1:] if "write" in known else present
-
-
-def _kind(reason: str) -> str:
-    """A reason without its figures, which change from frame to frame."""
-    return re.sub(r"[\d.]+", "#", reason)
 
 
 def _figures(record: dict) -> dict[str, float | None]:

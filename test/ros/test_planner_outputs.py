@@ -76,6 +76,27 @@ def test_no_frame_waits_for_the_ground_s_tables(graph, colour_network_path, scen
     assert graph.spin_until(lambda: "geometry" not in health[-1].data)
 
 
+def test_health_tells_the_newest_reason(graph, colour_network_path, scene):
+    """Its level stays as it was; what to do about it does not."""
+    node, camera = start(graph, colour_network_path, camera_pitch=-1.2)
+    received = collect(graph, grid=OccupancyGrid)
+    health = graph.collect(String, "/drive_seg/health", LATCHED)
+    subscribed(graph, node, *received)
+    infos = graph.publisher(CameraInfo, "camera_info")
+    assert graph.connected(infos)
+
+    def told(reason, **publish):
+        camera.publish(image(scene))
+        if publish:
+            infos.publish(publish["info"])
+        graph.spin_for(0.05)
+        return health and reason in health[-1].data
+
+    assert graph.spin_until(lambda: told("no CameraInfo has come"))
+    assert graph.spin_until(lambda: told("sees no ground", info=camera_info()))
+    assert len(health) < 8, "not with every frame"
+
+
 def test_everything_is_compiled_when_the_node_is_configured(graph, colour_network_path, scene):
     from drive_seg.core import drivable, grid, ground, overlay, points, scan
     from drive_seg.core.health import lens, sparse
