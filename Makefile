@@ -4,6 +4,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 SOURCE   ?=
 DURATION ?=
+RATE     ?=
 FRAMES   ?=
 GPU_PYTHON ?=
 GPU_VENV := .venv-gpu
@@ -12,7 +13,7 @@ EXTRAS   := ros,bench,test
 .PHONY: help setup run test test-train rtx gpu-check lint bench clean
 
 help:
-	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [DURATION=seconds]   the node on real footage, results in out/"
+	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
 	@echo "make test         every test but training's"
 	@echo "make test-train   training's tests (installs torch)"
 	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python]   what only a machine with an NVIDIA GPU can prove"
@@ -29,7 +30,7 @@ $(VENV)/.ready: setup.py pyproject.toml
 	@touch $@
 
 run: setup
-	@$(BIN)/drive-seg demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(DURATION),--duration $(DURATION)) --out out
+	@$(BIN)/drive-seg demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),--rate $(RATE)) --out out
 
 test: setup rtx
 	@$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from drive_seg.footage.bag import COMPRESSED, Bag
+from drive_seg.footage.bag import COMPRESSED, Bag, info_topic
 
 ARGUMENTS = {
     "bag": ("", "the bag: a rosbag2 folder, .mcap or .db3 file"),
@@ -34,7 +34,7 @@ def start(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     with Bag(given["bag"]) as bag:  # its errors name what is wrong with bag:= or topic:=
         topic = bag.image_topic(given["topic"] or None)
-        info = topic.name.removesuffix("/compressed").rsplit("/", 1)[0] + "/camera_info"
+    info = info_topic(topic.name)
     parameters = [given["params_file"]] if given["params_file"] else []
     chosen = {name: given[name] for name in ("network", "engine") if given[name]}
     transport = "compressed" if topic.type == COMPRESSED else "raw"
@@ -42,7 +42,7 @@ def start(context):
     node = Node(package="drive_seg", executable="segmentation_node", name="drive_seg", output="screen",
                 parameters=parameters, remappings=[("image/compressed" if transport == "compressed" else "image",
                                                     topic.name), ("camera_info", info)])
-    player = _player(given, [topic.name, info])
+    player = _player(given, [topic.name, info, "/tf", "/tf_static"])
     end = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())]))
     return [node, player, end]
 

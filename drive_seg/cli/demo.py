@@ -1,6 +1,6 @@
 """Run the real node on footage, as `make run` does: a player publishes the frames at their own rate over DDS, a
-listener subscribes to the masks as a planner would. Leaves overlay.mp4, contact.png, summary.json and the logs in the
-output folder.
+listener subscribes to the masks as a planner would. A rosbag2 is played as it was recorded, with /clock, and the node
+takes its time from there. Leaves overlay.mp4, contact.png, summary.json and the logs in the output folder.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="footage to play (default: 20)")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")
+    parser.add_argument("--rate", type=float, default=1.0, help="of a rosbag2: 2 plays twice as fast (default: 1)")
     add_network(parser)
 
 
@@ -40,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
                            ) from error
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        summary = run_demo(args.source, args.duration, args.out, topic=args.topic, parameters=_parameters(args))
+        summary = run_demo(args.source, args.duration, args.out, topic=args.topic, rate=args.rate,
+                           parameters=_parameters(args))
     except DemoError as error:
         raise CommandError(str(error)) from error
     print(report.table(summary, args.out))

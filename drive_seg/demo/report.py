@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_grid, draw_overlay
+from drive_seg.demo.feed import Sent
 from drive_seg.demo.listener import Masks
 from drive_seg.footage.footage import Footage
 from drive_seg.footage.write import VideoWriter
@@ -25,45 +26,53 @@ _HOLD_NS = 500_000_000
 _READY = re.compile(r"network (\S+) \((\d+)x(\d+)\) on (\S+) (\S+), (.*); ready after ([\d.]+) s")
 
 
-def summarise(source: str, published: Mapping[str, int], masks: Mapping[int, Masks], node_log: str) -> dict[str, Any]:
+def summarise(source: str, sent: Mapping[str, Sent], masks: Mapping[int, Masks], node_log: str) -> dict[str, Any]:
     """The figures of a run.
 
-    published: stamp of each frame that the camera published, by name of the shot. In the summary, frames_in counts
-    those, published the frames whose masks arrived, dropped the others. Latency is from the camera stamp to the moment
-    when labels and drivable area have both arrived; fps is that of complete results.
+    sent: the frames that the camera published, by name of the shot. In the summary, frames_in counts those, published
+    the frames whose masks arrived, dropped the others. Latency is real time, from when the player published the frame
+    to the moment when labels and drivable area have both arrived. That is from the camera stamp, unless a bag is
+    played, whose frames keep their recorded stamps. fps is that of complete results.
     """
-    answered = [(stamp, masks[stamp]) for stamp in published.values() if stamp in masks and masks[stamp].complete]
-    latency = [(m.received_ns - stamp) / 1e6 for stamp, m in answered]
+    answered = [(shot.sent_ns, masks[shot.stamp_ns]) for shot in sent.values()
+                if shot.stamp_ns in masks and masks[shot.stamp_ns].complete]
+    latency = [(m.received_ns - sent_ns) / 1e6 for sent_ns, m in answered]
     arrivals = sorted(m.received_ns for _, m in answered)
     seconds = (arrivals[-1] - arrivals[0]) / 1e9 if len(arrivals) > 1 else 0.0
     return {
         "source": source,
-        "frames_in": len(published),
+        "frames_in": len(sent),
         "published": len(answered),
-        "dropped": len(published) - len(answered),
+        "dropped": len(sent) - len(answered),
         "fps": round((len(arrivals) - 1) / seconds, 2) if seconds else None,
+        "latency_from": "camera stamp" if all(s.sent_ns == s.stamp_ns for s in sent.values()) else "publishing",
         "latency_ms": {f"p{q}": round(float(np.percentile(latency, q)), 1) for q in (50, 95, 99)} if latency else None,
     } | _what_ran(node_log)
 
 
-def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Masks], out: Path,
+def draw(footage: Footage, sent: Mapping[str, Sent], masks: Mapping[int, Masks], out: Path,
          grids: Mapping[int, tuple[tuple[int, int], bytes]] | None = None) -> None:
     """Draw the received masks over the published frames: overlay.mp4, and nine of them in contact.png.
 
     An answered frame stays on show, with its own masks, while newer ones were dropped; after _HOLD_NS the bare frame
     says so. grids: bird's-eye grids by stamp, shown as an inset. No mask is ever drawn over another frame than its own.
     """
-    answered = {name: stamp for name, stamp in published.items() if stamp in masks and masks[stamp].complete}
+    answered = {name: shot.stamp_ns for name, shot in sent.items()
+                if shot.stamp_ns in masks and masks[shot.stamp_ns].complete}
     names = list(answered)
     tiles = {names[i] for i in np.linspace(0, len(answered) - 1, _CONTACT[0] * _CONTACT[1]).round().astype(int)}
     contact: list[np.ndarray] = []
     first_ns: int | None = None
+    left = len(sent)
     answered_ns = -_HOLD_NS
     with VideoWriter(out / "overlay.mp4", footage.rate) as video:
-        for shot in tqdm(footage, "drawing", len(published), unit="frame", disable=None, file=sys.stderr, leave=False):
-            if shot.name not in published:
+        for shot in tqdm(footage, "drawing", len(sent), unit="frame", disable=None, file=sys.stderr, leave=False):
+            if not left:  # the rest of a bag may be hours
+                break
+            if shot.name not in sent:
                 continue
-            stamp = published[shot.name]
+            left -= 1
+            stamp = sent[shot.name].stamp_ns
             if shot.name in answered:
                 answered_ns = stamp
             elif stamp - answered_ns < _HOLD_NS:
@@ -73,7 +82,8 @@ def draw(footage: Footage, published: Mapping[str, int], masks: Mapping[int, Mas
             except FrameError:  # a damaged image in a bag: the node got it and said so
                 continue
             first_ns = shot.stamp_ns if first_ns is None else first_ns
-            picture = _picture(image, stamp, masks, (shot.stamp_ns - first_ns) / 1e9, (grids or {}).get(stamp))
+            picture = _picture(image, sent[shot.name], masks, (shot.stamp_ns - first_ns) / 1e9,
+                               (grids or {}).get(stamp))
             video.write(picture, shot.stamp_ns)
             if shot.name in tiles:
                 contact.append(picture)
@@ -88,10 +98,13 @@ def table(summary: Mapping[str, Any], out: Path) -> str:
         ("engine", f"{summary['engine']} {summary['precision']}, {summary['device']}"),
         ("frames", f"{summary['frames_in']} in, {summary['published']} masks out, {summary['dropped']} dropped"),
         ("rate", f"{summary['fps']} results a second" if summary["fps"] else "one result"),
-        ("latency", "p50 {p50} ms, p95 {p95} ms, p99 {p99} ms, camera stamp to masks received".format(
-            **summary["latency_ms"])),
+        ("latency", "p50 {p50} ms, p95 {p95} ms, p99 {p99} ms, ".format(**summary["latency_ms"])
+         + summary["latency_from"] + " to masks received"),
         ("results", ", ".join(str(out / name) for name in ("overlay.mp4", "contact.png", "summary.json"))),
     ]
+    if late := summary.get("player_late_ms"):
+        rows.insert(-1, ("player", f"rate {summary['rate']:g}, late by {late['p50']:.1f} ms (median),"
+                         f" {late['max']:.1f} ms (most)"))
     return "\n".join(f"  {name:9}{value}" for name, value in rows)
 
 
@@ -105,9 +118,9 @@ def _what_ran(node_log: str) -> dict[str, Any]:
             "device": device, "ready_after_s": float(seconds)}
 
 
-def _picture(image: np.ndarray, stamp: int, masks: Mapping[int, Masks], seconds: float,
+def _picture(image: np.ndarray, sent: Sent, masks: Mapping[int, Masks], seconds: float,
              grid: tuple[tuple[int, int], bytes] | None) -> np.ndarray:
-    found = masks.get(stamp)
+    found = masks.get(sent.stamp_ns)
     if found is None or not found.complete:
         return draw_overlay(image, None, caption=f"{seconds:.1f} s")
     labels, drivable = found.image("labels"), found.image("drivable_area")
@@ -119,7 +132,7 @@ def _picture(image: np.ndarray, stamp: int, masks: Mapping[int, Masks], seconds:
         shape, cells = grid
         inset = draw_grid(np.frombuffer(zlib.decompress(cells), np.int8).reshape(shape))
     return draw_overlay(image, labels, drivable, inset=inset,
-                        caption=f"{seconds:.1f} s   masks after {(found.received_ns - stamp) / 1e6:.0f} ms")
+                        caption=f"{seconds:.1f} s   masks after {(found.received_ns - sent.sent_ns) / 1e6:.0f} ms")
 
 
 def _contact_sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from drive_seg.demo import report
 from drive_seg.demo.child import Child, DemoError
+from drive_seg.demo.feed import Feed, Log, Sent, open_feed
 from drive_seg.demo.listener import NODE, Listener
 from drive_seg.footage.footage import Footage
 from drive_seg.footage.images import ImageFootage
@@ -27,19 +28,24 @@ from drive_seg.footage.open import open_footage
 from drive_seg.ros import transport
 
 
-def run(source: str, duration: float, out: Path, *, topic: str | None = None,
+def run(source: str, duration: float, out: Path, *, topic: str | None = None, rate: float = 1.0,
         parameters: dict[str, Any] | None = None) -> dict[str, Any]:
     """Run the node on some footage and write overlay.mp4, contact.png and summary.json into `out`.
 
-    parameters: of the node, beyond what the footage asks for. Returns the summary. Raises DemoError, FootageError.
+    rate: how fast a rosbag2 is played. parameters: of the node, beyond what the footage asks for. Returns the summary.
+    Raises DemoError, FootageError.
     """
     footage = open_footage(source, duration=duration, topic=topic)
     out.mkdir(parents=True, exist_ok=True)
-    parameters = dict(parameters or {})
     with tempfile.TemporaryDirectory(prefix="drive_seg-") as scratch_name, _private_graph(Path(scratch_name)) as domain:
         scratch = Path(scratch_name)
-        if footage.compressed:
-            parameters["image_transport"] = "compressed"
+        kept = scratch / "frames" if footage.live else None
+        if footage.live:
+            kept.mkdir()
+        feed = open_feed(footage, duration, topic, rate, kept)
+        if feed.bag_rate is None and rate != 1:
+            raise DemoError(f"only a rosbag2 is played at another rate: leave out --rate for {source}")
+        parameters = {**(parameters or {}), **feed.parameters}
         if footage.ego_mask is not None:
             parameters["ego_mask"] = str(scratch / "ego_mask.png")
             cv2.imwrite(parameters["ego_mask"], footage.ego_mask)
@@ -47,24 +53,24 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None,
             parameters |= {f"camera_{name}": value for name, value in asdict(footage.mounting).items()}
         settings = scratch / "node.yaml"
         settings.write_text(yaml.safe_dump({NODE: {"ros__parameters": parameters}}))
-        kept = scratch / "frames" if footage.live else None
-        if footage.live:
-            kept.mkdir()
-        published: dict[str, int] = {}
+        log = Log()
         listener = Listener(domain, grid=footage.mounting is not None)
         try:
             node = Child("node", [sys.executable, "-m", "drive_seg.ros.main", "--ros-args", "--params-file",
-                                  str(settings)], transport.environment(), out / "node.log")
+                                  str(settings), *(word for pair in feed.remappings for word in ("-r", pair))],
+                         transport.environment(), out / "node.log")
             with node:
                 _wait_until_active(node, listener)
-                _play(footage, duration, topic, kept, node, listener, published, out)
+                _play(feed, footage.count, node, listener, log, out)
         finally:
             listener.close()
         masks = listener.masks
-        if not any(masks[stamp].complete for stamp in published.values() if stamp in masks):
-            raise DemoError(f"the node answered none of {len(published)} frames; its last words:\n{node.said()}")
-        summary = report.summarise(source, published, masks, (out / "node.log").read_text())
-        report.draw(_seen(footage, kept, published), published, masks, out, listener.grids)
+        if not any(masks[sent.stamp_ns].complete for sent in log.sent.values() if sent.stamp_ns in masks):
+            raise DemoError(f"the node answered none of {len(log.sent)} frames; its last words:\n{node.said()}")
+        summary = report.summarise(source, log.sent, masks, (out / "node.log").read_text())
+        if feed.bag_rate is not None:
+            summary |= {"rate": rate, "player_late_ms": log.late_ms, "repeated_stamps": log.repeated}
+        report.draw(_seen(feed.footage, kept, log.sent), log.sent, masks, out, listener.grids)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -90,27 +96,20 @@ def _wait_until_active(node: Child, listener: Listener) -> None:
             time.sleep(0.1)
 
 
-def _play(footage: Footage, duration: float, topic: str | None, kept: Path | None, node: Child, listener: Listener,
-          published: dict[str, int], out: Path) -> None:
-    """Let the player play to its end, and wait for the last masks."""
-    command = [sys.executable, "-m", "drive_seg.demo.player", "--source", footage.source, "--duration", str(duration),
-               "--report", *(["--topic", topic] if topic else []), *(["--keep", str(kept)] if kept else [])]
-
-    def on_line(line: str) -> None:
-        frame = json.loads(line)
-        published[frame["name"]] = frame["stamp_ns"]
-
-    with Child("player", command, transport.environment(), out / "player.log", on_line) as player, \
-            tqdm(desc="playing", total=footage.count, unit="frame", disable=None, file=sys.stderr, leave=False) as bar:
+def _play(feed: Feed, count: int | None, node: Child, listener: Listener, log: Log, out: Path) -> None:
+    """Let the player play to its end, and wait for the last masks. count: of the frames, where it is known."""
+    command = [sys.executable, "-m", *feed.command]
+    with Child("player", command, transport.environment(), out / "player.log", log.on_line) as player, \
+            tqdm(desc="playing", total=count, unit="frame", disable=None, file=sys.stderr, leave=False) as bar:
         while player.exit_code is None:
             node.check()
-            bar.n = len(published)
+            bar.n = len(log.sent)
             bar.set_postfix_str(f"{listener.complete} answered")
             time.sleep(0.2)
         if player.exit_code != 0:
             player.check()
     patience = time.monotonic() + 2.0
-    while listener.complete < len(published) and time.monotonic() < patience:
+    while listener.complete < len(log.sent) and time.monotonic() < patience:
         before = listener.complete
         time.sleep(0.1)
         node.check()
@@ -118,10 +117,10 @@ def _play(footage: Footage, duration: float, topic: str | None, kept: Path | Non
             patience = time.monotonic() + 2.0
 
 
-def _seen(footage: Footage, kept: Path | None, published: dict[str, int]) -> Footage:
+def _seen(footage: Footage, kept: Path | None, sent: dict[str, Sent]) -> Footage:
     """The frames that were played; a live camera's from the files that the player kept."""
     if kept is None:
         return footage
-    stamps = sorted(published.values())
+    stamps = sorted(shot.stamp_ns for shot in sent.values())
     seconds = (stamps[-1] - stamps[0]) / 1e9
     return ImageFootage(kept, (len(stamps) - 1) / seconds if seconds else footage.rate)

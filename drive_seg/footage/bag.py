@@ -62,7 +62,7 @@ class Bag:
     def __init__(self, path: str | Path) -> None:
         """path: a rosbag2 folder, or a .mcap, .db3 or (ROS 1) .bag file. Raises BagError."""
         self.path = Path(path).expanduser()
-        self._is_ros1 = self.path.suffix == ".bag"
+        self.is_ros1 = self.path.suffix == ".bag"
         self._reader = self._open()
         counts: dict[str, int] = {}
         for connection in self._reader.connections:
@@ -85,7 +85,7 @@ class Bag:
         elif target.is_file() and target.suffix not in BAG_SUFFIXES:
             raise BagError(f"{target} is no bag: use a rosbag2 folder or a {', '.join(BAG_SUFFIXES)} file")
         with self._readable():
-            reader = Ros1Reader(target) if self._is_ros1 else Ros2Reader(target)
+            reader = Ros1Reader(target) if self.is_ros1 else Ros2Reader(target)
             reader.open()
         return reader
 
@@ -183,7 +183,7 @@ class Bag:
     def read(self, data: bytes, type_: str) -> Any:
         """A message from its bytes. Types are known by their ROS definition, whatever the bag says. Raises BagError."""
         with self._readable():
-            if self._is_ros1:
+            if self.is_ros1:
                 return _typestore(True).deserialize_ros1(data, type_)
             return _typestore(False).deserialize_cdr(data, type_)
 
@@ -210,7 +210,7 @@ class Bag:
         return False
 
     def _info_topic(self, topic: Topic) -> str | None:
-        wanted = _base(topic.name).rsplit("/", 1)[0] + "/camera_info"
+        wanted = info_topic(topic.name)
         return next((t.name for t in self.topics if t.name == wanted and t.type == CAMERA_INFO and t.count), None)
 
     def _what_there_is(self) -> str:
@@ -225,10 +225,15 @@ class BagFootage(Footage):
     """One camera of a bag. Every iteration reads the bag anew, with the stamps of the headers."""
 
     def __init__(self, path: str | Path, topic: str | None = None) -> None:
-        """topic: the image topic, by default the bag's only camera. Raises BagError."""
+        """topic: the image topic, by default the bag's only camera. Raises BagError.
+
+        topics: names of all topics with messages. playable: whether its bytes are ROS 2's.
+        """
         self.source = str(path)
         with Bag(path) as bag:
             self.topic = bag.image_topic(topic)
+            self.topics = tuple(t.name for t in bag.topics if t.count)
+            self.playable = not bag.is_ros1
             info = bag.camera_info(self.topic)
             seconds = (bag.end_ns - bag.start_ns) / 1e9
         self.camera = None if info is None else _intrinsics(info)
@@ -284,6 +289,11 @@ def _intrinsics(info: Any) -> Intrinsics | None:
 @cache
 def _typestore(ros1: bool) -> Any:
     return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
+
+
+def info_topic(image_topic: str) -> str:
+    """Where the CameraInfo of an image topic is by ROS's custom."""
+    return _base(image_topic).rsplit("/", 1)[0] + "/camera_info"
 
 
 def _base(topic: str) -> str:

@@ -7,18 +7,21 @@ bag need `use_sim_time:=true`. With --loop the bag starts over, and time jumps b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import json
+import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drive_seg.footage.bag import Bag, BagError, Topic
+from drive_seg.footage.bag import COMPRESSED, RAW, Bag, BagError, Topic
 from drive_seg.replay.background import background
 from drive_seg.ros import transport
 
@@ -44,12 +47,23 @@ class Lateness:
 
     milliseconds: deque[float]
 
-    def __str__(self) -> str:
+    def figures(self) -> dict[str, float] | None:
+        """Median, 95th percentile and the most; None when nothing was published."""
         if not self.milliseconds:
+            return None
+        values = np.percentile(self.milliseconds, (50, 95, 100))
+        return {name: round(float(value), 2) for name, value in zip(("p50", "p95", "max"), values, strict=True)}
+
+    def __str__(self) -> str:
+        figures = self.figures()
+        if figures is None:
             return "nothing was published"
-        median, high, most = np.percentile(self.milliseconds, (50, 95, 100))
-        return (f"{len(self.milliseconds)} messages, late by {median:.1f} ms (median), {high:.1f} ms (95th percentile),"
-                f" {most:.1f} ms (most)")
+        return "{} messages, late by {p50:.1f} ms (median), {p95:.1f} ms (95th percentile), {max:.1f} ms (most)".format(
+            len(self.milliseconds), **figures)
+
+
+Sent = Callable[[Topic, bytes, int], None]
+"""Called with each message, and the system's time in nanoseconds at which it was published."""
 
 
 class BagPlayer:
@@ -93,20 +107,31 @@ class BagPlayer:
             time.sleep(0.05)
         time.sleep(_GRACE_S)
 
-    def play(self) -> None:
-        """Publish the bag once, each message when it is due. Raises BagError where the bag is damaged."""
+    def play(self, duration: float | None = None, sent: Sent | None = None) -> None:
+        """Publish the bag once, each message when it is due. duration: seconds of the bag from its first image on, all
+        by default. Raises BagError where the bag is damaged."""
         first_ns = start = None
-        for topic, log_ns, data in background(self._messages(), _AHEAD):
-            if start is None:
-                start, first_ns = time.monotonic(), log_ns
-            due = start + (log_ns - first_ns) / 1e9 / self._rate
-            self._wait_until(due, log_ns)
-            self._publish_clock(log_ns)
-            self._publishers[topic.name].publish(data)
-            self.lateness.milliseconds.append((time.monotonic() - due) * 1e3)
+        with contextlib.closing(background(self._messages(duration), _AHEAD)) as messages:
+            for topic, log_ns, data in messages:
+                if start is None:
+                    start, first_ns = time.monotonic(), log_ns
+                due = start + (log_ns - first_ns) / 1e9 / self._rate
+                self._wait_until(due, log_ns)
+                self._publish_clock(log_ns)
+                now_ns = time.time_ns()
+                self._publishers[topic.name].publish(data)
+                self.lateness.milliseconds.append((time.monotonic() - due) * 1e3)
+                if sent is not None:
+                    sent(topic, data, now_ns)
 
-    def _messages(self) -> Iterator[tuple[Topic, int, bytes]]:
-        return self._bag.messages(list(self._publishers))
+    def _messages(self, duration: float | None) -> Iterator[tuple[Topic, int, bytes]]:
+        begun_ns = None
+        for topic, log_ns, data in self._bag.messages(list(self._publishers)):
+            if begun_ns is None and topic.type in (RAW, COMPRESSED):
+                begun_ns = log_ns
+            if duration is not None and begun_ns is not None and log_ns - begun_ns >= duration * 1e9:
+                return
+            yield topic, log_ns, data
 
     def _wait_until(self, due: float, log_ns: int) -> None:
         """Sleep, with /clock ticking on the way."""
@@ -139,6 +164,26 @@ def recorded_qos(topic: Topic) -> QoSProfile:
                     else QoSDurabilityPolicy.VOLATILE))
 
 
+def header_stamp_ns(data: bytes) -> int:
+    """Nanoseconds of the header with which a serialised message (CDR) begins."""
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return seconds * 10**9 + nanoseconds
+
+
+class _Report:
+    """Prints a line of JSON for each message of one topic, as it is published."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic, self._count = topic, 0
+
+    def sent(self, topic: Topic, data: bytes, now_ns: int) -> None:
+        """See Sent. `name` is that of the shot in BagFootage."""
+        if topic.name == self._topic:
+            line = {"name": f"{self._count:06d}", "stamp_ns": header_stamp_ns(data), "sent_ns": now_ns}
+            print(json.dumps(line), flush=True)
+            self._count += 1
+
+
 def _message_type(name: str) -> Any | None:
     package, _, kind = name.split("/")
     try:
@@ -164,12 +209,15 @@ def main(args: Sequence[str] | None = None) -> int:
             if options.wait:
                 player.wait_for_subscriber(options.wait)
             try:
-                player.play()
+                sent = _Report(options.report).sent if options.report else None
+                player.play(options.duration, sent)
                 while options.loop:
-                    player.play()
+                    player.play(options.duration, sent)
                 time.sleep(_GRACE_S)  # let the last message leave before the publisher goes
             finally:
-                print(f"bag_player: {player.lateness}", flush=True)
+                if options.report:
+                    print(json.dumps({"late_ms": player.lateness.figures()}), flush=True)
+                print(f"bag_player: {player.lateness}", file=sys.stderr if options.report else sys.stdout, flush=True)
     except (PlayerError, BagError) as error:
         print(f"bag_player: {error}", file=sys.stderr)
         return 2
@@ -187,9 +235,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
     parser.add_argument("--topics", nargs="+", default=(), metavar="NAME", help="what to play (default: everything)")
     parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast (default: 1)")
+    parser.add_argument("--duration", type=float, metavar="SECONDS",
+                        help="stop after so much of the bag, counted from its first image")
     parser.add_argument("--loop", action="store_true", help="start over at the end, until told to stop")
     parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS",
                         help="wait so long for a subscriber before the first message; 0 starts at once (default: 30)")
+    parser.add_argument("--report", metavar="TOPIC", help="print a line of JSON for each message published there")
     return parser
 
 

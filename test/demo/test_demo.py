@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from bags import write_bag
+from bags import stamp, transform, write_bag, write_ros1_bag
 from colours import paint_scene
 
 from drive_seg.footage.clip import cache_folder
@@ -57,6 +57,7 @@ def test_video_over_dds(video, tmp_path, colour_network_path):
     done = demo(video, tmp_path / "out", "--duration", "1.5", "--network", str(colour_network_path), "--engine",
                 "openvino")
     summary = check(tmp_path / "out", done)
+    assert summary["latency_from"] == "camera stamp"
     assert (summary["frames_in"], summary["network"], summary["engine"]) == (15, "colours", "openvino")
     assert summary["input_size"] == [96, 160]
     patches = [shot.frame.bgr()[190:210, 150:170] for shot in open_footage(tmp_path / "out" / "overlay.mp4")]
@@ -67,7 +68,47 @@ def test_video_over_dds(video, tmp_path, colour_network_path):
 def test_bag_of_compressed_images_over_dds(tmp_path, colour_network_path):
     bag = write_bag(tmp_path / "bag", 12, compressed=True)
     check(tmp_path / "out", demo(bag, tmp_path / "out", "--network", str(colour_network_path)))
-    assert "waiting for images on /image/compressed" in (tmp_path / "out" / "node.log").read_text()
+    log = (tmp_path / "out" / "node.log").read_text()
+    assert "waiting for images on /camera/image_raw/compressed" in log, "the bag's own topic"
+
+
+def test_a_bag_is_played_in_its_own_time_and_latency_is_real_time(tmp_path, colour_network_path):
+    bag = write_bag(tmp_path / "bag", 30)
+    done = demo(bag, tmp_path / "out", "--network", str(colour_network_path), "--duration", "2", "--rate", "0.5")
+    summary = check(tmp_path / "out", done)
+    assert (summary["frames_in"], summary["rate"], summary["repeated_stamps"]) == (20, 0.5, 0)
+    assert summary["latency_from"] == "publishing"
+    assert summary["latency_ms"]["p99"] < 5e3, "the stamps are years old"
+    assert summary["fps"] < 7, "10 Hz at half the rate"
+    assert set(summary["player_late_ms"]) == {"p50", "p95", "max"} and "late by" in done.stdout
+
+
+def test_what_the_node_is_told_of_a_bag(tmp_path):
+    from drive_seg.demo.feed import open_feed
+
+    turned = transform("base_link", "camera_front", (0, 0, 1.2), (0, 0, 0, 1))
+    bag = write_bag(tmp_path / "bag", 5, transforms=[("/tf_static", stamp(0), turned)])
+    feed = open_feed(open_footage(bag, duration=1), 1, None, 2.0, None)
+    assert feed.parameters == {"use_sim_time": True}
+    assert list(feed.remappings) == ["image:=/camera/image_raw", "camera_info:=/camera/camera_info"]
+    played = feed.command[feed.command.index("--topics") + 1 :]
+    assert played == ["/camera/image_raw", "/camera/camera_info", "/tf_static"]
+    assert open_feed(open_footage(write_ros1_bag(tmp_path / "old.bag")), 1, None, 1.0, None).bag_rate is None
+
+
+def test_frames_that_repeat_a_stamp_are_no_frames_of_their_own():
+    from drive_seg.demo.feed import Log, Sent
+
+    log = Log()
+    for name, ns in (("000000", 5), ("000001", 5), ("000002", 6)):
+        log.on_line(json.dumps({"name": name, "stamp_ns": ns, "sent_ns": 10 * ns}))
+    log.on_line('{"name": "0000')  # ended amid a line
+    assert log.sent == {"000000": Sent(5, 50), "000002": Sent(6, 60)} and log.repeated == 1
+
+
+def test_only_a_bag_has_another_rate(video, tmp_path):
+    done = demo(video, tmp_path / "out", "--rate", "2")
+    assert done.returncode == 2 and "leave out --rate" in done.stderr
 
 
 def test_the_default_clip_with_the_network_that_ships(tmp_path):
@@ -126,20 +167,22 @@ def test_ctrl_c_ends_every_process(video, tmp_path, colour_network_path):
 def test_frames_without_a_mask_are_counted_and_after_a_while_marked(tmp_path):
     pytest.importorskip("rclpy")
     from drive_seg.demo import report
+    from drive_seg.demo.feed import Sent
     from drive_seg.demo.listener import Masks
 
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), paint_scene(240, 320))
-    published = {"a": 100, "b": 200, "c": 600_000_000}  # b is dropped, but a is still on show
+    sent = {name: Sent(ns, ns) for name, ns in (("a", 100), ("b", 200), ("c", 600_000_000))}  # b is dropped, but a is
+    # still on show
     packed = zlib.compress(np.ones((240, 320), np.uint8))
     masks = {100: Masks({"labels": ((240, 320), packed), "drivable_area": ((240, 320), packed)}, 40_000_100),
              200: Masks({"labels": ((240, 320), packed)}, 50_000_000)}
     log = "network n (160x96) on openvino fp32, A CPU, big; ready after 1.5 s"
-    summary = report.summarise("here", published, masks, log)
+    summary = report.summarise("here", sent, masks, log)
     assert (summary["frames_in"], summary["published"], summary["dropped"]) == (3, 1, 2)
     assert summary["latency_ms"] == {"p50": 40.0, "p95": 40.0, "p99": 40.0}
     assert summary["device"] == "A CPU, big"
-    report.draw(open_footage(tmp_path), published, masks, tmp_path)
+    report.draw(open_footage(tmp_path), sent, masks, tmp_path)
     with_mask, without = (shot.frame.bgr() for shot in open_footage(tmp_path / "overlay.mp4"))
     assert with_mask[200, 20, 1] > with_mask[200, 20, 2] + 20, "green"
     assert np.abs(without[20:, :].astype(int) - paint_scene(240, 320)[20:]).mean() < 30, "the bare frame"
