@@ -14,9 +14,11 @@ PRECISIONS = ("fp32", "int8")
 
 ON_CORES = """
 import os, sys
-os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})  # engine and decoder take a thread for each
+os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})
 from drive_seg.cli.main import main
-bag, out, *precisions = sys.argv[2:]
+from drive_seg.replay import settings
+settings._ENGINES = int(sys.argv[2])  # at most; the cores are their threads
+bag, out, *precisions = sys.argv[3:]
 for precision in precisions:
     assert main(["replay", bag, "--out", f"{out}/{precision}", "--engine", "openvino", "--precision", precision,
                  "--size", "192x256", "--no-report"]) == 0
@@ -30,24 +32,25 @@ def noisy_street(number):
     return np.clip(street(number, 240, 320) + noise, 0, 255).astype(np.uint8)
 
 
-def replay_on(cores, bag, out, busy=0):
+def replay_on(cores, bag, out, engines=1, busy=0):
     with ExitStack() as stack:
         for _ in range(busy):
             process = stack.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
             stack.callback(process.kill)
-        words = [sys.executable, "-c", ON_CORES, ",".join(map(str, cores)), bag, out, *PRECISIONS]
+        words = [sys.executable, "-c", ON_CORES, ",".join(map(str, cores)), engines, bag, out, *PRECISIONS]
         done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
 
-def test_threads_and_load_change_no_byte(tmp_path):
+def test_threads_engines_and_load_change_no_byte(tmp_path):
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("one core: there is no other number of threads")
     bag = write_bag(tmp_path / "street", 10, paint=noisy_street)
     one = replay_on(cores[:1], bag, tmp_path / "one")
-    runs = [replay_on(cores, bag, tmp_path / "all"), replay_on(cores, bag, tmp_path / "loaded", busy=len(cores))]
+    runs = [replay_on(cores, bag, tmp_path / "threads", busy=len(cores)),
+            replay_on(cores, bag, tmp_path / "engines", engines=len(cores))]
     for precision in PRECISIONS:
         expected = read_summary(one / precision)
         assert expected["machine"]["cores"] == 1 and expected["engine"]["precision"] == precision
