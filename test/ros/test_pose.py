@@ -20,9 +20,9 @@ SETTINGS = SimpleNamespace(base_frame="base_link", camera_height=0.0)
 @pytest.fixture
 def tf(monkeypatch):
     """`asked` collects the look-ups; set `answer` to a transform or an exception, and `newest` for a look-up at time 0.
-    `held` is what the buffer was told of /tf since it was last cleared."""
+    `held` is what the buffer was told of /tf since it was last cleared, `listeners` are those that still listen."""
     module = ModuleType("tf2_ros")
-    module.asked, module.answer, module.newest, module.held = [], None, None, []
+    module.asked, module.answer, module.newest, module.held, module.listeners = [], None, None, [], []
     module.TransformException = type("TransformException", (Exception,), {})
     module.ExtrapolationException = type("ExtrapolationException", (module.TransformException,), {})
 
@@ -43,13 +43,22 @@ def tf(monkeypatch):
     class TransformListener:
         def __init__(self, buffer, node):
             module.tell = lambda transform: buffer.set_transform(transform, "test")
+            module.listeners.append(self)
 
         def unregister(self):
-            pass
+            module.listeners.remove(self)
 
     module.Buffer, module.TransformListener = Buffer, TransformListener
     monkeypatch.setitem(sys.modules, "tf2_ros", module)
     return module
+
+
+@pytest.fixture
+def node():
+    """`timers` are those that run."""
+    node = SimpleNamespace(timers=[], destroy_timer=lambda timer: node.timers.remove(timer))
+    node.create_timer = lambda period, callback, clock: node.timers.append(callback) or callback
+    return node
 
 
 def mounted(stamp=None, child="camera_front", height=1.5):
@@ -68,35 +77,36 @@ def at(seconds):
     return Time(nanoseconds=round(seconds * 1e9)).to_msg()
 
 
-def test_the_pose_is_looked_up_at_the_image_s_stamp(tf):
+def test_the_pose_is_looked_up_at_the_image_s_stamp(tf, node):
     tf.answer = mounted()
     stamp = header(7)
-    pose = PoseSource(None, SETTINGS).pose(stamp)
+    pose = PoseSource(node, SETTINGS).pose(stamp)
     assert tf.asked == [("base_link", "camera_front", stamp.stamp.sec * 10**9 + stamp.stamp.nanosec)]
     assert pose.translation == pytest.approx([1.0, 0.2, 1.5])
     assert pose.rotation @ [0, 0, 1] == pytest.approx(np.array([1, 0, 0]))
 
 
-def test_a_transform_that_is_not_there_is_said_with_the_fix(tf):
+def test_a_transform_that_is_not_there_is_said_with_the_fix(tf, node):
     tf.answer = tf.TransformException("base_link does not exist")
     with pytest.raises(PoseError, match="base_link does not exist.*set camera_height.*base_link <- 'camera_front'"):
-        PoseSource(None, SETTINGS).pose(header())
+        PoseSource(node, SETTINGS).pose(header())
 
 
 @pytest.mark.parametrize("late, known", [(0.05, True), (0.2, True), (0.3, False), (-0.05, False)])
-def test_where_tf_is_a_little_behind_the_image_the_newest_pose_is_taken(tf, late, known):
+def test_where_tf_is_a_little_behind_the_image_the_newest_pose_is_taken(tf, node, late, known):
     tf.answer, tf.newest = tf.ExtrapolationException("into the future"), mounted(at(100.0))
     image = header()
     image.stamp = at(100.0 + late)
     if known:
-        assert PoseSource(None, SETTINGS).pose(image).translation == pytest.approx([1.0, 0.2, 1.5])
+        assert PoseSource(node, SETTINGS).pose(image).translation == pytest.approx([1.0, 0.2, 1.5])
     else:
         with pytest.raises(PoseError, match="into the future"):
-            PoseSource(None, SETTINGS).pose(image)
+            PoseSource(node, SETTINGS).pose(image)
 
 
-def test_a_jump_back_in_time_empties_the_buffer(tf):
-    PoseSource(None, SETTINGS)
+def test_a_jump_back_in_time_empties_the_buffer(tf, node):
+    tf.answer = mounted()
+    PoseSource(node, SETTINGS).pose(header())
     for seconds, child in ((100.0, "camera"), (100.5, "wheel"), (99.9, "camera"), (99.9, "wheel")):
         tf.tell(mounted(at(seconds), child))
     assert len(tf.held) == 4, "stamps of several publishers are a little out of order"
@@ -105,10 +115,42 @@ def test_a_jump_back_in_time_empties_the_buffer(tf):
     assert [t.header.stamp.sec for t in tf.held] == [90, 90]
 
 
-def test_without_tf2_the_parameters_are_asked_for(monkeypatch):
+def test_tf_is_listened_to_while_somebody_asks(tf, node, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("drive_seg.ros.transforms.time.monotonic", lambda: now[0])
+    tf.answer = mounted()
+    source = PoseSource(node, SETTINGS)
+    assert not tf.listeners and not node.timers, "nobody wants the ground"
+    for _ in range(3):
+        source.pose(header())
+        now[0] += 9
+        node.timers[0]()
+    assert len(tf.listeners) == len(node.timers) == 1
+    now[0] += 1
+    node.timers[0]()
+    assert not tf.listeners and not node.timers
+    source.pose(header())
+    assert len(tf.listeners) == len(node.timers) == 1
+    source.close()
+    assert not tf.listeners and not node.timers
+
+
+def test_the_first_transforms_may_take_a_moment(tf, node, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("drive_seg.ros.transforms.time.monotonic", lambda: now[0])
+    tf.answer = tf.TransformException("base_link does not exist. ")
+    source = PoseSource(node, SETTINGS)
+    with pytest.raises(PoseError, match=r"\(base_link does not exist; TF is only .* since a moment ago\): set"):
+        source.pose(header())
+    now[0] += 2
+    with pytest.raises(PoseError, match=r"\(base_link does not exist\): set camera_height"):
+        source.pose(header())
+
+
+def test_without_tf2_the_parameters_are_asked_for(monkeypatch, node):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     with pytest.raises(PoseError, match="tf2_ros is not installed.*set camera_height"):
-        PoseSource(None, SETTINGS).pose(header())
+        PoseSource(node, SETTINGS).pose(header())
 
 
 @pytest.fixture
@@ -117,6 +159,8 @@ def real(graph):
     module = pytest.importorskip("tf2_ros", reason="tf2_ros is not installed (it is not on PyPI)")
     source = PoseSource(graph.add(rclpy.create_node("listens", context=graph.context)), SETTINGS)
     broadcaster = module.TransformBroadcaster(graph.client)
+    with pytest.raises(PoseError):
+        source.pose(header())  # from here on it listens
     assert graph.connected(broadcaster.pub_tf)
     yield SimpleNamespace(module=module, source=source, send=broadcaster.sendTransform)
     source.close()
