@@ -30,15 +30,16 @@ def random_frame(rng: np.random.Generator, encoding: str, height: int, width: in
     return Frame.from_bytes(rng.integers(0, 256, rows * step, np.uint8), encoding, height, width, step)
 
 
-def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings: Findings, quick: bool) -> None:
+def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings: Findings, quick: bool,
+                  kernels: str = "kernels") -> None:
     """Every encoding and several sizes: the planes, classes, labels and confidence must be the CPU's.
 
-    Results are poisoned before each run, twice with different bytes: an element that is not written shows. quick: fewer
-    frames, for running under compute-sanitizer.
+    Each frame is run twice: piece by piece, and as one CUDA graph. Results are poisoned before, with different bytes:
+    an element that is not written shows. quick: fewer frames, for running under compute-sanitizer. kernels: what to
+    call them in the findings.
     """
     rng = np.random.default_rng()
     classes = len(network.table)
-    grid = (network.input_size[0] // 8, network.input_size[1] // 8)
     mean, deviation = rng.normal(2, 1, classes), rng.uniform(0.5, 2, classes)
     trust = TrustModel(mean.astype(np.float32), deviation.astype(np.float32), 0.0)
     network = replace(network, trust=trust, temperature=1.3)
@@ -48,7 +49,9 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
               if not (size[0] % 2 or size[1] % 2) or encoding in ("bgr8", "mono8", "rgba8")]
     frames += [Frame.from_array(image) for image in images[:2 if quick else 20]]
     planes, pixels, wrong, unknown, confidence, unwritten = 0.0, 0, 0, 0.0, 0, 0
-    for frame in frames:
+    refused = set()
+    for i, frame in enumerate(frames):
+        grid = tuple(side // (4, 8)[i % 2] for side in network.input_size)  # strides that networks have
         noise = rng.normal(size=(classes, *grid)).astype(np.float32)
         logits = np.stack([cv2.GaussianBlur(plane, (0, 0), 2) * 12 for plane in noise]).astype(np.float16)
         runner = FixedLogits(gpu, network.input_size, logits)
@@ -58,8 +61,11 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
         for poison in (0x5A, 0xC3):
             path.poison(poison)
             gpu.fill(runner.planes, poison)
-            results.append((runner, path.run(frame, {}), runner.seen()))
-        (_, found, seen), (_, again, seen_again) = results
+            results.append((path.run(frame, {}), runner.seen()))
+            if len(results) == 1:
+                path.capture()
+        refused.add(path.graph_refused)
+        (found, seen), (again, seen_again) = results
         unwritten += sum(int((a != b).sum()) for a, b in ((seen, seen_again), (found.classes, again.classes),
                          (found.labels, again.labels), (found.confidence, again.confidence)))
         planes = max(planes, float(np.abs(seen - network_input(frame, network.input_size)).max()))
@@ -73,8 +79,11 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
         path.close()
         memory.close()
         runner.close()
-    what = f"kernels on {len(frames)} frames, {len(ENCODINGS)} encodings"
-    findings.must(f"{what}, every element written", unwritten == 0, f"{unwritten} depend on what was there before")
+    what = f"{kernels} on {len(frames)} frames, {len(ENCODINGS)} encodings"
+    refused -= {None}
+    findings.must(f"{what}, as one CUDA graph", not refused, "; ".join(refused) or "captured, and run once that way")
+    findings.must(f"{what}, every element written, the same with and without a graph", unwritten == 0,
+                  f"{unwritten} depend on what was there before")
     findings.must(f"{what}, network input", planes <= 1, f"at most {planes:.0f} of 255 from the CPU's")
     findings.must(f"{what}, classes and labels", wrong <= 1e-5 * pixels,  # two may tie but for a float's last bit
                   f"{wrong} of {pixels} pixels differ from the CPU's")
@@ -82,7 +91,7 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
     findings.must(f"{what}, confidence", confidence <= 1, f"at most {confidence} of 255 from the CPU's")
 
 
-def check_frames(engine, cpu, images: list[np.ndarray], findings: Findings, real: bool) -> None:
+def check_frames(engine, cpu, images: list[np.ndarray], real: bool, findings: Findings) -> None:
     """The whole engine against a CPU engine. real: camera images, not drawn ones, on which the network is unsure."""
     labels, confidence = [], []
     for image in images:

@@ -44,11 +44,17 @@ class Findings:
             for row in rows:
                 print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
-    def write(self, folder: Path) -> None:
-        """All of it as gpu_check.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"findings": self.lines, "times": self.table}, indent=2)
-        (folder / "gpu_check.json").write_text(text + "\n")
+    def write(self, path: Path) -> None:
+        """All of it as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"findings": self.lines, "times": self.table}, indent=2) + "\n")
+
+    def add(self, path: Path) -> int:
+        """Take over what another process wrote, which printed it already. Returns how many rows its table has."""
+        written = json.loads(path.read_text())
+        self.lines += written["findings"]
+        self.table += written["times"]
+        return len(written["times"])
 
 
 def _cell(value) -> str:

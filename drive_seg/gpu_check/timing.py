@@ -118,15 +118,19 @@ from pathlib import Path
 from drive_seg.network import Network
 start = time.monotonic()
 from drive_seg.runtimes.tensorrt.engine import open_tensorrt
-open_tensorrt(Network.load(Path(sys.argv[1])), plan_folder=Path(sys.argv[2])).close()
+from drive_seg.runtimes.tensorrt.library import load_library
+open_tensorrt(Network.load(Path(sys.argv[1])), plan_folder=Path(sys.argv[2]), library=load_library(sys.argv[3])).close()
 print(time.monotonic() - start)
 """
 
 
-def time_start(network: Path, plans: Path, findings: Findings) -> None:
-    """A later start, in a process of its own that has yet to load TensorRT, must take under two seconds."""
-    run = subprocess.run([sys.executable, "-c", _START, str(network), str(plans)], capture_output=True, text=True,
-                         check=False)
+def time_start(network: Path, plans: Path, flavour: str, findings: Findings) -> None:
+    """A later start, in a process of its own that has yet to load TensorRT, must take under two seconds.
+
+    flavour: see load_library.
+    """
+    run = subprocess.run([sys.executable, "-c", _START, str(network), str(plans), flavour], capture_output=True,
+                         text=True, check=False)
     if run.returncode:
         said = run.stderr.strip().splitlines() or [f"exit code {run.returncode}"]
         findings.must("a later start works", False, said[-1])

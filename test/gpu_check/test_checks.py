@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from host_gpu import HostGpu, build_kernels
+from colours import paint_scene
+from host_gpu import HostGpu, HostRunner, build_kernels
 
-from drive_seg.gpu_check.checks import check_kernels
+from drive_seg.core.engine import EngineError
+from drive_seg.gpu_check import timing
+from drive_seg.gpu_check.checks import check_frames, check_kernels
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.gpu_check.runners import run_nodes
 from drive_seg.gpu_check.timing import time_start
@@ -19,7 +23,9 @@ from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
 from drive_seg.runtimes.tensorrt import typed_onnx
+from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
 
+FLAVOURS = [("tensorrt", "TensorRT"), ("tensorrt_rtx", "TensorRT for RTX")]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,10 +34,20 @@ def library(tmp_path_factory):
     return build_kernels(tmp_path_factory.mktemp("kernels"))
 
 
+@pytest.fixture
+def no_driver() -> None:
+    """Skips a test of what is said without an NVIDIA driver where there is one."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return
+    pytest.skip("this machine has an NVIDIA driver")
+
+
 def test_right_kernels_pass(library, colour_network):
     gpu, findings = HostGpu(library, integrated=False), Findings()
     check_kernels(gpu, colour_network, [], findings, quick=True)
-    assert len(findings.lines) == 5 and findings.failed == 0, findings.lines
+    assert len(findings.lines) == 6 and findings.failed == 0, findings.lines
     gpu.close()
 
 
@@ -52,18 +68,72 @@ def test_wrong_kernels_fail(library, colour_network, spoiled, finding):
     assert any(line["holds"] is False and finding in line["what"] for line in findings.lines), findings.lines
 
 
-def test_without_a_gpu_it_ends_with_one_line():
-    import ctypes
+def test_a_graph_that_is_refused_fails(library, colour_network):
+    class Refusing(HostGpu):
+        def capture(self, work):
+            raise EngineError("cuStreamBeginCapture_v2 failed")
 
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check"], capture_output=True, text=True, check=False,
-                             cwd=ROOT)
-        assert run.returncode == 2
-        assert run.stderr.startswith("gpu-check: no NVIDIA driver") and len(run.stderr.splitlines()) == 1
-    else:
-        pytest.skip("this machine has an NVIDIA driver")
+    findings = Findings()
+    check_kernels(Refusing(library, integrated=True), colour_network, [], findings, quick=True)
+    assert [line["what"].split(", ")[-1] for line in findings.lines if not line["holds"]] == ["as one CUDA graph"]
+
+
+@pytest.mark.parametrize("integrated", [True, False])
+def test_times_every_piece_at_every_size(library, colour_network, monkeypatch, integrated):
+    monkeypatch.setattr(timing, "SIZES", ((36, 64), (72, 128)))
+    monkeypatch.setattr(timing, "_REPEATS", 1)
+    gpu, findings = HostGpu(library, integrated), Findings()
+    runner = HostRunner(gpu, colour_network)
+    timing.time_frames(gpu, runner, colour_network, findings, "this test")
+    assert [row["size"] for row in findings.table] == ["64x36", "128x72"]
+    for row in findings.table:
+        assert all(row[name] > 0 for name in ("pre", "pre_floor", "network", "post", "post_floor", "whole", "host_gpu"))
+        assert (row["copies"] == 0) == integrated
+        assert row["whole"] > row["network"] and row["graph"] == "yes"
+    # Here the network takes longer than anything around it may; the kernels miss every limit of a GPU.
+    failed = [line["what"] for line in findings.lines if line["holds"] is False]
+    assert sum("within 2x of its memory floor" in what for what in failed) == 4
+    runner.close()
+    gpu.close()
+
+
+def test_whole_frames_are_compared_with_the_cpu_s(library, colour_network, colour_engine):
+    gpu, findings = HostGpu(library, integrated=False), Findings()
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "ONNX Runtime")
+    images = [paint_scene(360, 640), paint_scene(720, 1280)]
+    check_frames(engine, colour_engine, images, False, findings)
+    assert [line["holds"] for line in findings.lines] == [True, True], findings.lines
+    engine._path._decode.classes = 1  # nothing else is ever found
+    check_frames(engine, colour_engine, images[1:], False, findings)
+    assert findings.failed, findings.lines
+    engine.close()
+
+
+def test_findings_of_another_process_are_taken_over(tmp_path):
+    theirs, ours = Findings(), Findings()
+    theirs.must("a start", False, "3 s")
+    theirs.row(size="64x36", pre=0.1)
+    theirs.write(tmp_path / "out" / "part.json")
+    assert ours.add(tmp_path / "out" / "part.json") == 1
+    assert ours.failed == 1 and ours.table == theirs.table
+
+
+@pytest.mark.parametrize("flavour, title", FLAVOURS)
+def test_a_tensorrt_that_does_not_run_is_a_finding_and_no_failure(tmp_path, no_driver, flavour, title):
+    run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check", "--runtime", flavour, "--out", str(tmp_path)],
+                         capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    written = Findings()
+    assert written.add(tmp_path / f"gpu_check-{flavour}.json") == 0
+    assert [(line["what"], line["holds"]) for line in written.lines] == [(title, None)]
+    assert "does not run here: " in written.lines[0]["result"]
+
+
+def test_without_a_gpu_it_ends_with_one_line(no_driver):
+    run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check"], capture_output=True, text=True, check=False,
+                         cwd=ROOT)
+    assert run.returncode == 2
+    assert run.stderr.startswith("gpu-check: no NVIDIA driver") and len(run.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments, says", [
@@ -87,7 +157,7 @@ def test_a_python_without_the_packages_is_one_line(tmp_path):
 
 def test_a_start_that_fails_is_a_finding(tmp_path):
     findings = Findings()
-    time_start(default_network(), tmp_path, findings)
+    time_start(default_network(), tmp_path, "tensorrt_rtx", findings)
     if findings.lines[0]["holds"]:
         pytest.skip("this machine has a GPU and TensorRT")
     assert "EngineError" in findings.lines[0]["result"]

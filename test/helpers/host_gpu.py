@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class HostGpu:
 
     name = "processor"
     compute_capability = (0, 0)
+    memory = 16 << 20
+    cache = 0
 
     def __init__(self, library: ctypes.CDLL, integrated: bool) -> None:
         self.integrated = integrated
@@ -100,6 +103,16 @@ class HostGpu:
         self.view(buffer)[:] = byte
         if buffer.host is not None:
             buffer.host[:] = byte
+
+    def copy(self, source: Buffer, target: Buffer) -> None:
+        self.view(target)[:] = self.view(source)
+
+    def event(self):
+        class Event(float):
+            def time_since(self, earlier: float) -> float:
+                return 1e3 * (self - earlier)
+
+        return Event(time.perf_counter())
 
     def read(self, buffer: Buffer) -> np.ndarray:
         return self.view(buffer).copy()

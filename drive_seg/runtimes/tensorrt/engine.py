@@ -20,17 +20,18 @@ from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, Not
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 from drive_seg.runtimes.tensorrt.kernels import compiled
-from drive_seg.runtimes.tensorrt.library import load_library
+from drive_seg.runtimes.tensorrt.library import Library, load_library
 from drive_seg.runtimes.tensorrt.memory import GREATEST_FRAME, FrameMemory
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 
 def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *, plan_folder: Path | None = None,
-                  progress: Progress = lambda line: None) -> TensorRtEngine:
+                  progress: Progress = lambda line: None, library: Library | None = None) -> TensorRtEngine:
     """The network on this machine's GPU, warmed up; builds and stores its plan when none fits.
 
     input_size: (height, width) other than the network's own. plan_folder: where plans and kernels are kept, by default
-    in the user's cache. progress takes lines on what takes long. Raises EngineError naming the fix.
+    in the user's cache. progress takes lines on what takes long. library: the TensorRT to use, by default the one that
+    is found. Raises EngineError naming the fix.
     """
     folder = (plan_folder or CACHE).expanduser()
     input_size = input_size or network.input_size
@@ -38,7 +39,7 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
     gpu = Gpu()
     engine = runner = None
     try:
-        library = load_library()
+        library = library or load_library()
         cubin = compiled(gpu.compute_capability, folder)
         target = Target(gpu.name, gpu.compute_capability)
         with gpu.current():
