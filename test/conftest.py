@@ -1,13 +1,16 @@
-"""What every test can ask for: a real network whose right answer is known."""
+"""What every test can ask for: a real network whose right answer is known, and real drives."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from colours import paint_scene, write_colour_network
 
+from drive_seg.footage.clip import CLIPS, fetch
+from drive_seg.footage.footage import FootageError
 from drive_seg.network import Network
 
 
@@ -37,3 +40,24 @@ def colour_engine(colour_network: Network):
 def scene() -> np.ndarray:
     """See paint_scene."""
     return paint_scene()
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """Folder of the six real drives."""
+    try:
+        return fetch()
+    except FootageError as error:
+        pytest.skip(f"the real clips can't be had: {error}")
+
+
+@pytest.fixture(scope="module")
+def drive(clips: Path) -> list[np.ndarray]:
+    """Six seconds of real driving, 1280x720 BGR at 25 Hz."""
+    video = cv2.VideoCapture(str(clips / CLIPS["bridge"].file))
+    frames = []
+    while len(frames) < 150:
+        ok, image = video.read()
+        assert ok
+        frames.append(image)
+    return frames

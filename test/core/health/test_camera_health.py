@@ -13,32 +13,10 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.health.camera import CameraHealth
 from drive_seg.core.health.lens import look
 from drive_seg.core.health.status import Level
-from drive_seg.footage.clip import CLIPS, fetch
-from drive_seg.footage.footage import FootageError
+from drive_seg.footage.clip import CLIPS
 
 FPS = 25.0
 FAULT_AT = 3.0
-
-
-@pytest.fixture(scope="module")
-def clips():
-    """Folder of the six real drives."""
-    try:
-        return fetch()
-    except FootageError as error:
-        pytest.skip(f"the real clips can't be had: {error}")
-
-
-@pytest.fixture(scope="module")
-def drive(clips):
-    """Six seconds of real driving, 1280x720."""
-    video = cv2.VideoCapture(str(clips / CLIPS["bridge"].file))
-    frames = []
-    while len(frames) < 150:
-        ok, image = video.read()
-        assert ok
-        frames.append(image)
-    return frames
 
 
 @functools.cache
