@@ -53,17 +53,16 @@ test-train: $(VENV)/.ready-train
 bench: setup
 	@$(BIN)/drive-seg bench
 
-# In an environment that sees the system's packages: on a Jetson TensorRT is there, and nowhere else. Where there is no
-# TensorRT, the one for RTX is tried. GPU_PYTHON names a Python that has all of it already.
+# In an environment that sees the system's packages: on a Jetson TensorRT is there, and nowhere else. The one for RTX is
+# tried beside it (there is none for a Jetson). GPU_PYTHON names a Python that has all of it already.
 $(GPU_VENV)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
 	  { echo "gpu-check: no NVIDIA driver (libcuda.so.1) on this machine: run it on one with a GPU" >&2; exit 2; }
 	@test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv --system-site-packages $(GPU_VENV)
 	@echo "installing into $(GPU_VENV) (building pycuda takes some minutes)"
 	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt]'
-	@$(GPU_VENV)/bin/python -c 'import tensorrt' 2>/dev/null || \
-	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt,rtx]' || \
-	  echo "TensorRT for RTX can't be installed here: the network between the kernels needs PyTorch"
+	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt,rtx]' || \
+	  echo "TensorRT for RTX can't be installed here: without another TensorRT, the network between the kernels needs PyTorch"
 	@touch $@
 
 gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.ready)
