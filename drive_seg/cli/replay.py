@@ -179,14 +179,17 @@ def _line(outcome: Outcome) -> str:
 
 def _report(outcomes: list[Outcome], out: Path) -> int:
     bad = [outcome for outcome in outcomes if not outcome.ok]
-    if out.is_dir():
-        rows = [{"bag": str(o.bag), "folder": str(o.folder), "ok": o.ok, "problem": o.problem, "differs": o.differs,
-                 "masks_sha256": o.summary["masks_sha256"] if o.summary else None} for o in outcomes]
-        (out / "bags.json").write_text(json.dumps(rows, indent=1) + "\n")
     if len(outcomes) > 1:
         print(f"{len(outcomes) - len(bad)} of {len(outcomes)} bags are fine")
         for outcome in bad:
             print(f"  {outcome.bag}: {outcome.problem or 'differs from the golden result'}")
+    if out.is_dir():
+        rows = [{"bag": str(o.bag), "folder": str(o.folder), "ok": o.ok, "problem": o.problem, "differs": o.differs,
+                 "masks_sha256": o.summary["masks_sha256"] if o.summary else None} for o in outcomes]
+        try:
+            (out / "bags.json").write_text(json.dumps(rows, indent=1) + "\n")
+        except OSError as error:
+            raise CommandError(f"{out / 'bags.json'} can't be written: {error.strerror}") from error
     return 1 if bad else 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,7 +53,10 @@ def topic_of(output: str) -> str:
 
 
 class ResultBag:
-    """Writes a result bag. Use as a context manager; an error inside leaves an unfinished bag behind."""
+    """Writes a result bag. Use as a context manager; an error inside leaves an unfinished bag behind.
+
+    Raises OSError where it can't be written.
+    """
 
     def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap") -> None:
         """folder: where the bag goes, must not exist. outputs: of OUTPUTS. Messages are compressed with zstd, as
@@ -75,7 +80,8 @@ class ResultBag:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
+        with _as_os_error():
+            self._writer.__exit__(*error)
 
     def name_labels(self, labels: ClassTable, log_ns: int) -> None:
         """Write what the numbers in the masks mean."""
@@ -107,7 +113,17 @@ class ResultBag:
 
     def _send(self, name: str, log_ns: int, message: Any) -> None:
         connection = self._connections[name]
-        self._writer.write(connection, log_ns, BAG.types.serialize_cdr(message, connection.msgtype))
+        with _as_os_error():
+            self._writer.write(connection, log_ns, BAG.types.serialize_cdr(message, connection.msgtype))
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """sqlite3 tells of a full disk with errors of its own."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"the result bag can't be written: {error}") from error
 
 
 @dataclass(frozen=True)
