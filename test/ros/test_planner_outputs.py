@@ -94,7 +94,6 @@ def test_health_tells_the_newest_reason(graph, colour_network_path, scene):
 
     assert graph.spin_until(lambda: told("no CameraInfo has come"))
     assert graph.spin_until(lambda: told("sees no ground", info=camera_info()))
-    assert len(health) < 8, "not with every frame"
 
 
 def test_everything_is_compiled_when_the_node_is_configured(graph, colour_network_path, scene):
