@@ -54,7 +54,7 @@ class Result:
 @dataclass(frozen=True, eq=False)
 class Output:
     """One topic below the node's name. make: gives None where nothing can be told. needs_drivable: it shows the
-    drivable area. stage: under which its time is counted.
+    drivable area. stage: under which its time is counted. mask: goes out before the others.
     """
 
     name: str
@@ -62,12 +62,11 @@ class Output:
     make: Callable[[Result], Any | None]
     needs_drivable: bool = False
     stage: str = "publish"
+    mask: bool = False
 
 
-def _mask(name: str) -> Output:
-    field = {"drivable_area": "drivable"}.get(name, name)
-    return Output(name, IMAGE, lambda r: r.messages.image(r.header, getattr(r.segmentation, field), "mono8"),
-                  name == "drivable_area")
+def _image(name: str, field: str, **options: bool) -> Output:
+    return Output(name, IMAGE, lambda r: r.messages.image(r.header, getattr(r.segmentation, field), "mono8"), **options)
 
 
 def _on_ground(name: str, kind: str, make: Callable[[Result, GroundMessages, Sight], Any]) -> Output:
@@ -75,7 +74,10 @@ def _on_ground(name: str, kind: str, make: Callable[[Result, GroundMessages, Sig
 
 
 OUTPUTS: tuple[Output, ...] = (
-    *map(_mask, ("labels", "drivable_area", "confidence", "classes")),
+    _image("labels", "labels", mask=True),
+    _image("drivable_area", "drivable", needs_drivable=True, mask=True),
+    _image("confidence", "confidence"),
+    _image("classes", "classes"),
     Output("overlay", IMAGE, lambda r: r.messages.image(r.header, r.overlay, "bgr8"), True),
     Output("overlay/compressed", JPEG, lambda r: r.messages.jpeg(r.header, r.overlay, r.overlay_quality), True),
     _on_ground("grid", GRID, lambda r, ground, sight: ground.grid(r.header, sight)),

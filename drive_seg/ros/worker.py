@@ -1,4 +1,4 @@
-"""The thread that turns the newest camera message into published results."""
+"""The threads that turn the newest camera message into published results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +32,8 @@ _PATIENCE = 1.0  # seconds of missed budget before a spare engine is used
 
 class Worker:
     """Segments messages from a mailbox and publishes what is subscribed.
+
+    The masks at once; the other outputs in a second thread, while the first one has the next frame segmented.
 
     A message or a frame that fails calls `complain(kind, text)`; the worker goes on. Then, and while the monitor
     finds the camera at fault, nothing is published, or all unknown (parameter fault_policy).
@@ -59,6 +62,8 @@ class Worker:
         self._publishers = publishers
         self._complain = complain
         self._thread = threading.Thread(target=self._work, name="segment", daemon=True)
+        self._second = ThreadPoolExecutor(1, "publish")
+        self._publishing: Future[None] | None = None
 
     def start(self) -> None:
         """Start working."""
@@ -68,7 +73,13 @@ class Worker:
         """End after the frame in work, if any."""
         self.mailbox.close()
         self._thread.join()
+        self._second.shutdown()
         self._geometry.close()
+
+    def wait(self) -> None:
+        """Until everything of the last frame is published."""
+        if self._publishing is not None:
+            self._publishing.result()
 
     def _work(self) -> None:
         while (message := self.mailbox.take()) is not None:
@@ -117,12 +128,13 @@ class Worker:
             self._publish_unknown(message, frame, size, wanted)
             raise
         stages.update(segmentation.stages)
-        self._publish(self._result(message, frame, segmentation), wanted, stages)
+        result = self._result(message, frame, segmentation)
+        self._publish(result, [pair for pair in wanted if pair[0].mask], stages)
         with stage(stages, "health"):
             self.monitor.finished(segmentation, time.monotonic() - start, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
+        self._publish_beside(result, [pair for pair in wanted if not pair[0].mask], stages)
         self._keep_budget()
-        self.stages.append(stages)
 
     def _read_engine(self) -> None:
         # Here, because an engine takes one thread at a time; after the frame, because nobody waits for it.
@@ -147,9 +159,25 @@ class Worker:
                 if made is not None:
                     publisher.publish(made)
 
+    def _publish_beside(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
+        """In the second thread, when that is done with the frame before: nothing queues, nothing is left out."""
+        self.wait()
+        if wanted:
+            self._publishing = self._second.submit(self._publish_rest, result, wanted, stages)
+        else:
+            self.stages.append(stages)
+
+    def _publish_rest(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
+        try:
+            self._publish(result, wanted, stages)
+        except Exception as error:  # as in _work
+            self._fail("engine_error", "engine", f"a frame failed: {error!r}", "report this with the node's log")
+        self.stages.append(stages)
+
     def _publish_unknown(self, message: Image | CompressedImage, frame: Frame, size: tuple[int, int],
                          wanted: list[tuple[Output, Publisher]]) -> None:
         if self.settings.fault_policy == "unknown":
+            self.wait()
             self._publish(self._result(message, frame, Segmentation.unknown(size)), wanted, {})
 
     def _result(self, message: Image | CompressedImage, frame: Frame, segmentation: Segmentation) -> Result:
