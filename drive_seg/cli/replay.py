@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node.add_argument("--strictness", type=float, metavar="X", help="how soon a pixel is called unknown (default: 1)")
     node.add_argument("--temporal-filter", action="store_true", help="hold back unsure label changes for one frame")
     node.add_argument("--ego-mask", type=Path, metavar="FILE", help="non-zero where the camera sees the vehicle itself")
-    node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground; grid, scan and points"
-                      " need it")
+    node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground, for grid, scan and"
+                      " points (default: the camera's pose from the bag's TF)")
     node.add_argument("--camera-pitch", type=float, metavar="RAD", help="radians that the camera looks down")
     node.add_argument("--fault-policy", choices=CHOICES["fault_policy"], help="while the camera can't be believed: no"
                       " masks, or all unknown (default: silent)")
@@ -108,8 +108,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     size = args.size or (given.get("input_height", 0), given.get("input_width", 0))
     rule = {name: float(given[name]) for name in _RULES if name in given}
     mount = None
-    if float(given.get("camera_height", 0)) > 0:
-        mount = Mount(**{f.name: given[f.name] for f in fields(Mount) if f.name in given})
+    if any(f.name in given for f in fields(Mount)):
+        mount = Mount(**{"camera_height": 0.0} | {f.name: given[f.name] for f in fields(Mount) if f.name in given})
     same = {name: given[name] for name in _AS_THE_NODE if name in given}
     return Settings(given.get("network") or None, engine, precision, tuple(size) if all(size) else None, args.topic,
                     args.outputs, args.storage, ego_mask=given.get("ego_mask") or None, mount=mount,

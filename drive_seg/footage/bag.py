@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -156,12 +156,21 @@ class Bag:
             for connection, log_ns, data in self._reader.messages(connections, start_ns, stop_ns):
                 yield by_name[connection.topic], log_ns, data
 
-    def images(self, topic: Topic, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[BagImage]:
-        """The messages of an image topic, in the order of recording. Raises BagError where the bag is damaged."""
-        for index, (_, log_ns, data) in enumerate(self.messages([topic.name], start_ns, stop_ns)):
-            message = self.read(data, topic.type)
+    def images(self, topic: Topic, start_ns: int | None = None, stop_ns: int | None = None,
+               beside: Collection[str] = (), take: Callable[[Topic, Any], None] | None = None) -> Iterator[BagImage]:
+        """The messages of an image topic, in the order of recording. Raises BagError where the bag is damaged.
+
+        beside: other topics, whose messages `take` gets where they come between the images.
+        """
+        index = 0
+        for found, log_ns, data in self.messages([topic.name, *beside], start_ns, stop_ns):
+            message = self.read(data, found.type)
+            if found.name != topic.name:
+                take(found, message)
+                continue
             stamp = message.header.stamp
             yield BagImage(index, log_ns, stamp.sec * 10**9 + stamp.nanosec, message.header.frame_id, message)
+            index += 1
 
     def images_at(self, topic: Topic, log_ns: Collection[int]) -> Iterator[BagImage]:
         """The images recorded at some times, in that order; `index` counts from 0 here. Reads little of a large bag."""

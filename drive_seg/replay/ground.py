@@ -1,37 +1,146 @@
-"""The ground in a replay: the camera of a bag on its mount."""
+"""The ground in a replay: the camera of a bag on its vehicle, frame by frame."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from drive_seg.core.camera import CameraError
-from drive_seg.core.ground import GroundError
+from drive_seg.core.ground import CameraPose, GroundError
 from drive_seg.core.mounted import Mount, MountedCamera
+from drive_seg.footage.bag import CAMERA_INFO, Bag, BagImage, Topic, info_topic
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.replay.messages import BAG
+from drive_seg.replay.resultbag import ON_GROUND
+from drive_seg.replay.settings import Settings
+from drive_seg.replay.transforms import TransformError, Transforms
 
-GEOMETRY_ERRORS = (CameraError, GroundError)
-"""What a mount that can't be is told with."""
+GEOMETRY_ERRORS = (CameraError, GroundError, TransformError)
+"""What a camera that can't measure is told with."""
+
+_TF, _TF_STATIC = "/tf", "/tf_static"
+_TF_TYPE = "tf2_msgs/msg/TFMessage"
+_AROUND_NS = 5 * 10**9  # before and after the first image, in which all that moves is told
 
 
-class Ground:
-    """Gives the ground for the labels of each frame."""
+@dataclass(frozen=True)
+class View:
+    """The camera as an image was taken. info: its CameraInfo, as rosbags reads it. pose: in base_frame, None where it
+    is not known; then `why`."""
 
-    def __init__(self, mount: Mount, info: Any | None, ego: np.ndarray | None = None) -> None:
-        """info: the camera's CameraInfo, as rosbags reads it. ego: see Segmenter. Raises CameraError, with the fix."""
+    info: Any
+    pose: CameraPose | None
+    why: str = ""
+
+
+class Rig:
+    """What a bag says of its camera on the way: the newest CameraInfo, and its pose at each image.
+
+    pose_from: `parameters` or `tf`. topics: those to take messages of.
+    """
+
+    def __init__(self, mount: Mount, info: Any, topic: Topic, transforms: Transforms | None) -> None:
+        """info: the first CameraInfo, for images before it. transforms: static ones, None where the mount has the
+        pose."""
+        self.mount, self._info, self._transforms = mount, info, transforms
+        self.pose_from = "parameters" if transforms is None else "tf"
+        self.topics = (info_topic(topic.name), *(() if transforms is None else (_TF, _TF_STATIC)))
+
+    def take(self, topic: Topic, message: Any) -> None:
+        """Take note of a message of one of `topics`, in the order of recording."""
+        if topic.type == CAMERA_INFO:
+            self._info = message
+        elif topic.type == _TF_TYPE:
+            self._transforms.add(message, topic.name == _TF_STATIC)
+
+    def at(self, image: BagImage) -> View:
+        """The camera at an image, after what was recorded before it."""
+        if self._transforms is None:
+            return View(self._info, self.mount.pose)
+        try:
+            pose = self._transforms.pose(self.mount.base_frame, image.frame_id, image.stamp_ns or image.log_ns)
+        except TransformError as error:
+            return View(self._info, None, str(error))
+        return View(self._info, pose)
+
+
+def open_rig(bag: Bag, topic: Topic, settings: Settings) -> Rig | None:
+    """The rig of a bag's camera; None where nothing of the ground is asked for, or nothing can be told of it.
+
+    Raises CameraError where the settings say where the camera sits, but the bag has no CameraInfo.
+    """
+    if not set(settings.outputs) & set(ON_GROUND):
+        return None
+    mount, info = settings.mount or Mount(0.0), bag.camera_info(topic)
+    if mount.camera_height > 0:
         if info is None:
             raise CameraError("the bag has no CameraInfo for this camera, so nothing can be measured: leave out the"
                               " camera's height")
-        self._mount, self._info, self._ego = mount, info, ego
-        self._key: tuple | None = None
-        self._ground: GroundMessages | None = None
+        return Rig(mount, info, topic, None)
+    if info is None or not (info.K if hasattr(info, "K") else info.k)[0] > 0:
+        return None
+    image = next(bag.images(topic))
+    transforms = Transforms()
+    for message in reversed(_messages(bag, _TF_STATIC)):  # they hold from the beginning, the first of each
+        transforms.add(message, static=True)
+    whole = Transforms()
+    for name, window in ((_TF_STATIC, ()), (_TF, (image.log_ns - _AROUND_NS, image.log_ns + _AROUND_NS))):
+        for message in _messages(bag, name, *window):
+            whole.add(message, static=name == _TF_STATIC)
+    return Rig(mount, info, topic, transforms) if whole.connected(mount.base_frame, image.frame_id) else None
 
-    def find(self, camera_size: tuple[int, int], size: tuple[int, int]) -> GroundMessages:
-        """The ground for labels of `size`, of a camera image of camera_size, each (height, width). Raises CameraError,
-        GroundError or ValueError, with the fix."""
-        if self._key != (camera_size, size):
-            camera = MountedCamera(self._mount, self._mount.pose, self._info, camera_size, size, self._ego)
-            self._ground, self._key = GroundMessages(BAG, camera), (camera_size, size)
-        return self._ground
+
+def _messages(bag: Bag, name: str, *window: int) -> list[Any]:
+    if not any(t.name == name and t.type == _TF_TYPE and t.count for t in bag.topics):
+        return []
+    return [bag.read(data, found.type) for found, _, data in bag.messages([name], *window)]
+
+
+@dataclass(frozen=True)
+class _Built:
+    key: tuple
+    pose: CameraPose
+    ground: GroundMessages | None
+    problem: Exception | None = None
+
+
+class Ground:
+    """Gives the ground for the labels of each frame; its tables are built anew when camera or pose change."""
+
+    def __init__(self, mount: Mount, ego: np.ndarray | None = None) -> None:
+        """ego: see Segmenter."""
+        self._mount, self._ego = mount, ego
+        self._built: _Built | None = None
+
+    def find(self, view: View, camera_size: tuple[int, int], size: tuple[int, int]) -> GroundMessages:
+        """The ground for labels of `size`, of a camera image of camera_size, each (height, width).
+
+        Raises CameraError, GroundError, TransformError or ValueError, with the fix.
+        """
+        if view.pose is None:
+            raise TransformError(f"the camera's pose is not known ({view.why}): set camera_height (and camera_pitch,"
+                                 " ...), or record the transform")
+        key, built = (*_facts(view.info), camera_size, size), self._built
+        if built is None or built.key != key or not view.pose.close_to(built.pose):
+            built = self._built = self._build(key, view, camera_size, size)
+        if built.problem is not None:
+            raise built.problem
+        return built.ground
+
+    def _build(self, key: tuple, view: View, camera_size: tuple[int, int], size: tuple[int, int]) -> _Built:
+        try:
+            ground = GroundMessages(BAG, MountedCamera(self._mount, view.pose, view.info, camera_size, size, self._ego))
+            ground.prepare()
+        except (CameraError, GroundError, ValueError) as error:
+            return _Built(key, view.pose, None, error)
+        return _Built(key, view.pose, ground)
+
+
+def _facts(info: Any) -> tuple:
+    """All of a CameraInfo that counts."""
+    matrices = (getattr(info, name, None) if hasattr(info, name) else getattr(info, name.upper()) for name in "kdrp")
+    roi = info.roi
+    return (*(tuple(m) for m in matrices), info.distortion_model, info.height, info.width, info.binning_x,
+            info.binning_y, roi.x_offset, roi.y_offset, roi.height, roi.width)

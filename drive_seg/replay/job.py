@@ -28,7 +28,7 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.footage.bag import Bag, BagError
 from drive_seg.network import NetworkError
 from drive_seg.replay.compare import Limits, compare, find_result
-from drive_seg.replay.ground import GEOMETRY_ERRORS
+from drive_seg.replay.ground import GEOMETRY_ERRORS, open_rig
 from drive_seg.replay.report import write_report
 from drive_seg.replay.settings import ReplayError, Settings
 from drive_seg.replay.stream import one_line, stream
@@ -167,9 +167,10 @@ def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
         topic = bag.image_topic(job.settings.topic)
         truth = Truth.open(job.labels, segmenter.table, topic.count) if job.labels else None
         golden = find_result(job.golden) if job.golden else None
+        rig = open_rig(bag, topic, job.settings)
         digest, done = hashlib.sha256(), 0
         try:
-            for record in stream(bag, topic, segmenter, job.settings, folder, truth, engines):
+            for record in stream(bag, topic, segmenter, job.settings, folder, truth, engines, rig):
                 digest.update(record.get("digest", "nothing").encode())
                 done += 1
                 if tell is not None:
@@ -184,7 +185,8 @@ def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
             "fingerprint": fingerprint(job),
             "problem": problem,
             "bag": {"path": str(job.bag.resolve()), "name": job.folder.name, "topic": topic.name, "type": topic.type,
-                    "messages": topic.count, "has_camera_info": bag.camera_info(topic) is not None},
+                    "messages": topic.count, "has_camera_info": bag.camera_info(topic) is not None,
+                    "camera_pose_from": rig.pose_from if rig else None},
             "masks_sha256": digest.hexdigest(),
             "truth": truth.scores() if truth else None,
             "golden": None,

@@ -39,8 +39,8 @@ class Settings:
 
     network: an .onnx file, None for the one that ships. size: (height, width) that the network sees, None for its own.
     topic: the image topic, None for the bag's only camera. outputs: names of drive_seg.replay.resultbag.OUTPUTS.
-    ego_mask: image file, non-zero where the camera sees the vehicle itself. mount: where the camera sits; None tells
-    nothing of the ground. The others: as the node's parameters.
+    ego_mask: image file, non-zero where the camera sees the vehicle itself. mount: where the camera sits and what
+    is told of the ground; the pose is the bag's TF's where its height is 0. The others: as the node's parameters.
     """
 
     network: str | None = None
@@ -71,11 +71,10 @@ class Settings:
             if getattr(self, name) not in choices:
                 raise ReplayError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
 
-    @property
-    def written(self) -> tuple[str, ...]:
-        """What the result bag gets: masks always, and nothing of the ground without a mount."""
+    def written(self, ground: bool) -> tuple[str, ...]:
+        """What the result bag gets: masks always, and grid, scan and points where something is known of the ground."""
         return tuple(name for name in OUTPUTS if name in MASKS or (
-            name in self.outputs and (self.mount is not None or name not in ON_GROUND)))
+            name in self.outputs and (ground or name not in ON_GROUND)))
 
     def load_network(self) -> Network:
         """As strict as asked for. Raises NetworkError or FileNotFoundError."""

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
-import numpy as np
-
 from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
@@ -27,9 +25,10 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
 from drive_seg.core.temporal import TemporalFilter
 from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
+from drive_seg.outputs.messages import GroundMessages
 from drive_seg.outputs.table import Result
 from drive_seg.replay.background import background
-from drive_seg.replay.ground import Ground
+from drive_seg.replay.ground import Ground, Rig, View
 from drive_seg.replay.health import HealthTeller, Told
 from drive_seg.replay.measure import Measure
 from drive_seg.replay.messages import BAG
@@ -41,21 +40,19 @@ _AHEAD = 4  # frames that each stage may be ahead of the next
 
 
 def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, folder: Path,
-           truth: Truth | None = None, engines: Sequence[Engine] = ()) -> Iterator[dict]:
+           truth: Truth | None = None, engines: Sequence[Engine] = (), rig: Rig | None = None) -> Iterator[dict]:
     """Replay one camera of a bag into folder/result and folder/frames.jsonl; yields the record of each written frame.
 
-    engines: that run the segmenter's network, a frame each at a time; without them the segmenter's own. Raises BagError
-    where the bag is damaged: then what came before is written and readable. Raises what writing raises.
+    engines: that run the segmenter's network, a frame each at a time; without them the segmenter's own. rig: the camera
+    on its vehicle; without it nothing is told of the ground. Raises BagError where the bag is damaged: then what came
+    before is written and readable. Raises what writing raises.
     """
-    ground, ego = None, settings.read_ego_mask()
-    if settings.mount is not None:
-        ground = Ground(settings.mount, bag.camera_info(topic), ego)
     segmenter.temporal = TemporalFilter() if settings.temporal_filter else None  # nothing is kept from bag to bag
     measure, damage = Measure(), None
     network_size = segmenter.engine.input_size if settings.output_size == "network" else None
-    frames = _decode(background(_read(bag, topic), _AHEAD), engines or [segmenter.engine], network_size)
-    work = background(_Stages(segmenter, settings, ego).run(frames), _AHEAD)
-    with (ResultBag(folder / "result", settings.written, settings.storage) as result,
+    frames = _decode(background(_read(bag, topic, rig), _AHEAD), engines or [segmenter.engine], network_size)
+    work = background(_Stages(segmenter, settings, rig).run(frames), _AHEAD)
+    with (ResultBag(folder / "result", settings.written(rig is not None), settings.storage) as result,
           _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
         try:
             for number, item in enumerate(work):
@@ -65,7 +62,7 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
                     for told in item.told:
                         result.tell(told)
                 if item.segmentation is not None:
-                    _publish(item, result, ground, settings.overlay_quality)
+                    _publish(item, result, settings.overlay_quality)
                 record = _record(item, measure, truth)
                 lines.add(record)
                 yield record
@@ -79,34 +76,37 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
 class _Work:
     """One frame on its way through the stages.
 
-    decoded, error: what the engine said of it, after these milliseconds (timed). segmentation: what the node would
-    publish, None for nothing. problem: why the frame failed. withheld: the camera can't be believed. told: what is told
-    of the node's health since the frame before.
+    view: the camera on its vehicle. decoded, error: what the engine said of it, after these milliseconds (timed).
+    segmentation: what the node would publish, None for nothing. problem: why the frame failed. ground: None where
+    nothing can be told of it. withheld: the camera can't be believed. told: what is told of the node's health since the
+    frame before.
     """
 
     source: BagImage
     stages: dict[str, float]
     frame: Frame | None = None
+    view: View | None = None
     timed: dict[str, float] = field(default_factory=dict)
     decoded: Decoded | None = None
     error: EngineError | FrameError | None = None
     segmentation: Segmentation | None = None
     problem: str | None = None
+    ground: GroundMessages | None = None
     withheld: bool = False
     health: str = Health.READY.value
     reasons: tuple[str, ...] = ()
     told: list[Told] = field(default_factory=list)
 
 
-def _read(bag: Bag, topic: Topic) -> Iterator[_Work]:
-    images = bag.images(topic)
+def _read(bag: Bag, topic: Topic, rig: Rig | None) -> Iterator[_Work]:
+    images = bag.images(topic) if rig is None else bag.images(topic, beside=rig.topics, take=rig.take)
     while True:
         stages: dict[str, float] = {}
         with stage(stages, "read"):
             source = next(images, None)
         if source is None:
             return
-        item = _Work(source, stages)
+        item = _Work(source, stages, view=None if rig is None else rig.at(source))
         try:
             with stage(stages, "receive"):
                 item.frame = source.frame()
@@ -152,9 +152,12 @@ class _Stages:
     A latency budget is not kept: results must not depend on the machine's load.
     """
 
-    def __init__(self, segmenter: Segmenter, settings: Settings, ego: np.ndarray | None) -> None:
-        self._segmenter, self._settings = segmenter, settings
+    def __init__(self, segmenter: Segmenter, settings: Settings, rig: Rig | None) -> None:
+        self._segmenter, self._settings, self._rig = segmenter, settings, rig
+        ego = settings.read_ego_mask()
         self._ego = None if ego is None else ego != 0
+        self._ground = None if rig is None else Ground(rig.mount, ego)
+        self._measured = False  # at least once, so the mount is not simply wrong
         self._monitor: Monitor | None = None
         self._teller: HealthTeller | None = None
 
@@ -171,6 +174,8 @@ class _Stages:
                     self._monitor.failed("camera", item.problem, "", now)
                 else:
                     self._segment(item, now)
+                    if self._ground is not None and item.segmentation is not None:
+                        self._look_at_ground(item, now)
                 state, item.reasons = self._monitor.state(now)
                 item.health = state.value
                 item.told += self._teller.after(item.source.log_ns)
@@ -206,10 +211,21 @@ class _Stages:
             self._monitor.finished(item.segmentation, sum(item.timed.values()) / 1e3, 0, now)
 
 
-def _publish(item: _Work, result: ResultBag, ground: Ground | None, quality: int) -> None:
+    def _look_at_ground(self, item: _Work, now: float) -> None:
+        try:
+            item.ground = self._ground.find(item.view, item.frame.size, item.segmentation.labels.shape)
+            self._measured = True
+        except ValueError as error:  # all geometry errors are
+            if self._rig.pose_from == "parameters" and not self._measured:
+                raise  # a mistake in the settings, for the user to mend
+            what, _, fix = str(error).partition(": ")
+            self._monitor.failed("geometry", f"no grid, scan or points, {what}", fix, now)
+
+
+def _publish(item: _Work, result: ResultBag, quality: int) -> None:
     header = BAG.header(item.source.stamp_ns, item.source.frame_id)
-    find = ground.find if ground is not None else lambda camera_size, size: None
-    result.write(item.source, Result(BAG, header, item.frame, item.segmentation, quality, find), item.stages)
+    result.write(item.source, Result(BAG, header, item.frame, item.segmentation, quality,
+                                     lambda camera_size, size: item.ground), item.stages)
 
 
 def _record(item: _Work, measure: Measure, truth: Truth | None) -> dict:

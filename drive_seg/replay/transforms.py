@@ -1,0 +1,146 @@
+"""Transforms of a bag, as tf2 keeps them: a tree of frames, some of which move. Pure Python and numpy."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from drive_seg.core.ground import CameraPose
+
+_KEEP_NS = 10 * 10**9  # of what moves
+_LATE_NS = 200_000_000  # that TF may lag behind an image, as for the node
+_JUMP_NS = 10**9  # that stamps must go back for time to have jumped
+
+
+class TransformError(ValueError):
+    """There is no such transform; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Link:
+    """parent <- child at a time. quaternion: (x, y, z, w) of length 1. translation: metres."""
+
+    stamp_ns: int
+    parent: str
+    translation: np.ndarray
+    quaternion: np.ndarray
+
+
+class Transforms:
+    """Takes the transforms of /tf and /tf_static in the order of their recording."""
+
+    def __init__(self) -> None:
+        self._static: dict[str, _Link] = {}
+        self._moving: dict[str, deque[_Link]] = {}
+
+    def add(self, message: Any, static: bool) -> None:
+        """Take a TFMessage, as rosbags reads it."""
+        for entry in message.transforms:
+            stamp, t, q = entry.header.stamp, entry.transform.translation, entry.transform.rotation
+            child, quaternion = _name(entry.child_frame_id), np.array([q.x, q.y, q.z, q.w])
+            length = np.linalg.norm(quaternion)
+            if not np.isfinite(length) or length < 1e-6:
+                continue  # tf2 refuses it too
+            link = _Link(stamp.sec * 10**9 + stamp.nanosec, _name(entry.header.frame_id), np.array([t.x, t.y, t.z]),
+                         quaternion / length)
+            if static:
+                self._static[child] = link
+            else:
+                self._move(child, link)
+
+    def _move(self, child: str, link: _Link) -> None:
+        links = self._moving.get(child)
+        if links and link.stamp_ns < links[-1].stamp_ns - _JUMP_NS:  # a bag recorded in a loop
+            self._moving.clear()
+            links = None
+        links = self._moving.setdefault(child, deque()) if links is None else links
+        if links and link.stamp_ns <= links[-1].stamp_ns:
+            return
+        links.append(link)
+        while links[0].stamp_ns < link.stamp_ns - _KEEP_NS:
+            links.popleft()
+
+    def connected(self, target: str, source: str) -> bool:
+        """Whether a chain leads from one frame to the other, at some time."""
+        return bool({f for f, _ in self._chain(_name(target), None)} & {f for f, _ in self._chain(_name(source), None)})
+
+    def pose(self, target: str, source: str, stamp_ns: int) -> CameraPose:
+        """target <- source at a time. Raises TransformError.
+
+        What moves is taken between its two neighbours in time; the newest serves while TF is a little behind.
+        """
+        target, source = _name(target), _name(source)
+        up, down = self._chain(source, stamp_ns), self._chain(target, stamp_ns)
+        places = {frame: place for place, (frame, _) in enumerate(down)}
+        common = next((place for place, (frame, _) in enumerate(up) if frame in places), None)
+        if common is None:
+            raise TransformError(f"TF does not connect {source!r} and {target!r}")
+        to_common, from_common = _product(up[: common + 1]), _product(down[: places[up[common][0]] + 1])
+        whole = np.linalg.inv(from_common) @ to_common
+        return CameraPose(whole[:3, :3], whole[:3, 3])
+
+    def _chain(self, frame: str, stamp_ns: int | None) -> list[tuple[str, np.ndarray]]:
+        """A frame and those above it, each with the (4, 4) transform that leads to it from the one before."""
+        chain = [(frame, np.eye(4))]
+        seen = {frame}
+        while True:
+            link = self._static.get(frame)
+            if link is None and frame in self._moving:
+                link = self._moving[frame][-1] if stamp_ns is None else _at(frame, self._moving[frame], stamp_ns)
+            if link is None:
+                return chain
+            frame = link.parent
+            if frame in seen:
+                raise TransformError(f"TF leads from {frame!r} in a circle")
+            seen.add(frame)
+            chain.append((frame, _matrix(link)))
+
+
+def _at(frame: str, links: deque[_Link], stamp_ns: int) -> _Link:
+    after = bisect_right(links, stamp_ns, key=lambda link: link.stamp_ns)
+    if after == len(links):
+        if stamp_ns - links[-1].stamp_ns > _LATE_NS:
+            raise TransformError(f"the newest transform of {frame!r} is {(stamp_ns - links[-1].stamp_ns) / 1e9:.2f} s"
+                                 " older than the image")
+        return links[-1]
+    if not after:
+        raise TransformError(f"the transforms of {frame!r} begin after the image")
+    first, second = links[after - 1], links[after]
+    if first.parent != second.parent:
+        return first
+    share = (stamp_ns - first.stamp_ns) / (second.stamp_ns - first.stamp_ns)
+    return _Link(stamp_ns, first.parent, first.translation + share * (second.translation - first.translation),
+                 _between(first.quaternion, second.quaternion, share))
+
+
+def _between(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """Turn evenly from one quaternion to the other, the short way."""
+    cosine = float(first @ second)
+    second, cosine = (second, cosine) if cosine >= 0 else (-second, -cosine)
+    angle = np.arccos(min(cosine, 1.0))
+    if angle < 1e-6:
+        return first
+    return (np.sin((1 - share) * angle) * first + np.sin(share * angle) * second) / np.sin(angle)
+
+
+def _matrix(link: _Link) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = CameraPose.from_quaternion((0.0, 0.0, 0.0), tuple(link.quaternion)).rotation
+    matrix[:3, 3] = link.translation
+    return matrix
+
+
+def _product(chain: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    """The last frame of a chain <- its first."""
+    whole = np.eye(4)
+    for _, matrix in chain:
+        whole = matrix @ whole
+    return whole
+
+
+def _name(frame: str) -> str:
+    return frame.removeprefix("/")  # as ROS 1 had them

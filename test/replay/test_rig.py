@@ -1,0 +1,177 @@
+"""The camera on its vehicle along a bag: a CameraInfo that changes, its pose from the bag's TF."""
+
+import numpy as np
+import pytest
+from bags import DELAY_NS, info, stamp, street, transform, write_bag
+
+from drive_seg.core.camera import Camera
+from drive_seg.core.grid import Grid, GridShape
+from drive_seg.core.ground import CameraPose, GroundView
+from drive_seg.footage.bag import Bag
+from drive_seg.replay.transforms import TransformError, Transforms
+
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)  # x forward, z up <- z forward, y down
+LEVEL = (0.0, 0.0, 0.0, 1.0)
+
+
+def about_y(radians):
+    """Looks down by an angle."""
+    return (0.0, np.sin(radians / 2), 0.0, np.cos(radians / 2))
+
+
+def view(pose, focal=150.0):
+    k = (focal, 0, 100, 0, focal, 60, 0, 0, 1)
+    return GroundView(Camera.from_info(height=120, width=200, k=k), pose)
+
+
+def check_grids(replay, views):
+    """Each frame's grid is the core's, for the view that is given for it."""
+    frames = replay.masks(outputs=("labels", "drivable_area", "grid"))
+    assert len(frames) == len(views)
+    grids = {id(v): Grid(v, GridShape()) for v in views}
+    for number, (frame, seen) in enumerate(zip(frames, views, strict=True)):
+        sight = seen.see(frame.images["labels"], frame.images["drivable_area"])
+        assert np.array_equal(frame.images["grid"], grids[id(seen)].fill(sight)), number
+
+
+def geometry(replay):
+    """What health says of the geometry at each frame."""
+    return ["; ".join(r for r in f["reasons"] if r.startswith("geometry")) for f in replay.frames()]
+
+
+def on_a_mast(height=1.5):
+    """base_link <- mast <- camera_front, static and recorded after the first images have come."""
+    late = stamp(3)
+    return [("/tf_static", late, transform("base_link", "mast", (0.5, 0.1, height), about_y(0.1))),
+            ("/tf_static", late, transform("mast", "camera_front", (0.2, 0, 0), OPTICAL))]
+
+
+POSE = CameraPose.mounted(1.5 - 0.2 * np.sin(0.1), 0.1, x=0.5 + 0.2 * np.cos(0.1), y=0.1)
+
+
+def test_the_pose_comes_from_the_bag_s_static_tf(replay, tmp_path):
+    assert replay(write_bag(tmp_path / "street", transforms=on_a_mast())) == 0
+    check_grids(replay, [view(POSE)] * 12)
+    assert replay.summary()["bag"]["camera_pose_from"] == "tf"
+    assert not any(geometry(replay))
+
+
+def test_parameters_go_before_tf(replay, tmp_path):
+    bag = write_bag(tmp_path / "street", transforms=on_a_mast())
+    assert replay(bag, "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
+    check_grids(replay, [view(CameraPose.mounted(1.2, 0.1))] * 12)
+    assert replay.summary()["bag"]["camera_pose_from"] == "parameters"
+
+
+@pytest.mark.parametrize("transforms", [
+    [("/tf_static", stamp(0), transform("base_link", "another_camera", (0, 0, 1), OPTICAL))],
+    [("/tf_static", stamp(0), transform("base_link", "mast", (0, 0, 1), OPTICAL))], []], ids=["other", "cut", "none"])
+def test_tf_that_does_not_lead_to_the_camera_tells_nothing_of_the_ground(replay, tmp_path, transforms):
+    assert replay(write_bag(tmp_path / "street", transforms=transforms)) == 0
+    with Bag(replay.out / "street" / "result") as bag:
+        assert not {"/drive_seg/grid", "/drive_seg/scan"} & {t.name for t in bag.topics}
+    assert not any(geometry(replay)), "nobody asked for it"
+
+
+def test_a_pose_that_moves_is_taken_at_the_image_s_stamp(replay, tmp_path):
+    """The mast sinks; TF tells it between the images, and stops after frame 7."""
+    heights = {number: 1.5 - 0.02 * number for number in range(8)}
+    moving = [("/tf", stamp(0) - DELAY_NS, transform("base_link", "mast", (0, 0, 1.52), about_y(0.1),
+                                                     stamp(0) - 100_000_000))]
+    moving += [("/tf", stamp(n), transform("base_link", "mast", (0, 0, heights[n]), about_y(0.1), stamp(n)))
+               for n in heights]
+    fixed = [("/tf_static", stamp(0) - DELAY_NS, transform("mast", "camera_front", (0, 0, 0), OPTICAL))]
+    assert replay(write_bag(tmp_path / "street", 12, transforms=[*fixed, *moving])) == 0
+    told = geometry(replay)
+    assert not any(told[:10]), "0.2 s without it are forgiven"
+    assert "the newest transform of 'mast' is 0.30 s older than the image" in told[10] and told[11]
+    grids = [m.images.get("grid") for m in replay.masks(outputs=("labels", "drivable_area", "grid"))]
+    assert [grid is not None for grid in grids] == [True] * 10 + [False] * 2
+    for number, frame in enumerate(replay.masks(outputs=("labels", "drivable_area"))[:10]):
+        seen = view(CameraPose.mounted(heights[min(number, 7)], 0.1))
+        sight = seen.see(frame.images["labels"], frame.images["drivable_area"])
+        assert np.array_equal(grids[number], Grid(seen, GridShape()).fill(sight)), number
+
+
+def test_a_camera_info_that_changes_is_honoured(replay, tmp_path):
+    def zoomed(number, height, width):
+        message = info(number, height, width)
+        if number >= 6:
+            message.k[[0, 4]] = 220.0
+        return message
+
+    bag = write_bag(tmp_path / "street", make_info=zoomed)
+    assert replay(bag, "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
+    pose = CameraPose.mounted(1.2, 0.1)
+    check_grids(replay, [view(pose)] * 6 + [view(pose, 220.0)] * 6)
+
+
+def test_a_camera_info_that_becomes_another_camera_s_is_told(replay, tmp_path):
+    """Masks go on, as with the node; grid and scan don't."""
+    bag = write_bag(tmp_path / "street", make_info=lambda n, h, w: info(n, h, w) if n < 6 else info(n, 2 * h, 2 * w))
+    assert replay(bag, "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
+    masks = replay.masks(outputs=("labels", "grid"))
+    assert len(masks) == 12 and [("grid" in m.images) for m in masks] == [True] * 6 + [False] * 6
+    told = geometry(replay)
+    assert not any(told[:6]) and all("describes 400x240 images, these are 200x120" in reason for reason in told[6:])
+    assert "READY" not in {f["health"] for f in replay.frames()[6:]}
+
+
+def test_a_camera_of_another_size_in_mid_bag_is_measured_anew(replay, tmp_path):
+    """Image and CameraInfo change together."""
+    def paint(number):
+        return street(number) if number < 6 else street(number, 240, 400)
+
+    def make_info(number, height, width):
+        message = info(number, height, width)
+        message.k[[0, 4]] = 150.0 * height / 120
+        return message
+
+    bag = write_bag(tmp_path / "street", paint=paint, make_info=make_info)
+    assert replay(bag, "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
+    masks = replay.masks(outputs=("labels", "grid"))
+    assert all("grid" in m.images for m in masks)
+    assert (masks[0].images["labels"].shape, masks[-1].images["labels"].shape) == ((120, 200), (240, 400))
+
+
+def transforms(*entries):
+    found = Transforms()
+    for parent, child, translation, quaternion, at, static in entries:
+        found.add(transform(parent, child, translation, quaternion, at), static)
+    return found
+
+
+def test_a_chain_goes_up_and_down():
+    """map <- base_link and map <- camera: from the camera up to the map and down to base_link."""
+    turned = (0.0, 0.0, np.sin(np.pi / 4), np.cos(np.pi / 4))  # a quarter to the left
+    tf = transforms(("map", "base_link", (10, 5, 0), turned, 0, True), ("/map", "/camera", (10, 7, 1), LEVEL, 0, True))
+    pose = tf.pose("base_link", "camera", 0)
+    assert np.allclose(pose.translation, (2, 0, 1))
+    assert np.allclose(pose.rotation @ (0, 1, 0), (1, 0, 0)), "the camera's left is ahead of base_link"
+
+
+def test_between_two_transforms_it_turns_evenly():
+    tf = transforms(("base_link", "camera", (0, 0, 1), about_y(0.2), 10**9, False),
+                    ("base_link", "camera", (0, 0, 3), tuple(-v for v in about_y(0.6)), 2 * 10**9, False))
+    pose = tf.pose("base_link", "camera", 1_250_000_000)
+    assert np.allclose(pose.translation, (0, 0, 1.5))
+    assert pose.close_to(CameraPose.from_quaternion((0, 0, 1.5), about_y(0.3)))
+
+
+@pytest.mark.parametrize(("at", "message"), [(0, "begin after the image"), (3 * 10**9, "1.00 s older than the image")])
+def test_outside_of_what_is_known_there_is_none(at, message):
+    tf = transforms(*(("base_link", "camera", (0, 0, 1), LEVEL, n * 10**9, False) for n in (1, 2)))
+    with pytest.raises(TransformError, match=message):
+        tf.pose("base_link", "camera", at)
+
+
+def test_time_that_jumps_back_forgets_what_moves():
+    tf = transforms(("base_link", "camera", (0, 0, 1), LEVEL, 50 * 10**9, False),
+                    ("base_link", "camera", (0, 0, 2), LEVEL, 10 * 10**9, False))
+    assert tf.pose("base_link", "camera", 10 * 10**9).translation[2] == 2
+
+
+def test_a_circle_is_told():
+    tf = transforms(("a", "b", (0, 0, 1), LEVEL, 0, True), ("b", "a", (0, 0, 1), LEVEL, 0, True))
+    with pytest.raises(TransformError, match="circle"):
+        tf.pose("a", "b", 0)
