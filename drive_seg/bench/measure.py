@@ -30,6 +30,11 @@ def interleave(ways: Mapping[str, Callable[[int], Stages]], frames: int) -> dict
     return samples
 
 
+def inference(stages: Stages) -> float:
+    """Milliseconds of inference among a frame's; of a GPU's whole frame, where that is one piece of work."""
+    return stages["infer"] if "infer" in stages else stages["gpu"]
+
+
 def summary(samples: Sequence[Stages]) -> dict[str, dict[str, float]]:
     """Median and 99th percentile of each stage, in milliseconds."""
     columns = {name: [sample[name] for sample in samples] for name in samples[0]}

@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
-from drive_seg.bench.measure import percentile
+from drive_seg.bench.measure import inference, percentile
 from drive_seg.bench.node_way import TOPICS
 from drive_seg.cli.errors import CommandError
 from drive_seg.demo.child import Child, DemoError
@@ -89,7 +89,7 @@ def _figures(stamps: Sequence[int], node: dict[str, Any], arrivals: dict[int, di
     latency = [(both[stamp] - stamp) / 1e6 for stamp in sorted(both)]
     latency = latency[min(_LEFT_OUT, len(latency) // 5):]
     stages = node["stages"][min(_LEFT_OUT, len(node["stages"]) // 5):]
-    inference = percentile([sample["infer"] for sample in stages], 50)
+    inferred = percentile([inference(sample) for sample in stages], 50)
     return {
         "rate_hz": rate,
         "published": len(stamps),
@@ -100,8 +100,8 @@ def _figures(stamps: Sequence[int], node: dict[str, Any], arrivals: dict[int, di
         "answered": len(both),
         "results_lost": node["segmented"] - len(both),
         "latency_ms": {f"p{q}": percentile(latency, q) for q in (50, 95, 99)},
-        "inference_ms": inference,
-        "beyond_inference_ms": {f"p{q}": round(percentile(latency, q) - inference, 2) for q in (50, 95, 99)},
+        "inference_ms": inferred,
+        "beyond_inference_ms": {f"p{q}": round(percentile(latency, q) - inferred, 2) for q in (50, 95, 99)},
         "stages_ms": {name: percentile([sample[name] for sample in stages], 50) for name in stages[-1]},
     }
 

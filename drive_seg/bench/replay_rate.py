@@ -12,6 +12,7 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from drive_seg.bench.measure import inference
 from drive_seg.footage.bag import COMPRESSED, Bag
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.stream import stream
@@ -43,7 +44,7 @@ def measure(settings: Settings, frames: Sequence[np.ndarray], folder: Path, coun
                 for name, ms in segmenter.segment(frames[i % len(frames)]).stages.items():
                     taken[name] = taken.get(name, 0.0) + ms
             segmented.append(count / (time.perf_counter() - start))
-            inferred.append(count / (taken["infer"] / 1e3))
+            inferred.append(count / (inference(taken) / 1e3))
             out = folder / f"replay_{turn}"
             out.mkdir()
             with Bag(bag_path) as bag:

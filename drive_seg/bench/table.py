@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from drive_seg.bench.measure import inference
+from drive_seg.gpu_check.findings import table_of
+
 ROWS = {
     "masks": "labels and drivable area, without health",
     "nothing": "nobody subscribes; health and diagnostics",
@@ -31,11 +34,13 @@ def stages(result: Mapping[str, Any]) -> str:
         lines.append(f"{stage:10}{cells}")
     lines.append("")
     ours = {name: stage["median"] for name, stage in ways["drive_seg"].items()}
-    rest = ours["whole"] - ours["infer"]
-    lines.append(f"all but inference: {rest:.1f} ms = {rest / ours['infer']:.0%} of this network's inference")
+    rest = ours["whole"] - inference(ours)
+    lines.append(f"all but inference: {rest:.1f} ms = {rest / inference(ours):.0%} of this network's inference")
     for key, name in (("bisenetv2_infer_ms", "BiSeNetV2 on the same engine"), ("pytorch_infer_ms", "PyTorch, eager")):
         if key in result:
-            lines.append(f"{name}: inference {result[key]:.1f} ms = {result[key] / ours['infer']:.2f} x this one's")
+            lines.append(f"{name}: inference {result[key]:.1f} ms = {result[key] / inference(ours):.2f} x this one's")
+    if result.get("gpu"):
+        lines += ["", *table_of(result["gpu"])]
     if "outputs" in result:
         lines += ["", *_outputs(result["outputs"])]
     if "over_dds" in result:

@@ -17,6 +17,7 @@ from typing import Any
 
 from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, open_segmenter
+from drive_seg.core.engine import Engine
 from drive_seg.footage.clip import DEFAULT
 from drive_seg.footage.footage import FootageError
 from drive_seg.network import Network
@@ -56,6 +57,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _pieces(engine: Engine, network: Network) -> list[dict[str, Any]]:
+    """What a GPU's frame is made of, at several camera sizes; nothing where the engine is no GPU's."""
+    if engine.name != "tensorrt":
+        return []
+    from drive_seg.gpu_check.findings import Findings
+    from drive_seg.gpu_check.timing import time_frames
+
+    findings = Findings(quiet=True)
+    with engine.on_gpu() as (gpu, runner):
+        time_frames(gpu, runner, network, findings, engine.library)
+    return findings.table
+
+
 def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[str, Any]:
     try:
         import rclpy  # noqa: F401
@@ -78,6 +92,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
         segmenter = open_segmenter(args)
         try:
             result = measure(segmenter, network, frames, domain, folder, args.frames)
+            result["gpu"] = _pieces(segmenter.engine, network)
         finally:
             segmenter.engine.close()
         settings = Settings(network=str(network.path), engine=args.engine, precision=args.precision, size=args.size)

@@ -9,17 +9,18 @@ from drive_seg.core.engine import EngineError
 from drive_seg.doctor.finding import Finding, Level
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
-from drive_seg.runtimes import open_engine
+from drive_seg.runtimes import describe_gpu, open_engine
 
 
 def check() -> Iterator[Finding]:
-    """OpenVINO, what TensorRT needs, ONNX Runtime; an error when the node would find no runtime."""
+    """OpenVINO, what TensorRT needs, what `auto` takes, ONNX Runtime; an error when the node would find no runtime."""
     openvino = _try("openvino", lambda: _open("openvino"))
     tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("pycuda", _pycuda)]
     yield from (openvino, *tensorrt)
     if tensorrt[1].level is Level.OK:
         yield _try("nvcc", _nvcc)
         yield Finding("TensorRT plans", Level.OK, _plans())
+    yield Finding("engine auto", Level.OK, _auto())
     if openvino.level is not Level.OK and any(finding.level is not Level.OK for finding in tensorrt):
         yield Finding("any engine", Level.ERROR, "no runtime works here", "pip install openvino")
     yield _try("onnxruntime", lambda: _open("onnxruntime") + " (only to compare with)")
@@ -56,6 +57,13 @@ def _tensorrt() -> str:
     from drive_seg.runtimes.tensorrt.library import load_library
 
     return f"{load_library().title}; a network's plan is built at the first start, or by drive-seg build"
+
+
+def _auto() -> str:
+    try:
+        return f"takes tensorrt: {describe_gpu()}"
+    except EngineError:
+        return "takes openvino, for want of what is noted above"
 
 
 def _nvcc() -> str:

@@ -19,7 +19,7 @@ try:
 
     from drive_seg.core.engine import EngineError
     from drive_seg.gpu_check.checks import check_frames, check_kernels
-    from drive_seg.gpu_check.findings import Findings
+    from drive_seg.gpu_check.findings import Findings, table_of
     from drive_seg.gpu_check.runners import TorchRunner
     from drive_seg.gpu_check.timing import time_frames, time_start
     from drive_seg.network import Network, NetworkError
@@ -74,7 +74,7 @@ def main() -> int:
         print(f"gpu-check: {error}", file=sys.stderr)
         return 2
     if not args.runtime:
-        findings.show_table()
+        print("\n".join(table_of(findings.table)))
         print(f"gpu-check: {findings.failed} of {len(findings.lines)} findings failed" if findings.failed
               else "gpu-check: everything that was checked holds")
     if not args.runtime and not args.kernels_only:

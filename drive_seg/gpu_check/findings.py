@@ -9,10 +9,11 @@ from pathlib import Path
 
 @dataclass
 class Findings:
-    """Collects and prints findings as they come."""
+    """Collects findings, and prints them as they come unless quiet."""
 
     lines: list[dict] = field(default_factory=list)
     table: list[dict] = field(default_factory=list)
+    quiet: bool = False
 
     def say(self, what: str, result: str) -> None:
         """Something to know that can't be wrong."""
@@ -33,16 +34,8 @@ class Findings:
 
     def _add(self, what: str, holds: bool | None, result: str) -> None:
         self.lines.append({"what": what, "holds": holds, "result": result})
-        print(f"{ {True: 'ok    ', False: 'FAILED', None: '      '}[holds]} {what}: {result}", flush=True)
-
-    def show_table(self) -> None:
-        """Print the table of times."""
-        if self.table:
-            names = list(self.table[0])
-            rows = [names, *([_cell(row[name]) for name in names] for row in self.table)]
-            widths = [max(len(row[i]) for row in rows) for i in range(len(names))]
-            for row in rows:
-                print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+        if not self.quiet:
+            print(f"{ {True: 'ok    ', False: 'FAILED', None: '      '}[holds]} {what}: {result}", flush=True)
 
     def write(self, path: Path) -> None:
         """All of it as JSON."""
@@ -55,6 +48,14 @@ class Findings:
         self.lines += written["findings"]
         self.table += written["times"]
         return len(written["times"])
+
+
+def table_of(rows: list[dict]) -> list[str]:
+    """Lines of text for a table of times."""
+    names = list(rows[0]) if rows else []
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
 
 
 def _cell(value) -> str:

@@ -86,6 +86,21 @@ def test_what_planners_get_is_measured_beside_the_masks_alone(result):
     assert all(name in text for name in table.ROWS.values())
 
 
+def test_a_gpu_s_frame_is_one_piece_and_its_pieces_have_a_table():
+    def times(median: float) -> dict:
+        return {"median": median, "p99": median}
+
+    result = {"network": "n", "input_size": [384, 512], "camera_size": [720, 1280], "engine": "tensorrt",
+              "precision": "fp16", "device": "Orin", "frames": 9, "targets": [], "notes": [],
+              "bisenetv2_infer_ms": 20.0,
+              "ways": {"drive_seg": {"copy_in": times(1.0), "gpu": times(5.0), "copy_out": times(0.5),
+                                     "whole": times(8.0)}},
+              "gpu": [{"size": "640x360", "pre": 0.012, "network": 2.5}]}
+    assert check(result)[0].measured == "3.0 of 20.0 ms = 15%"
+    text = table.stages(result)
+    assert "all but inference: 3.0 ms = 60%" in text and "640x360  0.012    2.500" in text
+
+
 def test_resolutions(colour_network, tmp_path):
     rows = compare(colour_network, tmp_path, 3, [(96, 160), (192, 160)])
     for row in rows:

@@ -42,6 +42,8 @@ def test_tells_what_tensorrt_needs(report):
     assert {"NVIDIA GPU", "TensorRT", "pycuda"} <= set(report)
     if report["TensorRT"]["level"] == "ok":
         assert {"nvcc", "TensorRT plans"} <= set(report)
+    usable = all(report[name]["level"] == "ok" for name in ("NVIDIA GPU", "TensorRT", "pycuda"))
+    assert report["engine auto"]["text"].startswith("takes tensorrt" if usable else "takes openvino")
 
 
 def test_every_finding_that_is_not_ok_names_a_fix(report):

@@ -202,11 +202,13 @@ def _read_back(library: Library, network, kept_names: set[str]) -> dict:
     if unasked:
         raise EngineError(f"{library.title} reads these layers as fp32 though the network is fp16:"
                           f" {', '.join(unasked)}; please report it")
-    ends = {network.get_input(0).dtype, network.get_output(0).dtype}
+    tensors = (network.get_input(0), network.get_output(0))
+    ends = {tensor.dtype for tensor in tensors}
     if ends != {trt.float16}:
         raise EngineError(f"{library.title} gives the network's ends the types {ends}, expected fp16; please report it")
     return {"precision": f"fp16, {len(wide)} layer{'s' * (len(wide) > 1)} fp32" if wide else "fp16",
-            "layer_types": dict(sorted(types.items())), "fp32": wide}
+            "layer_types": dict(sorted(types.items())), "fp32": wide,
+            "shapes": {tensor.name: list(tensor.shape) for tensor in tensors}}
 
 
 def _load_timing_cache(config, path: Path) -> None:

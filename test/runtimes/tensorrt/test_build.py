@@ -44,6 +44,8 @@ def test_the_network_that_ships_is_built_in_fp16(rtx, tmp_path):
     built = stored.sidecar["built"]
     assert built["precision"] == "fp16" and built["fp32"] == []
     assert set(built["layer_types"]) == {"HALF"} and built["layer_types"]["HALF"] > 50
+    assert built["shapes"]["image"] == [1, 3, *network.input_size]
+    assert built["shapes"]["logits"][:2] == [1, len(network.table)]
     assert stored.sidecar["key"] | {"onnx_sha256": network.sha256, "compute_capability": "8.6",
                                     "version": rtx.version, "gpu": "any"} == stored.sidecar["key"]
     assert path.read_bytes() == stored.data and len(stored.data) > default_network().stat().st_size / 2
