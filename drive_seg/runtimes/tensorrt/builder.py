@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,12 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
     found = plans.load(path, key)
     if isinstance(found, StoredPlan) and not rebuild:
         return path, found
-    with cache.lock(path, lambda: progress(f"another process builds {path.name}: waiting for it")):
+    waiting = f"another process builds {path.name}: waiting for it"
+    with ExitStack() as held:
+        try:
+            held.enter_context(cache.lock(path, lambda: progress(waiting)))
+        except EngineError as error:
+            raise EngineError(f"{found}, and {error}" if isinstance(found, str) else str(error)) from error
         again = plans.load(path, key)
         if isinstance(again, StoredPlan) and (not rebuild or again.sidecar != getattr(found, "sidecar", None)):
             return path, again

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +185,28 @@ def test_two_builds_at_once_don_t_fight(rtx, tmp_path):
     assert sum("built in" in out for out, _ in said) == 1
     assert len(list(tmp_path.glob("*.plan"))) == len(list(tmp_path.glob("*.json"))) == 1
     assert not list(tmp_path.glob(".*.part"))
+
+
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
+
+
+def test_a_read_only_folder_serves_a_plan_and_says_why_it_cannot_build(rtx, tmp_path):
+    network, folder = small(tmp_path / "a.onnx", chain("Relu")), tmp_path / "plans"
+    folder.mkdir()
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "sh", "-c", READ_ONLY,
+             "sh", str(folder)]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount in a namespace of its own")
+    path, _ = obtain_plan(network, network.input_size, rtx, SM86, folder)
+    build = [*alone, sys.executable, "-m", "drive_seg.cli.main", "build", "--compute-capability", "8.6", "--plans",
+             str(folder), "--network", str(network.path)]
+    served = subprocess.run(build, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert served.returncode == 0 and f"plan: {path}" in served.stdout, served.stderr
+    path.write_bytes(b"half")
+    refused = subprocess.run(build, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert refused.returncode == 2
+    assert re.search("is cut short: 4 bytes.*, and .*can't be written .Read-only file system.*name a folder",
+                     refused.stderr)
 
 
 @pytest.mark.parametrize("arguments, says", [
