@@ -35,6 +35,8 @@ class OpenVinoEngine(HostEngine):
         core = ov.Core()
         self.device = core.get_property("CPU", "FULL_DEVICE_NAME")
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
+        if threads is not None:  # several engines of few threads must not be pinned to the same core
+            settings["ENABLE_CPU_PINNING"] = False
         if precision not in _HINTS:
             raise EngineError(f"OpenVINO has no precision {precision!r}: use {', '.join(_HINTS)}")
         if precision == "int8" and network.int8 is None:

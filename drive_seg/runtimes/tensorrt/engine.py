@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.decode import Decoded
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import EngineError, Loaded
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
@@ -55,6 +55,7 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
                 path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
                 runner = PlanRunner(gpu, library, stored.data, jit_cache)
         engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
+        engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
         engine.warm_up()
         with gpu.current():
             runner.keep_compiled()
@@ -76,6 +77,7 @@ class TensorRtEngine:
     """See drive_seg.core.engine.Engine. Its memory is taken when it is made, for frames up to memory.GREATEST_FRAME."""
 
     name = "tensorrt"
+    loaded: Loaded | None = None
 
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str,
                  progress: Progress = lambda line: None) -> None:
