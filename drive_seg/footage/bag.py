@@ -10,7 +10,7 @@ from typing import Any
 
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from drive_seg.core.frame import ENCODINGS, Frame, FrameError
 from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
@@ -19,6 +19,7 @@ from drive_seg.footage.open import BAG_SUFFIXES
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+TF = "tf2_msgs/msg/TFMessage"
 
 
 class BagError(FootageError):
@@ -297,7 +298,10 @@ def _intrinsics(info: Any) -> Intrinsics | None:
 
 @cache
 def _typestore(ros1: bool) -> Any:
-    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
+    types = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
+    if ros1:  # rosbags knows it for ROS 2 only
+        types.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TF))
+    return types
 
 
 def info_topic(image_topic: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
 from drive_seg.core.mounted import Mount, MountedCamera
-from drive_seg.footage.bag import CAMERA_INFO, Bag, BagImage, Topic, info_topic
+from drive_seg.footage.bag import CAMERA_INFO, TF, Bag, BagImage, Topic, info_topic
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.replay.messages import BAG
 from drive_seg.replay.resultbag import ON_GROUND
@@ -21,7 +22,6 @@ GEOMETRY_ERRORS = (CameraError, GroundError, TransformError)
 """What a camera that can't measure is told with."""
 
 _TF, _TF_STATIC = "/tf", "/tf_static"
-_TF_TYPE = "tf2_msgs/msg/TFMessage"
 _AROUND_NS = 5 * 10**9  # before and after the first image, in which all that moves is told
 
 
@@ -41,18 +41,19 @@ class Rig:
     pose_from: `parameters` or `tf`. topics: those to take messages of.
     """
 
-    def __init__(self, mount: Mount, info: Any, topic: Topic, transforms: Transforms | None) -> None:
+    def __init__(self, mount: Mount, info: Any, topic: Topic, transforms: Transforms | None,
+                 tf_topics: Collection[str] = ()) -> None:
         """info: the first CameraInfo, for images before it. transforms: static ones, None where the mount has the
-        pose."""
+        pose. tf_topics: where the bag has more."""
         self.mount, self._info, self._transforms = mount, info, transforms
         self.pose_from = "parameters" if transforms is None else "tf"
-        self.topics = (info_topic(topic.name), *(() if transforms is None else (_TF, _TF_STATIC)))
+        self.topics = (info_topic(topic.name), *tf_topics)
 
     def take(self, topic: Topic, message: Any) -> None:
         """Take note of a message of one of `topics`, in the order of recording."""
         if topic.type == CAMERA_INFO:
             self._info = message
-        elif topic.type == _TF_TYPE:
+        elif topic.type == TF:
             self._transforms.add(message, topic.name == _TF_STATIC)
 
     def at(self, image: BagImage) -> View:
@@ -89,11 +90,17 @@ def open_rig(bag: Bag, topic: Topic, settings: Settings) -> Rig | None:
     for name, window in ((_TF_STATIC, ()), (_TF, (image.log_ns - _AROUND_NS, image.log_ns + _AROUND_NS))):
         for message in _messages(bag, name, *window):
             whole.add(message, static=name == _TF_STATIC)
-    return Rig(mount, info, topic, transforms) if whole.connected(mount.base_frame, image.frame_id) else None
+    if not whole.connected(mount.base_frame, image.frame_id):
+        return None
+    return Rig(mount, info, topic, transforms, [name for name in (_TF, _TF_STATIC) if _has_tf(bag, name)])
+
+
+def _has_tf(bag: Bag, name: str) -> bool:
+    return any(t.name == name and t.type == TF and t.count for t in bag.topics)
 
 
 def _messages(bag: Bag, name: str, *window: int) -> list[Any]:
-    if not any(t.name == name and t.type == _TF_TYPE and t.count for t in bag.topics):
+    if not _has_tf(bag, name):
         return []
     return [bag.read(data, found.type) for found, _, data in bag.messages([name], *window)]
 

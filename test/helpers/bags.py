@@ -12,7 +12,7 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 START_NS = 1700000000 * 10**9
 DELAY_NS = 3_000_000  # from the header stamp to the recording
@@ -66,14 +66,15 @@ def info(number: int, height: int = 120, width: int = 200, types=TYPES):
                              0, 0, roi)
 
 
-def transform(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float], stamp_ns: int = 0):
+def transform(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float], stamp_ns: int = 0,
+              types=TYPES):
     """A TFMessage with one transform parent <- child. quaternion: (x, y, z, w)."""
-    kinds = TYPES.types
+    kinds = types.types
     time = kinds["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
+    head = kinds["std_msgs/msg/Header"](*(() if types is TYPES else (0,)), time, parent)
     pose = kinds["geometry_msgs/msg/Transform"](kinds["geometry_msgs/msg/Vector3"](*map(float, translation)),
                                                 kinds["geometry_msgs/msg/Quaternion"](*map(float, quaternion)))
-    return kinds[TF]([kinds["geometry_msgs/msg/TransformStamped"](kinds["std_msgs/msg/Header"](time, parent), child,
-                                                                  pose)])
+    return kinds[TF]([kinds["geometry_msgs/msg/TransformStamped"](head, child, pose)])
 
 
 def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed: bool = False,
@@ -115,11 +116,24 @@ def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed
     return path
 
 
-def write_ros1_bag(path: Path, frames: int = 5) -> Path:
-    """The same street as a ROS 1 bag."""
+def ros1_types():
+    """The types of ROS 1, with that of TF, which rosbags lacks."""
     types = get_typestore(Stores.ROS1_NOETIC)
+    types.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TF))
+    return types
+
+
+def write_ros1_bag(path: Path, frames: int = 5, transforms: Sequence[tuple[str, object]] = ()) -> Path:
+    """The same street as a ROS 1 bag. transforms: (topic, TFMessage) before the first image, with a CameraInfo then."""
+    types = ros1_types()
     with Ros1Writer(path) as writer:
         images = writer.add_connection("/camera/image_raw", IMAGE, typestore=types)
+        tf = {t: writer.add_connection(t, TF, typestore=types) for t in dict.fromkeys(t for t, _ in transforms)}
+        for name, message in transforms:
+            writer.write(tf[name], stamp(0), types.serialize_ros1(message, TF))
+        if transforms:
+            infos = writer.add_connection("/camera/camera_info", INFO, typestore=types)
+            writer.write(infos, stamp(0), types.serialize_ros1(info(0, types=types), INFO))
         for number in range(frames):
             data = types.serialize_ros1(raw(number, street(number), types=types), IMAGE)
             writer.write(images, stamp(number) + DELAY_NS, data)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from bags import DELAY_NS, info, stamp, street, transform, write_bag
+from bags import DELAY_NS, TYPES, info, ros1_types, stamp, street, transform, write_bag, write_ros1_bag
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
 from drive_seg.core.camera import Camera
 from drive_seg.core.grid import Grid, GridShape
@@ -71,6 +72,32 @@ def test_tf_that_does_not_lead_to_the_camera_tells_nothing_of_the_ground(replay,
     with Bag(replay.out / "street" / "result") as bag:
         assert not {"/drive_seg/grid", "/drive_seg/scan"} & {t.name for t in bag.topics}
     assert not any(geometry(replay)), "nobody asked for it"
+
+
+def test_a_ros_1_bag_s_tf(replay, tmp_path):
+    types = ros1_types()
+    mast = transform("/base_link", "/mast", (0, 0, 1.5), about_y(0.1), stamp(0), types)
+    transforms = [("/tf_static", transform("mast", "camera_front", (0, 0, 0), OPTICAL, types=types)), ("/tf", mast)]
+    assert replay(write_ros1_bag(tmp_path / "street.bag", 2, transforms)) == 0
+    check_grids(replay, [view(CameraPose.mounted(1.5, 0.1))] * 2)
+    assert replay.summary()["bag"]["camera_pose_from"] == "tf"
+
+
+def test_a_tf_topic_of_a_type_that_nobody_knows_is_passed_over(replay, tmp_path):
+    """As of tf, before tf2: nothing can be read of it, and nothing must."""
+    bag = write_bag(tmp_path / "street", 4, transforms=on_a_mast())
+    odd = tmp_path / "odd" / "street"
+    odd.parent.mkdir()
+    with Reader(bag) as reader, Writer(odd, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        to = {c.topic: writer.add_connection(c.topic, c.msgtype, typestore=TYPES,
+                                             offered_qos_profiles=c.ext.offered_qos_profiles)
+              for c in reader.connections}
+        strange = writer.add_connection("/tf", "old_msgs/msg/tfMessage", msgdef="int32 x", rihs01="RIHS01_0")
+        for connection, log_ns, data in reader.messages():
+            writer.write(to[connection.topic], log_ns, data)
+            writer.write(strange, log_ns, bytes(8))
+    assert replay(odd) == 0
+    check_grids(replay, [view(POSE)] * 4)
 
 
 def test_a_pose_that_moves_is_taken_at_the_image_s_stamp(replay, tmp_path):
