@@ -162,7 +162,7 @@ def _line(outcome: Outcome) -> str:
         word = "FAILED" if outcome.problem else "DIFFERS"
     line = f"{word} {outcome.bag}: {summary['frames']['segmented']} frames"
     if summary["latency_ms"]:
-        line += f", {summary['frames_per_s']:.1f} frames/s, latency {summary['latency_ms']['median']:.1f} ms"
+        line += f", {summary['frames_per_s']:.1f} frames/s, {summary['latency_ms']['median']:.1f} ms a frame"
     if summary["truth"] and summary["truth"]["miou"] is not None:
         line += f", mIoU {100 * summary['truth']['miou']:.2f}"
     if summary["golden"]:

@@ -17,12 +17,18 @@ def check() -> Iterator[Finding]:
     openvino = _try("openvino", lambda: _open("openvino"))
     tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("pycuda", _pycuda)]
     yield from (openvino, *tensorrt)
+    usable = all(finding.level is Level.OK for finding in tensorrt)
     if tensorrt[1].level is Level.OK:
-        yield _try("nvcc", _nvcc)
+        nvcc = _try("nvcc", _nvcc)
+        yield nvcc
         yield Finding("TensorRT plans", Level.OK, _plans())
-    yield Finding("engine auto", Level.OK, _auto())
-    if openvino.level is not Level.OK and any(finding.level is not Level.OK for finding in tensorrt):
-        yield Finding("any engine", Level.ERROR, "no runtime works here", "pip install openvino")
+        usable = usable and nvcc.level is Level.OK
+    if usable:
+        yield Finding("engine auto", Level.OK, f"takes tensorrt: {describe_gpu()}")
+    elif openvino.level is Level.OK:
+        yield Finding("engine auto", Level.OK, "takes openvino, for want of what is noted above")
+    else:
+        yield Finding("engine auto", Level.ERROR, "finds no runtime that works here", "pip install openvino")
     yield _try("onnxruntime", lambda: _open("onnxruntime") + " (only to compare with)")
 
 
@@ -59,17 +65,13 @@ def _tensorrt() -> str:
     return f"{load_library().title}; a network's plan is built at the first start, or by drive-seg build"
 
 
-def _auto() -> str:
-    try:
-        return f"takes tensorrt: {describe_gpu()}"
-    except EngineError:
-        return "takes openvino, for want of what is noted above"
-
-
 def _nvcc() -> str:
+    from drive_seg.runtimes.tensorrt.files import CACHE
     from drive_seg.runtimes.tensorrt.kernels import find_nvcc
 
     path = find_nvcc()
+    if path is None and any(CACHE.glob("*.cubin")):
+        return f"not there; GPU kernels compiled before lie in {CACHE}"
     if path is None:
         raise EngineError("install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or copy the kernels"
                           " from where `drive-seg build` ran; nvcc compiles them once")

@@ -28,10 +28,10 @@ def read_frames(path: Path) -> Iterator[dict]:
 class Columns:
     """The figures of every frame as float32 arrays of length n, NaN where a frame has none.
 
-    series: drivable, confidence, unknown, changed, flicker, the share of each label as share_NAME, latency (what the
-    node would have needed), and each stage as ms_NAME. index: (n,) int64. stamp_ns: (n,) int64. problems: text by row
-    of the frames that failed. withheld: the same of the frames at which the camera can't be believed. health: (state,
-    reasons) of the frames at which it changes, by row.
+    series: drivable, confidence, unknown, changed, flicker, the share of each label as share_NAME, each stage as
+    ms_NAME, and their sum as latency: what this replay needed, with several frames at a time. index: (n,) int64.
+    stamp_ns: (n,) int64. problems: text by row of the frames that failed. withheld: the same of the frames at which the
+    camera can't be believed. health: (state, reasons) of the frames at which it changes, by row.
     """
 
     def __init__(self, path: Path) -> None:

@@ -79,8 +79,9 @@ Tell = Callable[[int, int], None]
 """Called now and then with the frames done and the frames that there are."""
 
 
-def run_job(job: Job, tell: Tell | None = None) -> Outcome:
-    """Replay one bag. Known errors become the outcome's problem; a finished bag is not done again."""
+def run_job(job: Job, tell: Tell | None = None, cores: int | None = None) -> Outcome:
+    """Replay one bag. Known errors become the outcome's problem; a finished bag is not done again. cores: to use, by
+    default all that this process may."""
     try:
         before = _finished(job)
         if before is not None:
@@ -89,7 +90,7 @@ def run_job(job: Job, tell: Tell | None = None) -> Outcome:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            summary = _replay(job, partial, tell)
+            summary = _replay(job, partial, tell, cores)
             _move_in_place(partial, job.folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -152,15 +153,15 @@ def _outcome(job: Job, summary: dict, skipped: bool = False) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(settings: Settings, process: int) -> tuple[Segmenter, list[Engine]]:
+def _segmenter(settings: Settings, cores: int | None, process: int) -> tuple[Segmenter, list[Engine]]:
     """The segmenter and the engines of this process, kept from bag to bag."""
     cv2.setNumThreads(1)  # the engines share the cores
-    engines = settings.open_engines()
+    engines = settings.open_engines(cores)
     return settings.open_segmenter(engines[0]), engines
 
 
-def _replay(job: Job, folder: Path, tell: Tell | None) -> dict:
-    segmenter, engines = _segmenter(job.settings, os.getpid())
+def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dict:
+    segmenter, engines = _segmenter(job.settings, cores, os.getpid())
     start = time.perf_counter()
     problem = None
     with Bag(job.bag) as bag:

@@ -74,7 +74,7 @@ def _data(folder: Path, summary: dict, bag: Path, golden: Path | None) -> dict:
         "health": _health(summary, seconds),
         "times": [round(float(seconds[group].mean()), 3) for group in points],
         "series_note": "Click or drag in a curve to go there." + (
-            f" Each point is {every} frames: their mean, or their greatest for latency, flicker, jumps and unknown."
+            f" Each point is {every} frames: their mean, or their greatest for time, flicker, jumps and unknown."
             if every > 1 else ""),
         "charts": _charts(columns, points),
         "histograms": _histograms(columns),
@@ -193,7 +193,7 @@ def _charts(columns: Columns, points: list[np.ndarray]) -> list[dict]:
         {"title": "Steadiness", "format": "share",
          "lines": [{"name": "changed label", "values": _curve(columns, "changed", points)},
                    {"name": "flicker", "values": _curve(columns, "flicker", points)}]},
-        {"title": "Latency by stage", "format": "ms",
+        {"title": "Time of a frame by stage", "format": "ms",
          "lines": [{"name": "all", "values": _curve(columns, "latency", points)},
                    *({"name": s, "values": _curve(columns, f"ms_{s}", points)} for s in stages)]},
     ]
@@ -224,7 +224,7 @@ def _health(summary: dict, seconds: np.ndarray) -> list[dict]:
 
 def _histograms(columns: Columns) -> list[dict]:
     out = []
-    for name, title, unit in (("latency", "Latency", "ms"), ("drivable", "Drivable share", "%"),
+    for name, title, unit in (("latency", "Time of a frame", "ms"), ("drivable", "Drivable share", "%"),
                               ("confidence", "Confidence", ""), ("changed", "Changed label", "%")):
         values = columns.get(name)
         values = values[np.isfinite(values)].astype(np.float64)
@@ -262,7 +262,7 @@ def _tiles(summary: dict) -> list[list[str]]:
              [_duration(summary["duration_s"]), "of driving"]]
     latency = summary["latency_ms"]
     if latency:
-        tiles += [[f"{latency['median']:.1f} ms", "median latency"], [f"{latency['p95']:.1f} ms", "95th percentile"]]
+        tiles += [[f"{latency['median']:.1f} ms", "a frame, median"], [f"{latency['p95']:.1f} ms", "95th percentile"]]
     if summary["drivable"]:
         tiles += [[_percent(summary["drivable"]["mean"]), "drivable, mean"],
                   [f"{summary['confidence']['mean']:.3f}", "confidence, mean"]]

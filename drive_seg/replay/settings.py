@@ -81,20 +81,27 @@ class Settings:
         network = Network.load(self.network or default_network())
         return network if self.strictness == 1 else network.with_strictness(self.strictness)
 
-    def open_engines(self) -> list[Engine]:
+    def open_engines(self, cores: int | None = None) -> list[Engine]:
         """Engines of the same network, for as many frames at a time: on a CPU several of few threads, which together
-        are faster than one of many; on a GPU one. Raises NetworkError, FileNotFoundError or EngineError.
+        are faster than one of many; on a GPU one. cores: to use, by default all that this process may. Raises
+        NetworkError, FileNotFoundError or EngineError.
         """
         network = self.load_network()
-        cores = len(os.sched_getaffinity(0))
+        cores = cores or len(os.sched_getaffinity(0))
         count = min(cores, _ENGINES)
 
-        def opened() -> Engine:
-            return open_engine(self.engine, network, input_size=self.size, precision=self.precision,
-                               threads=cores // count)
+        def opened(name: str, precision: str) -> Engine:
+            return open_engine(name, network, input_size=self.size, precision=precision, threads=cores // count)
 
-        first = opened()
-        return [first, *(opened() for _ in range(count - 1) if isinstance(first, HostEngine))]
+        engines = [opened(self.engine, self.precision)]
+        try:
+            while len(engines) < count and isinstance(engines[0], HostEngine):
+                engines.append(opened(engines[0].name, engines[0].precision))
+        except BaseException:
+            for engine in engines:
+                engine.close()
+            raise
+        return engines
 
     def open_segmenter(self, engine: Engine) -> Segmenter:
         """Around one of the engines. Raises ReplayError."""

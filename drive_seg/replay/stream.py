@@ -137,13 +137,19 @@ def _decode(items: Iterator[_Work], engines: Sequence[Engine], size: tuple[int, 
         return item
 
     waiting: deque[Future[_Work]] = deque()
+    damage = None
     with contextlib.closing(items), ThreadPoolExecutor(len(engines), "decode") as pool:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > len(engines):
-                yield waiting.popleft().result()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > len(engines):
+                    yield waiting.popleft().result()
+        except BagError as error:  # raised below: the frames before it are whole
+            damage = error
         while waiting:
             yield waiting.popleft().result()
+    if damage is not None:
+        raise damage
 
 
 class _Stages:

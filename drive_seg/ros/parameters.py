@@ -80,8 +80,8 @@ PARAMETERS: tuple[Spec, ...] = (
     Spec("camera_timeout", 2.0, "warn when no image comes for so many seconds", 0.1, 3600.0, live=True),
     Spec("frozen_timeout", 1.0, "FAULT when the same image comes for so many seconds; 0 allows still images",
          0.0, 3600.0),
-    Spec("latency_budget", 0.0, "milliseconds from receiving a frame to publishing; missed for a second, a smaller"
-         " input size is used; 0: none",
+    Spec("latency_budget", 0.0, "milliseconds from receiving a frame to publishing its masks; missed for a second, a"
+         " smaller input size is used; 0: none",
          0.0, 10000.0),
     Spec("fault_policy", "silent", "in a fault nothing is published, or everything as unknown",
          choices=("silent", "unknown"), live=True),

@@ -30,7 +30,8 @@ class TransformError(RuntimeError):
 
 
 class Transforms:
-    """Looks transforms up in tf2, of which a node hears from the first question until ten seconds after the last."""
+    """Looks transforms up in tf2, of which a node hears from the first question until 10 to 20 s after
+    the last."""
 
     def __init__(self, node: Node) -> None:
         """Raises ImportError where tf2_ros is not installed."""

@@ -177,8 +177,10 @@ class Worker:
     def _publish_unknown(self, message: Image | CompressedImage, frame: Frame, size: tuple[int, int],
                          wanted: list[tuple[Output, Publisher]]) -> None:
         if self.settings.fault_policy == "unknown":
+            result = self._result(message, frame, Segmentation.unknown(size))
+            self._publish(result, [pair for pair in wanted if pair[0].mask], {})
             self.wait()
-            self._publish(self._result(message, frame, Segmentation.unknown(size)), wanted, {})
+            self._publish(result, [pair for pair in wanted if not pair[0].mask], {})
 
     def _result(self, message: Image | CompressedImage, frame: Frame, segmentation: Segmentation) -> Result:
         header, camera = message.header, self.camera

@@ -64,8 +64,10 @@ def score(folder: Path, datasets: list[Dataset], size: tuple[int, int] = SIZE) -
     network = Network.load(path)
     engine = open_engine("openvino", network, precision="fp32")
     segmenter = Segmenter(engine, network.table)
-    scores = {d.name: evaluate(segmenter, d, "val") for d in datasets if "val" in d.splits}
-    engine.close()
+    try:
+        scores = {d.name: evaluate(segmenter, d, "val") for d in datasets if "val" in d.splits}
+    finally:
+        engine.close()
     rows, _ = measure_pasted(network, datasets[0], engine="openvino", per_image=1, strictness=(0.0,))
     return {"scores": scores, "strange_drivable": rows[0].drivable}
 
@@ -100,12 +102,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         datasets = [Dataset.load(folder) for folder in args.data]
+        settings = {"steps": args.steps, "data": [d.name for d in datasets]}
         record = args.out / "results.json"
-        results = json.loads(record.read_text()) if record.is_file() else {}
+        stored = json.loads(record.read_text()) if record.is_file() else settings | {"results": {}}
+        if {key: stored[key] for key in settings} != settings:
+            raise RunError(f"{args.out} holds runs of {stored['steps']} steps on {', '.join(stored['data'])}: name"
+                           " another folder")
+        results = stored["results"]
         for name in args.only:
             if name not in results:
                 results[name] = score(train_variant(name, datasets, args.out, args.steps), datasets)
-                record.write_text(json.dumps(results, indent=1) + "\n")
+                partial = record.with_suffix(".part")
+                partial.write_text(json.dumps(stored, indent=1) + "\n")
+                partial.replace(record)
                 (args.out / "table.md").write_text(table(results, datasets))
     except (DatasetError, RunError, ImportError) as error:
         print(f"ablation: {error}", file=sys.stderr)

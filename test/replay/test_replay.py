@@ -1,5 +1,6 @@
 """What `drive-seg replay` makes of a bag."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from bags import DELAY_NS, cut, raw, stamp, street, write_bag
 from rosbags.rosbag2.enums import CompressionMode
 
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.bag import Bag
+from drive_seg.footage.bag import Bag, BagError
 from drive_seg.replay import job as job_module
-from drive_seg.replay.resultbag import topic_of
+from drive_seg.replay.resultbag import ResultReader, topic_of
+from drive_seg.replay.settings import Settings
+from drive_seg.replay.stream import stream
 
 
 def test_the_result_bag_holds_what_the_core_says_with_the_camera_s_stamps(replay, street_bag, colour_engine,
@@ -212,6 +215,31 @@ def test_a_bag_that_breaks_off_half_way_keeps_what_came_before(replay, tmp_path,
     assert code == 1
     assert 0 < len(replay.masks("whole")) == len([f for f in frames if not f["problem"]]) < 40
     assert "whole" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("engines", [1, 4])
+def test_every_frame_before_the_damage_is_kept(tmp_path, colour_network_path, engines):
+    """However many frames are in work when the reader finds it."""
+    settings = Settings(network=str(colour_network_path), engine="openvino")
+    bag_path = write_bag(tmp_path / "drive", 9)
+    several = [settings.open_engines(1)[0] for _ in range(engines)]
+    (tmp_path / "out").mkdir()
+    with Bag(bag_path) as bag:
+        images = bag.images
+
+        def breaking(topic):
+            yield from itertools.islice(images(topic), 7)
+            raise BagError("damaged")
+
+        bag.images = breaking
+        records = []
+        with pytest.raises(BagError, match="damaged"):
+            records.extend(stream(bag, bag.image_topic(), settings.open_segmenter(several[0]), settings,
+                                  tmp_path / "out", engines=several))
+    with ResultReader(tmp_path / "out" / "result") as result:
+        assert len(list(result.frames())) == 7
+    for engine in several:
+        engine.close()
 
 
 @pytest.mark.parametrize("pattern", ["nothing/*.mcap", "notes.txt"])

@@ -17,10 +17,12 @@ def test_a_variant_is_trained_scored_and_not_done_again(world, tmp_path, capsys,
                                                                     "no ImageNet weights"]
     assert ablation.main(words) == 0
     printed = capsys.readouterr().out
-    result = json.loads((tmp_path / "results.json").read_text())["no ImageNet weights"]
+    result = json.loads((tmp_path / "results.json").read_text())["results"]["no ImageNet weights"]
     assert 0 <= result["strange_drivable"] <= 1
     assert printed.endswith((tmp_path / "table.md").read_text())
     assert "| no ImageNet weights | " in printed and "| all |" not in printed
     log = (tmp_path / "no_ImageNet_weights" / "log.jsonl").read_text()
     assert ablation.main(words) == 0
     assert (tmp_path / "no_ImageNet_weights" / "log.jsonl").read_text() == log
+    assert ablation.main([*words, "--steps", "3"]) == 2
+    assert "holds runs of 2 steps" in capsys.readouterr().err

@@ -15,14 +15,15 @@ class LatencyHealth:
     _WINDOW = 10.0
 
     def __init__(self, budget: float | None = None) -> None:
-        """budget: seconds from receiving a frame to publishing its results; None for no budget."""
+        """budget: seconds from receiving a frame to publishing its masks; None for no budget."""
         self.budget = budget
         self._frames: deque[tuple[float, float]] = deque()  # when finished, seconds taken
         self._drops: deque[tuple[float, int]] = deque()  # when told, drops until then
         self._over_since: float | None = None
 
     def observe(self, took: float, drops: int, now: float) -> None:
-        """A frame was published. took: seconds since it was received. drops: frames replaced by newer ones so far."""
+        """A frame's masks were published. took: seconds since it was received. drops: frames replaced by newer ones so
+        far."""
         self._frames.append((now, took))
         self._drops.append((now, drops))
         if self.budget is None or took <= self.budget:

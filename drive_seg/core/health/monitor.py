@@ -60,7 +60,7 @@ class Monitor:
         return False
 
     def finished(self, result: Segmentation, took: float, drops: int, now: float) -> None:
-        """A frame was segmented and published. took: seconds since it was received."""
+        """A frame was segmented and its masks published. took: seconds since it was received."""
         with self._lock:
             self.latency.observe(took, drops, now)
             self.network.observe(result.labels, result.confidence, now)
