@@ -107,10 +107,12 @@ def _messages(bag: Bag, name: str, *window: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Built:
+    """problem: kind and text. Not the error itself: raised again and again, it would hold on to every frame."""
+
     key: tuple
     pose: CameraPose
     ground: GroundMessages | None
-    problem: Exception | None = None
+    problem: tuple[type[ValueError], str] | None = None
 
 
 class Ground:
@@ -133,7 +135,8 @@ class Ground:
         if built is None or built.key != key or not view.pose.close_to(built.pose):
             built = self._built = self._build(key, view, camera_size, size)
         if built.problem is not None:
-            raise built.problem
+            kind, text = built.problem
+            raise kind(text)
         return built.ground
 
     def _build(self, key: tuple, view: View, camera_size: tuple[int, int], size: tuple[int, int]) -> _Built:
@@ -141,7 +144,7 @@ class Ground:
             ground = GroundMessages(BAG, MountedCamera(self._mount, view.pose, view.info, camera_size, size, self._ego))
             ground.prepare()
         except (CameraError, GroundError, ValueError) as error:
-            return _Built(key, view.pose, None, error)
+            return _Built(key, view.pose, None, (type(error), str(error)))
         return _Built(key, view.pose, ground)
 
 

@@ -1,14 +1,18 @@
 """The camera on its vehicle along a bag: a CameraInfo that changes, its pose from the bag's TF."""
 
+import weakref
+
 import numpy as np
 import pytest
 from bags import DELAY_NS, TYPES, info, ros1_types, stamp, street, transform, write_bag, write_ros1_bag
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
-from drive_seg.core.camera import Camera
+from drive_seg.core.camera import Camera, CameraError
 from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundView
+from drive_seg.core.mounted import Mount
 from drive_seg.footage.bag import Bag
+from drive_seg.replay.ground import Ground, View
 from drive_seg.replay.transforms import TransformError, Transforms
 
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)  # x forward, z up <- z forward, y down
@@ -142,6 +146,24 @@ def test_a_camera_info_that_becomes_another_camera_s_is_told(replay, tmp_path):
     told = geometry(replay)
     assert not any(told[:6]) and all("describes 400x240 images, these are 200x120" in reason for reason in told[6:])
     assert "READY" not in {f["health"] for f in replay.frames()[6:]}
+
+
+def test_a_ground_that_can_t_be_built_keeps_no_frames():
+    wrong, ground = View(info(0, 240, 400), CameraPose.mounted(1.2, 0.1)), Ground(Mount(1.2))
+    frames, told = [], []
+
+    def look():
+        frame = street(0)
+        frames.append(weakref.ref(frame))
+        try:
+            ground.find(wrong, frame.shape[:2], frame.shape[:2])
+        except CameraError as error:
+            told.append(str(error))
+
+    for _ in range(3):
+        look()
+    assert [frame() is None for frame in frames] == [True] * 3
+    assert len(told) == 3 and len(set(told)) == 1 and "describes 400x240 images" in told[0]
 
 
 def test_a_camera_of_another_size_in_mid_bag_is_measured_anew(replay, tmp_path):
