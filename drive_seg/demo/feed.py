@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ class Feed:
     """A player and what the node needs for it.
 
     footage: what is played, to be read again. command: module and arguments of the player. parameters, remappings: of
-    the node. bag_rate: how fast a bag is played, None for what is no bag.
+    the node. bag_rate: how fast a bag is played, None for what is no bag. ground: it tells camera and pose, by TF, and
+    the node can read them.
     """
 
     footage: Footage
@@ -35,6 +37,7 @@ class Feed:
     parameters: dict[str, Any] = field(default_factory=dict)
     remappings: Sequence[str] = ()
     bag_rate: float | None = None
+    ground: bool = False
 
 
 def open_feed(footage: Footage, duration: float, topic: str | None, rate: float, kept: Path | None) -> Feed:
@@ -47,8 +50,9 @@ def open_feed(footage: Footage, duration: float, topic: str | None, rate: float,
         command = ["drive_seg.replay.player", whole.source, "--duration", str(duration), "--rate", str(rate),
                    "--report", image, "--topics", *played]
         name = "image/compressed" if whole.compressed else "image"
+        ground = info in played and any(name in played for name in _TF) and find_spec("tf2_ros") is not None
         return Feed(whole, command, {"use_sim_time": True, **transport}, (f"{name}:={image}", f"camera_info:={info}"),
-                    rate)
+                    rate, ground)
     command = ["drive_seg.demo.player", "--source", footage.source, "--duration", str(duration), "--report",
                *(["--topic", topic] if topic else []), *(["--keep", str(kept)] if kept else [])]
     return Feed(footage, command, transport)

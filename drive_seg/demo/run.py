@@ -54,7 +54,7 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
         settings = scratch / "node.yaml"
         settings.write_text(yaml.safe_dump({NODE: {"ros__parameters": parameters}}))
         log = Log()
-        listener = Listener(domain, grid=footage.mounting is not None)
+        listener = Listener(domain, grid=footage.mounting is not None or feed.ground)
         try:
             node = Child("node", [sys.executable, "-m", "drive_seg.ros.main", "--ros-args", "--params-file",
                                   str(settings), *(word for pair in feed.remappings for word in ("-r", pair))],
