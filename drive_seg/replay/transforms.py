@@ -66,42 +66,54 @@ class Transforms:
 
     def connected(self, target: str, source: str) -> bool:
         """Whether a chain leads from one frame to the other, at some time."""
-        return bool({f for f, _ in self._chain(_name(target), None)} & {f for f, _ in self._chain(_name(source), None)})
+        return bool(set(self._names(_name(target), None)) & set(self._names(_name(source), None)))
 
     def pose(self, target: str, source: str, stamp_ns: int) -> CameraPose:
         """target <- source at a time. Raises TransformError.
 
-        What moves is taken between its two neighbours in time; the newest serves while TF is a little behind.
+        What moves is taken between its two neighbours in time; the newest serves while TF is a little behind. As with
+        tf2, nothing needs to be known of what is above the frame where the two chains meet.
         """
         target, source = _name(target), _name(source)
-        up, down = self._chain(source, stamp_ns), self._chain(target, stamp_ns)
-        places = {frame: place for place, (frame, _) in enumerate(down)}
-        common = next((place for place, (frame, _) in enumerate(up) if frame in places), None)
+        up, down = self._names(source, stamp_ns), self._names(target, stamp_ns)
+        common = next((frame for frame in up if frame in down), None)
         if common is None:
             raise TransformError(f"TF does not connect {source!r} and {target!r}")
-        to_common, from_common = _product(up[: common + 1]), _product(down[: places[up[common][0]] + 1])
+        to_common, from_common = (self._product(names[: names.index(common)], stamp_ns) for names in (up, down))
         whole = np.linalg.inv(from_common) @ to_common
         return CameraPose(whole[:3, :3], whole[:3, 3])
 
-    def _chain(self, frame: str, stamp_ns: int | None) -> list[tuple[str, np.ndarray]]:
-        """A frame and those above it, each with the (4, 4) transform that leads to it from the one before."""
-        chain = [(frame, np.eye(4))]
-        seen = {frame}
+    def _names(self, frame: str, stamp_ns: int | None) -> list[str]:
+        """A frame and those above it, at a time or (None) as of now."""
+        names = [frame]
         while True:
-            link = self._static.get(frame)
-            if link is None and frame in self._moving:
-                link = self._moving[frame][-1] if stamp_ns is None else _at(frame, self._moving[frame], stamp_ns)
-            if link is None:
-                return chain
-            frame = link.parent
-            if frame in seen:
+            if frame in self._static:
+                frame = self._static[frame].parent
+            elif frame in self._moving:
+                links = self._moving[frame]
+                frame = links[-1 if stamp_ns is None else max(_after(links, stamp_ns) - 1, 0)].parent
+            else:
+                return names
+            if frame in names:
                 raise TransformError(f"TF leads from {frame!r} in a circle")
-            seen.add(frame)
-            chain.append((frame, _matrix(link)))
+            names.append(frame)
+
+    def _product(self, names: list[str], stamp_ns: int) -> np.ndarray:
+        """The (4, 4) transform from the first of these frames to the parent of the last."""
+        whole = np.eye(4)
+        for frame in names:
+            link = self._static[frame] if frame in self._static else _at(frame, self._moving[frame], stamp_ns)
+            whole = _matrix(link) @ whole
+        return whole
+
+
+def _after(links: deque[_Link], stamp_ns: int) -> int:
+    """The place of the first that is later."""
+    return bisect_right(links, stamp_ns, key=lambda link: link.stamp_ns)
 
 
 def _at(frame: str, links: deque[_Link], stamp_ns: int) -> _Link:
-    after = bisect_right(links, stamp_ns, key=lambda link: link.stamp_ns)
+    after = _after(links, stamp_ns)
     if after == len(links):
         if stamp_ns - links[-1].stamp_ns > _LATE_NS:
             raise TransformError(f"the newest transform of {frame!r} is {(stamp_ns - links[-1].stamp_ns) / 1e9:.2f} s"
@@ -132,14 +144,6 @@ def _matrix(link: _Link) -> np.ndarray:
     matrix[:3, :3] = CameraPose.from_quaternion((0.0, 0.0, 0.0), tuple(link.quaternion)).rotation
     matrix[:3, 3] = link.translation
     return matrix
-
-
-def _product(chain: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    """The last frame of a chain <- its first."""
-    whole = np.eye(4)
-    for _, matrix in chain:
-        whole = matrix @ whole
-    return whole
 
 
 def _name(frame: str) -> str:

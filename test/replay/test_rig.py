@@ -199,6 +199,26 @@ def test_a_chain_goes_up_and_down():
     assert np.allclose(pose.rotation @ (0, 1, 0), (1, 0, 0)), "the camera's left is ahead of base_link"
 
 
+@pytest.mark.parametrize("odometry", [(0, 10**9), (9 * 10**9, 10 * 10**9)], ids=["stale", "late"])
+@pytest.mark.parametrize("target", ["base_link", "front"])
+def test_what_is_above_the_common_frame_does_not_matter(odometry, target):
+    """Odometry that stopped, or that begins only after the image: the camera sits where it sat."""
+    tf = transforms(("base_link", "camera", (2, 0, 1), LEVEL, 0, True),
+                    ("base_link", "front", (1, 0, 0), LEVEL, 0, True),
+                    *(("odom", "base_link", (5, 5, 0), LEVEL, at, False) for at in odometry))
+    pose = tf.pose(target, "camera", 5 * 10**9)
+    assert np.allclose(pose.translation, (2 if target == "base_link" else 1, 0, 1))
+    with pytest.raises(TransformError, match="older than the image|begin after the image"):
+        tf.pose("odom", "camera", 5 * 10**9)
+
+
+def test_stale_odometry_does_not_end_a_replay_s_grid(replay, tmp_path):
+    odometry = [("/tf", stamp(0), transform("odom", "base_link", (9, 9, 0), LEVEL, stamp(0)))]
+    mast = [("/tf_static", stamp(0), message) for _, _, message in on_a_mast()]
+    assert replay(write_bag(tmp_path / "street", transforms=[*mast, *odometry])) == 0
+    check_grids(replay, [view(POSE)] * 12)
+
+
 def test_between_two_transforms_it_turns_evenly():
     tf = transforms(("base_link", "camera", (0, 0, 1), about_y(0.2), 10**9, False),
                     ("base_link", "camera", (0, 0, 3), tuple(-v for v in about_y(0.6)), 2 * 10**9, False))
