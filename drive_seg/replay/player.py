@@ -147,9 +147,16 @@ class BagPlayer:
 
 
 def recorded_qos(topic: Topic) -> QoSProfile:
-    """The quality of service that was recorded; ROS's default where none was, or several that differ."""
+    """The quality of service that was recorded; ROS's default where none was, or several that differ.
+
+    Static transforms come from many publishers, one message each; here from one, which keeps all of them for those
+    who come late.
+    """
     from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 
+    if topic.name.endswith("/tf_static"):
+        return QoSProfile(depth=max(1, topic.count), reliability=QoSReliabilityPolicy.RELIABLE,
+                          durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
     offered = {(q.history.name, q.depth, q.reliability.name, q.durability.name) for q in topic.qos}
     if len(offered) != 1:
         return QoSProfile(depth=10)

@@ -8,11 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from bags import CAMERA_QOS, DELAY_NS, stamp, street, write_bag, write_ros1_bag
+from bags import CAMERA_QOS, DELAY_NS, TF_QOS, TYPES, stamp, street, transform, write_bag, write_ros1_bag
 from camera_messages import pixels
+from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import OccupancyGrid
-from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from replays import Replay
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
@@ -52,6 +54,27 @@ def test_the_recorded_messages_come_in_the_bag_s_time(graph, tmp_path):
     times = [ns(m.clock) for m in clock]
     assert times == sorted(times) and times[-1] == stamp(9) + DELAY_NS
     assert len(times) > 40, "it ticks between the messages too"
+
+
+def test_who_comes_late_gets_all_static_transforms(graph, tmp_path):
+    """Each was recorded from a publisher of its own, of depth 1. tf2_msgs need not be installed: one transform stands
+    for a message with one."""
+    kind, bag = "geometry_msgs/msg/TransformStamped", tmp_path / "drive"
+    with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        fixed = writer.add_connection("/tf_static", kind, typestore=TYPES, offered_qos_profiles=[TF_QOS["/tf_static"]])
+        moving = writer.add_connection("/tf", kind, typestore=TYPES, offered_qos_profiles=[TF_QOS["/tf"]])
+        for number, child in enumerate(["camera_front", "lidar"] + ["wheel"] * 100):
+            (message,) = transform("base_link", child, (0, 0, 1), (0, 0, 0, 1)).transforms
+            writer.write(fixed if number < 2 else moving, stamp(number), TYPES.serialize_cdr(message, kind))
+    wheel = graph.collect(TransformStamped, "/tf")
+    player = play(bag)
+    assert graph.spin_until(lambda: len(wheel) > 2, 30)
+    late = graph.collect(TransformStamped, "/tf_static", QoSProfile(
+        depth=100, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL))
+    graph.spin_until(lambda: len(late) == 2, 5)
+    player.terminate()
+    player.wait(20)
+    assert [message.child_frame_id for message in late] == ["camera_front", "lidar"]
 
 
 def test_a_loop_makes_time_jump_back(graph, tmp_path):
