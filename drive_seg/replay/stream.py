@@ -18,6 +18,7 @@ from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.health.camera import CameraLimits
+from drive_seg.core.health.failures import failure
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.status import Health
 from drive_seg.core.segmentation import Segmentation
@@ -76,10 +77,10 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
 class _Work:
     """One frame on its way through the stages.
 
-    view: the camera on its vehicle. decoded, error: what the engine said of it, after these milliseconds (timed).
-    segmentation: what the node would publish, None for nothing. problem: why the frame failed. ground: None where
-    nothing can be told of it. withheld: the camera can't be believed. told: what is told of the node's health since the
-    frame before.
+    view: the camera on its vehicle. decoded: what the engine said of it, after these milliseconds (timed). error: of
+    the image or the engine. segmentation: what the node would publish, None for nothing. problem: why the frame failed.
+    ground: None where nothing can be told of it. withheld: the camera can't be believed. told: what is told of the
+    node's health since the frame before.
     """
 
     source: BagImage
@@ -111,7 +112,7 @@ def _read(bag: Bag, topic: Topic, rig: Rig | None) -> Iterator[_Work]:
             with stage(stages, "receive"):
                 item.frame = source.frame()
         except FrameError as error:
-            item.problem = f"unusable image: {one_line(error)}"
+            item.error = error
         yield item
 
 
@@ -177,7 +178,7 @@ class _Stages:
                     self._teller = HealthTeller(self._monitor, item.source.log_ns)
                 item.told = self._teller.before(item.source.log_ns)
                 if item.frame is None:
-                    self._monitor.failed("camera", item.problem, "", now)
+                    self._fail(item, now)
                 else:
                     self._segment(item, now)
                     if self._ground is not None and item.segmentation is not None:
@@ -205,17 +206,17 @@ class _Stages:
         unknown = Segmentation.unknown(size) if self._settings.fault_policy == "unknown" else None
         if not believed:
             item.segmentation, item.withheld = unknown, True
-        elif isinstance(item.error, FrameError):
-            item.problem = f"unusable image: {one_line(item.error)}"
-            self._monitor.failed("camera", item.problem, "", now)
         elif item.error is not None:
-            item.segmentation, item.problem = unknown, f"not segmented: {one_line(item.error)}"
-            self._monitor.failed("engine", item.problem, "", now)
+            item.segmentation = None if isinstance(item.error, FrameError) else unknown
+            self._fail(item, now)
         else:
             item.segmentation = self._segmenter.complete(item.frame, item.decoded, item.timed)
             item.stages.update(item.timed)
             self._monitor.finished(item.segmentation, sum(item.timed.values()) / 1e3, 0, now)
 
+    def _fail(self, item: _Work, now: float) -> None:
+        check, item.problem, fix = failure(item.error)
+        self._monitor.failed(check, item.problem, fix, now)
 
     def _look_at_ground(self, item: _Work, now: float) -> None:
         try:

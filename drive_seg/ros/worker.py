@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.health.failures import failure
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
@@ -87,10 +88,9 @@ class Worker:
                 self.process(message)
                 self._read_engine()
             except FrameError as error:
-                self._fail("bad_message", "camera", f"an image message is unusable: {error}",
-                           "publish an encoding that is supported")
+                self._fail("bad_message", *failure(error))
             except EngineError as error:
-                self._fail("engine_error", "engine", f"the engine failed on a frame: {error}", "start the node again")
+                self._fail("engine_error", *failure(error))
             except Exception as error:  # the node must live on, whatever one frame does
                 self._fail("engine_error", "engine", f"a frame failed: {error!r}", "report this with the node's log")
 

@@ -159,7 +159,7 @@ def test_a_frame_on_which_the_engine_fails_gets_no_mask(replay, street_bag, monk
     monkeypatch.setattr(OpenVinoEngine, "infer", fails_once)
     assert replay(street_bag) == 1
     problems = [f["problem"] for f in replay.frames() if f["problem"]]
-    assert problems == ["not segmented: out of memory"]
+    assert problems == ["the engine failed on a frame: out of memory"]
     assert len(replay.masks()) == 11
     job_module._segmenter.cache_clear()
 

@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from bags import DELAY_NS, stamp, street, write_bag
+from bags import DELAY_NS, raw, stamp, street, write_bag
 from rosbags.rosbag2 import Reader
 
 from drive_seg.core.classes import LABEL_NAMES
+from drive_seg.core.engine import EngineError
 from drive_seg.core.health.latency import LatencyHealth
 from drive_seg.footage.bag import Bag
 from drive_seg.replay.messages import BAG
+from drive_seg.runtimes.openvino import OpenVinoEngine
 
 # Of vision_msgs' own message, from its generated code.
 LABEL_INFO_HASH = "RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783"
@@ -56,6 +58,35 @@ def test_health_is_told_when_it_changes_and_agrees_with_the_frames(replay, tmp_p
     for frame in replay.frames():
         newest = [entry["state"] for log_ns, entry in health if log_ns <= frame["log_ns"]][-1]
         assert newest == frame["health"], frame["index"]
+
+
+def told(replay):
+    """All reasons that ~/health gave."""
+    return {r for _, message in read(replay, "/drive_seg/health") for r in json.loads(message.data)["reasons"]}
+
+
+def test_an_unusable_image_is_told_as_the_node_tells_it(replay, tmp_path):
+    messages = [raw(i, street(i)) for i in range(6)]
+    messages[3].encoding = "yuv9"
+    assert replay(write_bag(tmp_path / "street", 6, messages=messages)) == 1
+    (reason,) = (r for r in told(replay) if "yuv9" in r)
+    assert reason.startswith("camera: an image message is unusable: ")
+    assert reason.endswith(": publish an encoding that is supported")
+
+
+def test_an_engine_that_fails_is_told_as_the_node_tells_it(replay, street_bag, monkeypatch):
+    honest, calls = OpenVinoEngine.decode, []
+
+    def fails_once(self, *arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise EngineError("out of memory")
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(OpenVinoEngine, "decode", fails_once)
+    assert replay(street_bag) == 1
+    (reason,) = (r for r in told(replay) if "out of memory" in r)
+    assert reason == "engine: the engine failed on a frame: out of memory: start the node again"
 
 
 def test_diagnostics_come_every_second_of_the_bag_and_on_a_change(replay, tmp_path):
