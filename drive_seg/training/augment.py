@@ -216,6 +216,8 @@ def change_look(rng: Random, image: np.ndarray, labels: np.ndarray, recipe: Reci
                 other: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Light, weather, camera. image: (H, W, 3) uint8 RGB. other: mean and deviation (1, 3) of another picture."""
     strength = recipe.look_strength
+    if not strength:
+        return image
     if chance(rng, 0.25 * strength):
         image = _resurface(rng, image, labels)
     if chance(rng, 0.25 * strength):

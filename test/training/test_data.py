@@ -144,3 +144,11 @@ def test_a_thing_may_be_any_obstacle(loaded):
     _, table, sources, allowed = loaded
     samples = data.Samples(sources, table, Recipe(thing_share=1), allowed)
     assert allowed[samples._obstacle].tolist() == [c.group is Group.OBSTACLE for c in table.classes]
+
+
+def test_a_look_of_no_strength_leaves_the_picture_alone(loaded):
+    _, _, sources, _ = loaded
+    image = sources[0].images[0]
+    changed = augment.change_look(np.random.default_rng(0), image, sources[0].codes[0], Recipe(look_strength=0.0),
+                                  sources[0].look[0])
+    assert np.array_equal(changed, image)
