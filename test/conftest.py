@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import cv2
@@ -61,3 +62,13 @@ def drive(clips: Path) -> list[np.ndarray]:
         assert ok
         frames.append(image)
     return frames
+
+
+@pytest.fixture(scope="session")
+def no_driver() -> None:
+    """Skips a test of what is said without an NVIDIA driver where there is one."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return
+    pytest.skip("this machine has an NVIDIA driver")

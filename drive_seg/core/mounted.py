@@ -17,6 +17,13 @@ from drive_seg.core.ground import CameraPose, GroundError, GroundView, Sight
 from drive_seg.core.points import Points
 from drive_seg.core.scan import Scan
 
+POSE_LAG = 0.2
+"""Seconds that a pose may be older than its image: what moves is told at 10 to 50 Hz, mostly after the image was
+taken."""
+
+TIME_JUMP = 1.0
+"""Seconds that the stamps of a transform must go back for time to have jumped."""
+
 
 @dataclass(frozen=True)
 class Mount:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from drive_seg.core.ground import CameraPose
+from drive_seg.core.mounted import POSE_LAG, TIME_JUMP
 
 _KEEP_NS = 10 * 10**9  # of what moves
-_LATE_NS = 200_000_000  # that TF may lag behind an image, as for the node
-_JUMP_NS = 10**9  # that stamps must go back for time to have jumped
 
 
 class TransformError(ValueError):
@@ -54,7 +53,7 @@ class Transforms:
 
     def _move(self, child: str, link: _Link) -> None:
         links = self._moving.get(child)
-        if links and link.stamp_ns < links[-1].stamp_ns - _JUMP_NS:  # a bag recorded in a loop
+        if links and link.stamp_ns < links[-1].stamp_ns - TIME_JUMP * 1e9:  # a bag recorded in a loop
             self._moving.clear()
             links = None
         links = self._moving.setdefault(child, deque()) if links is None else links
@@ -115,7 +114,7 @@ def _after(links: deque[_Link], stamp_ns: int) -> int:
 def _at(frame: str, links: deque[_Link], stamp_ns: int) -> _Link:
     after = _after(links, stamp_ns)
     if after == len(links):
-        if stamp_ns - links[-1].stamp_ns > _LATE_NS:
+        if stamp_ns - links[-1].stamp_ns > POSE_LAG * 1e9:
             raise TransformError(f"the newest transform of {frame!r} is {(stamp_ns - links[-1].stamp_ns) / 1e9:.2f} s"
                                  " older than the image")
         return links[-1]

@@ -12,11 +12,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-_LATE = 0.2
-"""Seconds that TF may lag behind an image: what moves is told at 10 to 50 Hz, so mostly after the image was taken."""
-
-_JUMP = 1.0
-"""Seconds that the stamps of a transform must go back for time to have jumped."""
+from drive_seg.core.mounted import POSE_LAG, TIME_JUMP
 
 _IDLE = 10.0
 """Seconds without a question after which TF is listened to no more: where much moves it costs a share of a core."""
@@ -30,8 +26,7 @@ class TransformError(RuntimeError):
 
 
 class Transforms:
-    """Looks transforms up in tf2, of which a node hears from the first question until 10 to 20 s after
-    the last."""
+    """Looks transforms up in tf2, of which a node hears from the first question until 10 to 20 s after the last."""
 
     def __init__(self, node: Node) -> None:
         """Raises ImportError where tf2_ros is not installed."""
@@ -62,7 +57,7 @@ class Transforms:
             return buffer.lookup_transform(target, source, stamp)
         except self._tf2.ExtrapolationException:
             newest = buffer.lookup_transform(target, source, Time())
-            if not 0 <= (stamp - Time.from_msg(newest.header.stamp)).nanoseconds <= _LATE * 1e9:
+            if not 0 <= (stamp - Time.from_msg(newest.header.stamp)).nanoseconds <= POSE_LAG * 1e9:
                 raise
             return newest
 
@@ -105,7 +100,7 @@ class _ForgetfulBuffer:
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         """Of /tf."""
         stamp = transform.header.stamp.sec + transform.header.stamp.nanosec / 1e9
-        if stamp < self._stamps.get(transform.child_frame_id, stamp) - _JUMP:
+        if stamp < self._stamps.get(transform.child_frame_id, stamp) - TIME_JUMP:
             self._buffer.clear()
         self._stamps[transform.child_frame_id] = stamp
         self._buffer.set_transform(transform, authority)

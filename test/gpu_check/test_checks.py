@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 import subprocess
 import sys
@@ -32,16 +31,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     return build_kernels(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture
-def no_driver() -> None:
-    """Skips a test of what is said without an NVIDIA driver where there is one."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return
-    pytest.skip("this machine has an NVIDIA driver")
 
 
 def test_right_kernels_pass(library, colour_network):
