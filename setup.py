@@ -93,7 +93,7 @@ setup(
             "drive-seg = drive_seg.cli.main:main",
             "segmentation_node = drive_seg.ros.main:main",
             "camera_player = drive_seg.demo.player:main",
-            "bag_player = drive_seg.replay.player:main",
+            "bag_player = drive_seg.replay.play:main",
         ],
     },
 )

@@ -6,9 +6,8 @@ The bag is played by `ros2 bag play` where ros2bag is installed, else by the pac
 For every frame, without drops and faster than real time, use `drive-seg replay` instead.
 """
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -28,6 +27,9 @@ ARGUMENTS = {
 }
 """Launch arguments: (default, description)."""
 
+WAIT_S = 1800
+"""How long the player waits for the node, which may first have to build its engine."""
+
 
 def start(context):
     """Node and player, once the arguments are known."""
@@ -42,25 +44,14 @@ def start(context):
     node = Node(package="drive_seg", executable="segmentation_node", name="drive_seg", output="screen",
                 parameters=parameters, remappings=[("image/compressed" if transport == "compressed" else "image",
                                                     topic.name), ("camera_info", info)])
-    player = _player(given, [topic.name, info, "/tf", "/tf_static"])
-    end = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())]))
-    return [node, player, end]
-
-
-def _player(given, topics):
+    there = [t.name for t in bag.topics if t.name in (topic.name, info, "/tf", "/tf_static")]
     loop = ["--loop"] if given["loop"].lower() in ("true", "1") else []
-    if given["player"] == "ros2bag" or (given["player"] == "auto" and _installed("ros2bag")):
-        command = ["ros2", "bag", "play", given["bag"], "--clock", "--rate", given["rate"], "--topics", *topics, *loop]
-        return ExecuteProcess(cmd=command, output="screen")
-    return Node(package="drive_seg", executable="bag_player", output="screen",
-                arguments=[given["bag"], "--rate", given["rate"], *loop])
-
-
-def _installed(package):
-    try:
-        return bool(get_package_prefix(package))
-    except PackageNotFoundError:
-        return False
+    player = Node(package="drive_seg", executable="bag_player", output="screen",
+                  arguments=[given["bag"], "--player", given["player"], "--rate", given["rate"], *loop,
+                             "--wait", str(WAIT_S), "--topics", *there])
+    ends = [RegisterEventHandler(OnProcessExit(target_action=one, on_exit=[EmitEvent(event=Shutdown())]))
+            for one in (node, player)]
+    return [node, player, *ends]
 
 
 def generate_launch_description():

@@ -47,7 +47,7 @@ def open_feed(footage: Footage, duration: float, topic: str | None, rate: float,
     if isinstance(whole, BagFootage) and whole.playable:
         image, info = whole.topic.name, info_topic(whole.topic.name)
         played = [name for name in (image, info, *_TF) if name in whole.topics]
-        command = ["drive_seg.replay.player", whole.source, "--duration", str(duration), "--rate", str(rate),
+        command = ["drive_seg.replay.play", whole.source, "--duration", str(duration), "--rate", str(rate),
                    "--report", image, "--topics", *played]
         name = "image/compressed" if whole.compressed else "image"
         ground = info in played and any(name in played for name in _TF) and find_spec("tf2_ros") is not None
@@ -59,11 +59,12 @@ def open_feed(footage: Footage, duration: float, topic: str | None, rate: float,
 
 
 class Log:
-    """Reads what a player prints with --report. sent: by name of the shot. late_ms: how late the player was."""
+    """Reads what a player prints with --report. sent: by name of the shot. player, late_ms: which it was, how late."""
 
     def __init__(self) -> None:
         self.sent: dict[str, Sent] = {}
         self.repeated = 0  # frames with the stamp of an earlier one: their masks can't be told apart
+        self.player: str | None = None
         self.late_ms: dict[str, float] | None = None
         self._stamps: set[int] = set()
 
@@ -74,7 +75,7 @@ class Log:
         except ValueError:  # libraries print too, and a player that is ended breaks off amid a line
             return
         if "late_ms" in facts:
-            self.late_ms = facts["late_ms"]
+            self.player, self.late_ms = facts["player"], facts["late_ms"]
             return
         stamp = facts["stamp_ns"]
         if stamp in self._stamps:

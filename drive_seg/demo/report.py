@@ -103,8 +103,8 @@ def table(summary: Mapping[str, Any], out: Path) -> str:
         ("results", ", ".join(str(out / name) for name in ("overlay.mp4", "contact.png", "summary.json"))),
     ]
     if late := summary.get("player_late_ms"):
-        rows.insert(-1, ("player", f"rate {summary['rate']:g}, late by {late['p50']:.1f} ms (median),"
-                         f" {late['max']:.1f} ms (most)"))
+        rows.insert(-1, ("player", f"{summary['player']}, rate {summary['rate']:g}, late by {late['p50']:.1f} ms"
+                         f" (median), {late['max']:.1f} ms (most)"))
     return "\n".join(f"  {name:9}{value}" for name, value in rows)
 
 

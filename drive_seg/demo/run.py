@@ -69,7 +69,8 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
             raise DemoError(f"the node answered none of {len(log.sent)} frames; its last words:\n{node.said()}")
         summary = report.summarise(source, log.sent, masks, (out / "node.log").read_text())
         if feed.bag_rate is not None:
-            summary |= {"rate": rate, "player_late_ms": log.late_ms, "repeated_stamps": log.repeated}
+            summary |= {"rate": rate, "player": log.player, "player_late_ms": log.late_ms,
+                        "repeated_stamps": log.repeated}
         report.draw(_seen(feed.footage, kept, log.sent), log.sent, masks, out, listener.grids)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary

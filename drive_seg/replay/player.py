@@ -1,29 +1,20 @@
-"""Play a bag live: its messages on their topics as recorded, with /clock, at any rate.
-
-The recorded bytes go out as they are, with the recorded quality of service. Nodes that shall take their time from the
-bag need `use_sim_time:=true`. With --loop the bag starts over, and time jumps back.
-"""
+"""The package's own player of bags: the recorded bytes, with the recorded quality of service, in the bag's time."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
-import json
 import struct
-import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drive_seg.footage.bag import COMPRESSED, RAW, Bag, BagError, Topic
+from drive_seg.footage.bag import COMPRESSED, RAW, Bag, Topic
 from drive_seg.replay.background import background
-from drive_seg.ros import transport
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -34,7 +25,6 @@ CLOCK_HZ = 100.0
 """How often /clock ticks while no message is due."""
 
 _AHEAD = 16  # messages read before they are due
-_GRACE_S = 0.5  # a publisher sees its subscriber before the subscriber sees it
 
 
 class PlayerError(RuntimeError):
@@ -45,7 +35,7 @@ class PlayerError(RuntimeError):
 class Lateness:
     """How late messages left: milliseconds after they were due."""
 
-    milliseconds: deque[float]
+    milliseconds: deque[float] = field(default_factory=lambda: deque(maxlen=100_000))
 
     def figures(self) -> dict[str, float] | None:
         """Median, 95th percentile and the most; None when nothing was published."""
@@ -62,55 +52,66 @@ class Lateness:
             len(self.milliseconds), **figures)
 
 
-Sent = Callable[[Topic, bytes, int], None]
-"""Called with each message, and the system's time in nanoseconds at which it was published."""
+Sent = Callable[[Topic, int, bytes, int], None]
+"""Called with each watched message: its index on its topic, its bytes, and the system's time in nanoseconds at which it
+was published."""
+
+
+def check_playable(bag: Bag, topics: Sequence[str], rate: float) -> None:
+    """Raises PlayerError where a bag can't be played so."""
+    if bag.path.suffix == ".bag":
+        raise PlayerError(f"{bag.path} is a ROS 1 bag: convert it with `rosbags-convert`, or use drive-seg replay")
+    if not rate > 0:
+        raise PlayerError(f"the rate must be positive, it is {rate:g}")
+    missing = sorted(set(topics) - {t.name for t in bag.topics})
+    if missing:
+        raise PlayerError(f"{bag.path} has no topic {', '.join(missing)}; it has"
+                          f" {', '.join(t.name for t in bag.topics)}")
 
 
 class BagPlayer:
     """Publishes the messages of a bag on a node of the caller."""
 
+    name = "own player"
+
     def __init__(self, node: Node, bag: Bag, topics: Sequence[str] = (), rate: float = 1.0) -> None:
         """topics: what to play, everything by default. rate: 2.0 plays twice as fast. Raises PlayerError."""
         from rosgraph_msgs.msg import Clock
 
-        if bag.path.suffix == ".bag":
-            raise PlayerError(f"{bag.path} is a ROS 1 bag: convert it with `rosbags-convert`, or use drive-seg replay")
-        if not rate > 0:
-            raise PlayerError(f"the rate must be positive, it is {rate:g}")
-        missing = sorted(set(topics) - {t.name for t in bag.topics})
-        if missing:
-            raise PlayerError(f"{bag.path} has no topic {', '.join(missing)}; it has"
-                              f" {', '.join(t.name for t in bag.topics)}")
-        self._node, self._bag, self._rate = node, bag, rate
+        check_playable(bag, topics, rate)
+        self._bag, self._rate = bag, rate
         self._clock_type = Clock
         self._clock = node.create_publisher(Clock, "/clock", 10)
         self._publishers: dict[str, Publisher] = {}
         for topic in bag.topics:
             if (topics and topic.name not in topics) or topic.name == "/clock":
                 continue
-            kind = _message_type(topic.type)
+            kind = message_type(topic.type)
             if kind is None:
                 node.get_logger().warning(f"{topic.name} is not played: {topic.type} is not installed here")
                 continue
             self._publishers[topic.name] = node.create_publisher(kind, topic.name, recorded_qos(topic))
         if not self._publishers:
             raise PlayerError(f"{bag.path} has nothing that can be played here")
-        self.lateness = Lateness(deque(maxlen=100_000))
+        self.lateness = Lateness()
 
-    def wait_for_subscriber(self, seconds: float) -> None:
-        """Wait until somebody listens to anything that is played. Raises PlayerError when nobody does in time."""
-        end = time.monotonic() + seconds
-        while not any(p.get_subscription_count() for p in self._publishers.values()):
-            if time.monotonic() > end:
-                raise PlayerError(f"nobody subscribed to {', '.join(self._publishers)} within {seconds:g} s: start the"
-                                  " node, or give --wait 0")
-            time.sleep(0.05)
-        time.sleep(_GRACE_S)
+    @property
+    def topics(self) -> list[str]:
+        """What is played."""
+        return list(self._publishers)
 
-    def play(self, duration: float | None = None, sent: Sent | None = None) -> None:
-        """Publish the bag once, each message when it is due. duration: seconds of the bag from its first image on, all
-        by default. Raises BagError where the bag is damaged."""
+    def play(self, watched: Topic | None = None, duration: float | None = None, sent: Sent | None = None,
+             loop: bool = False) -> None:
+        """Publish the bag, each message when it is due. watched: the topic of which `sent` is told. duration: seconds
+        of the bag from its first image on, all by default. loop: without end. Raises BagError where it is damaged."""
+        while True:
+            self._play_once(watched, duration, sent)
+            if not loop:
+                return
+
+    def _play_once(self, watched: Topic | None, duration: float | None, sent: Sent | None) -> None:
         first_ns = start = None
+        count: Counter[str] = Counter()
         with contextlib.closing(background(self._messages(duration), _AHEAD)) as messages:
             for topic, log_ns, data in messages:
                 if start is None:
@@ -121,8 +122,9 @@ class BagPlayer:
                 now_ns = time.time_ns()
                 self._publishers[topic.name].publish(data)
                 self.lateness.milliseconds.append((time.monotonic() - due) * 1e3)
-                if sent is not None:
-                    sent(topic, data, now_ns)
+                if sent is not None and watched is not None and topic.name == watched.name:
+                    sent(topic, count[topic.name], data, now_ns)
+                count[topic.name] += 1
 
     def _messages(self, duration: float | None) -> Iterator[tuple[Topic, int, bytes]]:
         begun_ns = None
@@ -177,79 +179,10 @@ def header_stamp_ns(data: bytes) -> int:
     return seconds * 10**9 + nanoseconds
 
 
-class _Report:
-    """Prints a line of JSON for each message of one topic, as it is published."""
-
-    def __init__(self, topic: str) -> None:
-        self._topic, self._count = topic, 0
-
-    def sent(self, topic: Topic, data: bytes, now_ns: int) -> None:
-        """See Sent. `name` is that of the shot in BagFootage."""
-        if topic.name == self._topic:
-            line = {"name": f"{self._count:06d}", "stamp_ns": header_stamp_ns(data), "sent_ns": now_ns}
-            print(json.dumps(line), flush=True)
-            self._count += 1
-
-
-def _message_type(name: str) -> Any | None:
+def message_type(name: str) -> Any | None:
+    """The Python class of a message type such as `sensor_msgs/msg/Image`; None where it is not installed."""
     package, _, kind = name.split("/")
     try:
         return getattr(importlib.import_module(f"{package}.msg"), kind)
     except (ImportError, AttributeError):
         return None
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Play a bag until it ends; returns the exit code."""
-    transport.apply()  # before rclpy is imported
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
-    from rclpy.utilities import remove_ros_args
-
-    words = list(sys.argv[1:] if args is None else args)
-    options = _parser().parse_args(remove_ros_args(words))
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("bag_player")
-    try:
-        with Bag(options.bag) as bag:
-            player = BagPlayer(node, bag, options.topics, options.rate)
-            if options.wait:
-                player.wait_for_subscriber(options.wait)
-            try:
-                sent = _Report(options.report).sent if options.report else None
-                player.play(options.duration, sent)
-                while options.loop:
-                    player.play(options.duration, sent)
-                time.sleep(_GRACE_S)  # let the last message leave before the publisher goes
-            finally:
-                if options.report:
-                    print(json.dumps({"late_ms": player.lateness.figures()}), flush=True)
-                print(f"bag_player: {player.lateness}", file=sys.stderr if options.report else sys.stdout, flush=True)
-    except (PlayerError, BagError) as error:
-        print(f"bag_player: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0  # told to stop
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bag_player", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
-    parser.add_argument("--topics", nargs="+", default=(), metavar="NAME", help="what to play (default: everything)")
-    parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast (default: 1)")
-    parser.add_argument("--duration", type=float, metavar="SECONDS",
-                        help="stop after so much of the bag, counted from its first image")
-    parser.add_argument("--loop", action="store_true", help="start over at the end, until told to stop")
-    parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS",
-                        help="wait so long for a subscriber before the first message; 0 starts at once (default: 30)")
-    parser.add_argument("--report", metavar="TOPIC", help="print a line of JSON for each message published there")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,8 @@
 """A bag played live: recorded bytes and quality of service, the bag's time, and the masks of the offline replay."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -22,10 +24,12 @@ from drive_seg.replay.resultbag import OUTPUTS
 from drive_seg.ros import outputs, transport
 
 KEEP_ALL = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=200)
+KEEP_ALL_BEST_EFFORT = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=200,
+                                  reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
 def play(*arguments, **popen):
-    command = [sys.executable, "-m", "drive_seg.replay.player", *map(str, arguments)]
+    command = [sys.executable, "-m", "drive_seg.replay.play", *map(str, arguments)]
     return subprocess.Popen(command, env=transport.environment(os.environ), stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, **popen)
 
@@ -183,3 +187,95 @@ def test_a_camera_fault_is_live_what_it_is_offline(graph, colour_network_path, t
         assert min(masks) < min(withheld) and max(masks) > max(withheld), "on both sides of the fault"
         assert bool(masks.keys() & withheld) is (policy == "unknown")
         assert all(np.array_equal(mask, offline[stamp_ns][name]) for stamp_ns, mask in masks.items()), name
+
+
+ROS2 = '''#!{python}
+"""Stands for the `ros2` of a ROS installation, which no wheel brings: takes the words that every `ros2 bag play` since
+Humble takes, and plays with the package's own player."""
+import argparse, sys, time
+parser = argparse.ArgumentParser()
+parser.add_argument("bag_path")
+parser.add_argument("-r", "--rate", type=float, default=1.0)
+parser.add_argument("--topics", nargs="+", default=[])
+parser.add_argument("-l", "--loop", action="store_true")
+parser.add_argument("--clock", type=float, nargs="?", const=40, default=0)
+parser.add_argument("-d", "--delay", type=float, default=0.0)
+parser.add_argument("--disable-keyboard-controls", action="store_true")
+assert sys.argv[1:3] == ["bag", "play"], sys.argv
+options = parser.parse_args(sys.argv[3:])
+if "{broken}":
+    sys.exit("[ERROR] [rosbag2]: no storage could be initialized")
+from pathlib import Path
+import rclpy
+from drive_seg.footage.bag import Bag
+from drive_seg.replay.player import BagPlayer
+rclpy.init()
+player = BagPlayer(rclpy.create_node("rosbag2_player"), Bag(Path(options.bag_path)), options.topics, options.rate)
+time.sleep(options.delay)
+player.play(loop=options.loop)
+'''
+
+
+@pytest.fixture
+def ros2_bag(tmp_path, monkeypatch):
+    """Lays a stand-in for ros2bag where it would be; called with True, one that fails."""
+    def lay(broken=False):
+        marker = tmp_path / "ros/share/ament_index/resource_index/packages/ros2bag"
+        script = tmp_path / "ros/bin/ros2"
+        for path in (marker, script):
+            path.parent.mkdir(parents=True)
+        marker.touch()
+        script.write_text(ROS2.format(python=sys.executable, broken="broken" if broken else ""))
+        script.chmod(0o755)
+        monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path / "ros"))
+        monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+
+    return lay
+
+
+def reported(text):
+    """The frames and the last line of what a player says with --report."""
+    *frames, end = map(json.loads, text.splitlines())
+    return frames, end
+
+
+def test_ros2_bag_play_is_taken_where_it_is_installed_and_watched(graph, tmp_path, ros2_bag):
+    ros2_bag()
+    bag = write_bag(tmp_path / "drive", 20)
+    images = graph.collect(Image, "/camera/image_raw", KEEP_ALL_BEST_EFFORT)
+    player = play(bag, "--report", "/camera/image_raw", "--rate", "2", "--duration", "1.5")
+    out, errors = player.communicate(timeout=40)
+    frames, end = reported(out)
+    assert player.returncode == 0, errors
+    assert [frame["name"] for frame in frames] == [f"{i:06d}" for i in range(15)], "1.5 s at 10 Hz"
+    assert [frame["stamp_ns"] for frame in frames] == [stamp(i) for i in range(15)]
+    took = (frames[-1]["sent_ns"] - frames[0]["sent_ns"]) / 1e9
+    assert 0.6 < took < 5, "1.4 s at twice the rate"
+    assert end["player"] == "ros2 bag play" and set(end["late_ms"]) == {"p50", "p95", "max"}
+    graph.spin_until(lambda: len(images) >= 15, 5)
+    assert [ns(m.header.stamp) for m in images[:15]] == [stamp(i) for i in range(15)]
+
+
+def test_its_loop_ends_when_told_to(graph, tmp_path, ros2_bag):
+    ros2_bag()
+    images = graph.collect(Image, "/camera/image_raw", KEEP_ALL_BEST_EFFORT)
+    player = play(write_bag(tmp_path / "drive", 5), "--loop", start_new_session=True)
+    assert graph.spin_until(lambda: len(images) >= 12, 30)
+    os.killpg(player.pid, signal.SIGINT)
+    out, errors = player.communicate(timeout=20)
+    assert (player.returncode, "Traceback" in errors) == (0, False), errors
+
+
+def test_what_ros2_bag_play_says_when_it_fails_is_told(graph, tmp_path, ros2_bag):
+    ros2_bag(broken=True)
+    graph.collect(Image, "/camera/image_raw", KEEP_ALL_BEST_EFFORT)
+    player = play(write_bag(tmp_path / "drive", 3))
+    _, errors = player.communicate(timeout=30)
+    assert player.returncode == 2
+    assert "no storage could be initialized" in errors and "--player own" in errors and "Traceback" not in errors
+
+
+def test_without_it_asking_for_it_names_the_fix(tmp_path):
+    player = play(write_bag(tmp_path / "drive", 3), "--player", "ros2bag")
+    _, errors = player.communicate(timeout=30)
+    assert player.returncode == 2 and "ros2bag" in errors and "--player own" in errors
