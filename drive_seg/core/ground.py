@@ -199,6 +199,22 @@ class GroundView:
             line = np.where(turn < lines * self._bearing_step, turn / self._bearing_step, -1)
         return np.where(np.isfinite(line), line, -1).astype(np.int32), step
 
+    def shows(self, line: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Whether a pixel shows these measurable samples (bool). line, step: int, inside the table."""
+        return (self._pixel[line, step] >= 0) & (step < self.limit[line])
+
+    def in_dead_zone(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Whether ground points x, y in base_link that no pixel shows lie below the image or behind the ego mask (bool),
+        not beside the image."""
+        ground = np.stack([x, y, np.full_like(x, self.ground_z)], -1).reshape(-1, 3)
+        optical = (ground - self.pose.translation) @ self.pose.rotation
+        u, v = self.camera.project(optical).T
+        height, width = self.camera.size
+        with np.errstate(invalid="ignore"):
+            below = np.where(np.isnan(v), optical[:, 1] > np.abs(optical[:, 0]), v >= height - 0.5)
+            inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & ~below
+        return (below | inside).reshape(np.shape(x))
+
     @cached_property
     def sure_range(self) -> float:
         """Metres in front of the camera that every line of sight measures, unless the image's side cuts it off."""

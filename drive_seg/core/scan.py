@@ -7,12 +7,17 @@ from numba import njit
 
 from drive_seg.core.ground import BLOCKED, DISTRUSTED, PAVEMENT, UNSEEN, UNSURE, GroundView, Sight
 
+_LATE = 1.5
+"""A dead zone that ends so many times farther out than that of most rays is no dead zone."""
+_GAP = -2
+"""In the table of lines: ground between two seen parts of a ray that nobody sees."""
+
 
 class Scan:
     """Turns what is seen into ranges from base_link's origin. Holds the look-up table for one view.
 
-    angle_min, angle_max, increment: radians in base_link, counter-clockwise. range_min, range_max: metres between which
-    every ray that the image does not cut off can measure.
+    angle_min, angle_max, increment: radians in base_link, counter-clockwise. range_min: metres at which the first ray
+    leaves the camera's dead zone. range_max: metres to which every ray that the image does not cut off can measure.
     """
 
     def __init__(self, view: GroundView, *, increment: float = np.radians(0.5), resolution: float = 0.05,
@@ -32,26 +37,38 @@ class Scan:
         step = np.rint(step)
         distance = np.hypot(x - view.foot[0], y - view.foot[1])
         # Nothing is told beyond the camera's sure range, so that +inf means the same on every ray.
-        valid = (line >= 0) & (step >= 0) & (distance <= sure) & (step < view.limit[np.maximum(line, 0)])
+        valid = (line >= 0) & (step >= 0) & (distance <= sure) & (step < view.shape[1])
+        valid[valid] = view.shows(line[valid], step[valid].astype(np.int32))
+        # What lies before a ray's first sample must be the camera's dead zone. Where the image's side or a far part of the
+        # ego mask cuts the ray off instead, anything could stand there, and no range is told.
+        first = np.where(valid.any(axis=1), valid.argmax(axis=1), 0)
+        coarse = slice(None, None, max(1, round(0.25 / resolution)))
+        cut = ~view.in_dead_zone(x[:, coarse], y[:, coarse]) & (np.arange(len(reach))[coarse] < first[:, None])
+        valid[cut.any(axis=1)] = False
+        if valid.any():
+            valid[first > _LATE * np.median(first[valid.any(axis=1)])] = False
         some = np.flatnonzero(valid.any(axis=1))
         if not some.size:
             raise ValueError(f"no ray of the scan meets ground that the camera sees: the increment ({increment:g} rad)"
                              " is too large")
         rays = slice(some[0], some[-1] + 1)
         self.angle_min, self.angle_max = float(angles[some[0]]), float(angles[some[-1]])
-        self._line = np.where(valid, line, -1)[rays].astype(np.int32)
+        last = valid.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
+        sample = np.arange(valid.shape[1])
+        gap = ~valid & (sample > first[:, None]) & (sample < last[:, None])
+        self._line = np.where(valid, line, np.where(gap, _GAP, -1))[rays].astype(np.int32)
         self._step = np.where(valid, step, 0)[rays].astype(np.int32)
         self._reach = (reach - resolution / 2).astype(np.float32)  # an edge lies before the first point behind it
-        last = valid.shape[1] - 1 - valid[some, ::-1].argmax(axis=1)
-        ends, whole = self._reach[last], distance[some, last] > sure - 2 * resolution
+        ends, whole = self._reach[last[some]], distance[some, last[some]] > sure - 2 * resolution
         self.range_max = float(ends[whole].min() if whole.any() else ends.max())
-        self.range_min = float(self._reach[valid[some].argmax(axis=1)].min())
+        self.range_min = float(self._reach[first[some]].min())
 
     def ranges(self, sight: Sight) -> np.ndarray:
         """(rays,) float32 metres to the end of free space, as REP-117 has it: +inf free up to range_max, NaN not known.
 
         Free space ends at the first contact with an obstacle, at pavement (as configured), or where road stops being
-        called drivable in front of one of these. Where nothing or unknown follows such road, the range is NaN.
+        called drivable in front of one of these. Where nothing or unknown follows such road, the range is NaN; so it is
+        where a part of the ray beyond the dead zone is not seen: outside the image, or behind the ego mask.
         """
         return _ranges(sight.state, sight.end, self._line, self._step, self._reach, self._pavement_ends,
                        np.float32(self.range_max))
@@ -67,6 +84,9 @@ def _ranges(state, end, line, step, reach, pavement_ends, range_max):
         farthest = np.float32(-1.0)
         for j in range(points):
             i = line[a, j]
+            if i == _GAP:
+                farthest = np.float32(-1.0)
+                break
             if i < 0:
                 continue
             # Behind a contact everything stands for the contact.

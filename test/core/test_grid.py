@@ -163,3 +163,31 @@ def test_road_that_is_not_called_drivable_is_not_free(make_scene, render_scene):
 def test_an_impossible_grid_is_an_error(change, words):
     with pytest.raises((ValueError, ZeroDivisionError), match=words):
         GridShape(**change)
+
+
+@pytest.mark.parametrize("mount", [{"x": 1.5}, {"x": 2.5, "y": 0.5, "yaw": np.radians(20)}, {}])
+@pytest.mark.parametrize("bonnet", [False, True])
+def test_a_ray_tells_nothing_where_a_part_of_it_is_not_seen(mount, bonnet):
+    """From behind the camera, rays enter its picture from the side, some of them far out; others are hidden by an ego
+    mask for a long way, or cross one."""
+    camera = Camera((480, 640), np.array([[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]]), [])
+    ego = np.zeros(camera.size, bool)
+    if bonnet:
+        ego[420:, 100:540] = True
+        ego[300:, 330:400] = True  # a mast on it
+    view = GroundView(camera, CameraPose.mounted(1.5, **mount), ego=ego)
+    road = np.ones(camera.size, np.uint8)
+    scan = Scan(view)
+    ranges = scan.ranges(view.see(road, np.full_like(road, 255)))
+    bearing = scan.angle_min + scan.increment * np.arange(len(ranges))
+    free = np.isposinf(ranges)
+    assert free.sum() > 40, "the others still measure"
+    assert bonnet == np.isnan(ranges[np.abs(bearing - (np.radians(20) if "yaw" in mount else 0)) < 0.5]).any()
+    dead_zone = (1.0 + bonnet) * 1.2 * scan.range_min
+    for angle in bearing[free]:
+        reach = np.arange(dead_zone, 0.98 * scan.range_max, 0.1)
+        ground = np.stack([reach * np.cos(angle), reach * np.sin(angle), np.zeros_like(reach)], 1)
+        u, v = camera.project((ground - view.pose.translation) @ view.pose.rotation).T
+        assert ((u > -1.5) & (u < 640.5) & (v > 0) & (v < 480.5)).all(), np.degrees(angle)
+        at = np.clip(np.rint(v), 0, 479).astype(int), np.clip(np.rint(u), 0, 639).astype(int)
+        assert not (ego[at] & ego[at[0], np.clip(at[1] + 2, 0, 639)] & ego[at[0], np.clip(at[1] - 2, 0, 639)]).any()
