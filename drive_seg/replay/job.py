@@ -33,7 +33,7 @@ from drive_seg.replay.report import write_report
 from drive_seg.replay.settings import ReplayError, Settings
 from drive_seg.replay.stream import one_line, stream
 from drive_seg.replay.summary import summarise
-from drive_seg.replay.truth import Truth, TruthError
+from drive_seg.replay.truth import Truth, TruthError, label_files
 
 FORMAT = 1
 
@@ -100,20 +100,44 @@ def run_job(job: Job, tell: Tell | None = None, cores: int | None = None) -> Out
 
 
 def fingerprint(job: Job) -> dict:
-    """What a result depends on: bag, network, settings, labels, golden result and version."""
+    """What a result depends on: bag, network, settings, labels, golden result and version. Raises what reading them
+    raises."""
     files = sorted(p for p in job.bag.rglob("*") if p.is_file()) if job.bag.is_dir() else [job.bag]
     return {
         "bag": str(job.bag.resolve()),
         "bytes": sum(p.stat().st_size for p in files),
         "modified_ns": max((p.stat().st_mtime_ns for p in files), default=0),
-        "network": job.settings.load_network().sha256,
+        **_contents(job.settings),
         "settings": json.loads(json.dumps(job.settings.to_dict())),
-        "labels": str(job.labels.resolve()) if job.labels else None,
-        "golden": str(job.golden.resolve()) if job.golden else None,
+        "labels": _listing(job.labels) if job.labels else None,
+        "golden": _masks_of(find_result(job.golden)) if job.golden else None,
         "limits": job.limits.to_dict() if job.golden else None,
         "report": job.report,
         "version": __version__,
     }
+
+
+def _contents(settings: Settings) -> dict[str, str | None]:
+    """Hashes of the files that settings name."""
+    network = settings.load_network()  # has compared the .onnx files with the hashes in its YAML
+    return {"network": _sha256(network.path.with_suffix(".yaml")),
+            "ego_mask": _sha256(Path(settings.ego_mask)) if settings.ego_mask else None}
+
+
+def _listing(labels: Path) -> dict[str, str]:
+    """Where labels lie, and a hash of their files' names, sizes and times: reading all of them would take long."""
+    root, files = label_files(labels)
+    facts = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (root / "dataset.yaml", *files)]
+    return {"folder": str(labels.expanduser().resolve()), "files": hashlib.sha256(repr(facts).encode()).hexdigest()}
+
+
+def _masks_of(golden: Path) -> dict[str, str]:
+    """Where a golden result lies, and a hash of its frames.jsonl, which has one of each frame's masks."""
+    return {"folder": str(golden.resolve()), "frames": _sha256(golden / "frames.jsonl")}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _finished(job: Job) -> dict | None:
@@ -153,15 +177,16 @@ def _outcome(job: Job, summary: dict, skipped: bool = False) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(settings: Settings, cores: int | None, process: int) -> tuple[Segmenter, list[Engine]]:
-    """The segmenter and the engines of this process, kept from bag to bag."""
+def _segmenter(settings: Settings, contents: tuple, cores: int | None, process: int) -> tuple[Segmenter, list[Engine]]:
+    """The segmenter and the engines of this process, kept from bag to bag. contents: see _contents."""
     cv2.setNumThreads(1)  # the engines share the cores
     engines = settings.open_engines(cores)
     return settings.open_segmenter(engines[0]), engines
 
 
 def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dict:
-    segmenter, engines = _segmenter(job.settings, cores, os.getpid())
+    contents = tuple(_contents(job.settings).values())
+    segmenter, engines = _segmenter(job.settings, contents, cores, os.getpid())
     start = time.perf_counter()
     problem = None
     with Bag(job.bag) as bag:

@@ -18,6 +18,21 @@ class TruthError(ValueError):
     """Labels that do not fit the bag; the message names the fix."""
 
 
+def label_files(folder: Path) -> tuple[Path, list[Path]]:
+    """The folder of dataset.yaml, and the PNGs of labels, sorted. folder: see Truth. Raises TruthError."""
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise TruthError(f"there is no folder of labels at {folder}")
+    root = next((p for p in (folder, *list(folder.parents)[:2]) if (p / "dataset.yaml").is_file()), None)
+    if root is None:
+        raise TruthError(f"{folder} has no dataset.yaml in it or above: it says what the class ids mean")
+    where = folder / "labels" if (folder / "labels").is_dir() else folder
+    files = sorted(where.glob("*.png"))
+    if not files:
+        raise TruthError(f"{where} has no PNG files: name them by stamp (nanoseconds) or by frame index")
+    return root, files
+
+
 class Truth:
     """Labels by frame, and the scores so far.
 
@@ -37,20 +52,12 @@ class Truth:
     @classmethod
     def open(cls, folder: Path, table: ClassTable, frames: int) -> Truth:
         """Labels for a bag with so many frames. Raises TruthError."""
-        folder = folder.expanduser().resolve()
-        if not folder.is_dir():
-            raise TruthError(f"there is no folder of labels at {folder}")
-        root = next((p for p in (folder, *list(folder.parents)[:2]) if (p / "dataset.yaml").is_file()), None)
-        if root is None:
-            raise TruthError(f"{folder} has no dataset.yaml in it or above: it says what the class ids mean")
+        root, files = label_files(folder)
         try:
             dataset = Dataset.load(root)
         except DatasetError as error:
             raise TruthError(str(error)) from error
-        where = folder / "labels" if (folder / "labels").is_dir() else folder
-        files = sorted(where.glob("*.png"))
-        if not files:
-            raise TruthError(f"{where} has no PNG files: name them by stamp (nanoseconds) or by frame index")
+        where = files[0].parent
         numbers = [int(p.stem) if p.stem.isdecimal() else None for p in files]
         if None not in numbers and len(set(numbers)) == len(files):
             by_stamp = max(numbers) >= 10**12  # nanoseconds since 1970, or an index
