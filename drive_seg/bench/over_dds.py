@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ _SILENCE = 2.0  # seconds without a result after the last frame
 
 
 def run_over_dds(frames: Sequence[np.ndarray], domain: int, *, count: int, rate: float = 25.0,
-                 parameters: Sequence[str] = ()) -> dict[str, Any]:
+                 parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Latency from camera stamp to both masks received, loss, and the node's memory.
 
-    frames: (H, W, 3) uint8 BGR each. parameters: `name:=value` for the node. Raises CommandError when a process fails.
+    frames: (H, W, 3) uint8 BGR each. parameters: of the node. Raises CommandError when a process fails.
     """
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
@@ -52,7 +52,7 @@ def run_over_dds(frames: Sequence[np.ndarray], domain: int, *, count: int, rate:
         with tempfile.TemporaryDirectory(prefix="drive_seg-") as name:
             folder = Path(name)
             np.save(folder / "frames.npy", np.stack(frames[:_DISTINCT]))
-            options = [word for parameter in parameters for word in ("-p", parameter)]
+            options = [word for name, value in (parameters or {}).items() for word in ("-p", f"{name}:={value}")]
             node = Child("node", [sys.executable, "-m", "drive_seg.bench.node_process", "--ros-args", *options],
                          transport.environment(), folder / "node.log",
                          lambda line: printed.update(node=json.loads(line)))

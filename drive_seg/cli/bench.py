@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from drive_seg.cli.errors import CommandError
-from drive_seg.cli.options import add_network, open_segmenter
+from drive_seg.cli.options import add_network, node_parameters, open_segmenter
 from drive_seg.core.engine import Engine
 from drive_seg.footage.clip import DEFAULT
 from drive_seg.footage.footage import FootageError
@@ -98,16 +98,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
         settings = Settings(network=str(network.path), engine=args.engine, precision=args.precision, size=args.size)
         result["replay"] = replay_rate.measure(settings, frames, folder)
         if not args.no_dds:
-            result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames), parameters=_parameters(args))
+            result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames),
+                                              parameters=node_parameters(args))
     result["targets"] = [asdict(target) for target in check(result)]
     return result
-
-
-def _parameters(args: argparse.Namespace) -> list[str]:
-    """The node's parameters for the same network, engine and input size."""
-    parameters = [f"engine:={args.engine}", f"precision:={args.precision}"]
-    if args.network:
-        parameters.append(f"network:={args.network.resolve()}")
-    if args.size:
-        parameters += [f"input_height:={args.size[0]}", f"input_width:={args.size[1]}"]
-    return parameters

@@ -9,10 +9,9 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from drive_seg.cli.errors import CommandError
-from drive_seg.cli.options import add_network
+from drive_seg.cli.options import add_network, node_parameters
 from drive_seg.footage.clip import CLIPS, DEFAULT
 from drive_seg.footage.open import KINDS
 from drive_seg.ros import transport
@@ -42,20 +41,11 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run_demo(args.source, args.duration, args.out, topic=args.topic, rate=args.rate,
-                           parameters=_parameters(args))
+                           parameters=node_parameters(args))
     except DemoError as error:
         raise CommandError(str(error)) from error
     print(report.table(summary, args.out))
     return 0
-
-
-def _parameters(args: argparse.Namespace) -> dict[str, Any]:
-    parameters: dict[str, Any] = {"engine": args.engine}
-    if args.network:
-        parameters["network"] = str(args.network.resolve())
-    if args.size:
-        parameters["input_height"], parameters["input_width"] = args.size
-    return parameters
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,16 @@ def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> S
     network = Network.load(args.network or default_network())
     engine = open_engine(args.engine, network, input_size=args.size, precision=args.precision, progress=_say)
     return Segmenter(engine, network.table, ego=ego, surface=network.surface)
+
+
+def node_parameters(args: argparse.Namespace) -> dict[str, Any]:
+    """The node's parameters for the same network, engine, precision and input size."""
+    parameters: dict[str, Any] = {"engine": args.engine, "precision": args.precision}
+    if args.network:
+        parameters["network"] = str(args.network.resolve())
+    if args.size:
+        parameters["input_height"], parameters["input_width"] = args.size
+    return parameters
 
 
 def _say(line: str) -> None:
