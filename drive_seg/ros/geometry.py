@@ -61,7 +61,9 @@ class Geometry:
         except (CameraError, GroundError, PoseError) as error:
             self._complain("geometry", str(error))
             return None
-        key = (tuple(info.k), tuple(info.d), tuple(info.r), tuple(info.p), info.distortion_model, info.height,
+        # As bytes, for a NaN equals no other; R and P are nothing to images that are not rectified.
+        used = (info.k, info.d, info.r, info.p) if self._mount.camera_rectified else (info.k, info.d)
+        key = (*(np.asarray(numbers, np.float64).tobytes() for numbers in used), info.distortion_model, info.height,
                info.width, info.binning_x, info.binning_y, info.roi.x_offset, info.roi.y_offset, info.roi.height,
                info.roi.width, camera_size, size)
         if self._coming is not None and self._coming.done():
