@@ -55,3 +55,20 @@ def test_the_answer_travels_in_the_network_s_yaml(segmenter, tmp_path):
     assert network.with_strictness(0).surface is None
     with pytest.raises(NetworkError, match="22 rows"):
         Network.load(write_colour_network(tmp_path, self_test={"confidence": 0.9, "classes": ["00"]}))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_at_another_input_size_half_of_the_points_still_may_not_be_wrong(segmenter, colour_network, monkeypatch,
+                                                                         precision):
+    from drive_seg.runtimes import open_engine
+
+    other = open_engine("openvino", colour_network, input_size=(64, 96))
+    monkeypatch.setattr(type(other), "precision", precision, raising=False)
+    smaller = Segmenter(other, colour_network.table)
+    answer = record_answer(segmenter)
+    check_answer(smaller, answer)
+    wrong = answer.classes.copy()
+    wrong[:11] = (wrong[:11] + 1) % 5
+    with pytest.raises(SelfTestError, match="of the points"):
+        check_answer(smaller, dataclasses.replace(answer, classes=wrong))
+    other.close()
