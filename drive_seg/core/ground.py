@@ -204,8 +204,8 @@ class GroundView:
         return (self._pixel[line, step] >= 0) & (step < self.limit[line])
 
     def in_dead_zone(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether ground points x, y in base_link that no pixel shows lie below the image or behind the ego mask (bool),
-        not beside the image."""
+        """Whether ground points x, y in base_link that no pixel shows lie below the image or behind the ego mask
+        (bool), not beside the image."""
         ground = np.stack([x, y, np.full_like(x, self.ground_z)], -1).reshape(-1, 3)
         optical = (ground - self.pose.translation) @ self.pose.rotation
         u, v = self.camera.project(optical).T

@@ -39,8 +39,8 @@ class Scan:
         # Nothing is told beyond the camera's sure range, so that +inf means the same on every ray.
         valid = (line >= 0) & (step >= 0) & (distance <= sure) & (step < view.shape[1])
         valid[valid] = view.shows(line[valid], step[valid].astype(np.int32))
-        # What lies before a ray's first sample must be the camera's dead zone. Where the image's side or a far part of the
-        # ego mask cuts the ray off instead, anything could stand there, and no range is told.
+        # What lies before a ray's first sample must be the camera's dead zone. Where the image's side or a far part of
+        # the ego mask cuts the ray off instead, anything could stand there, and no range is told.
         first = np.where(valid.any(axis=1), valid.argmax(axis=1), 0)
         coarse = slice(None, None, max(1, round(0.25 / resolution)))
         cut = ~view.in_dead_zone(x[:, coarse], y[:, coarse]) & (np.arange(len(reach))[coarse] < first[:, None])
