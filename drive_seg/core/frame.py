@@ -108,7 +108,10 @@ class Frame:
     def from_compressed(cls, data: bytes | memoryview | np.ndarray, form: str = "") -> Frame:
         """Decompress the data of a sensor_msgs/CompressedImage; form is its format field. Raises FrameError."""
         buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
-        image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+        try:
+            image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+        except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
+            image = None
         if image is None:
             raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is no image that OpenCV reads:"
                              " publish JPEG or PNG")

@@ -45,7 +45,10 @@ def read_image(path: Path) -> Frame:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise FootageError(f"can't read {path}: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
+        image = None
     if image is None:
         raise FootageError(f"{path} is no image that OpenCV reads: it is damaged or of another kind")
     return Frame.from_array(image)

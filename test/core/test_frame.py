@@ -97,6 +97,21 @@ def test_bytes_that_are_no_image(change, match):
         Frame.from_bytes(**(good | change))
 
 
+def claiming(width: int, height: int) -> bytes:
+    """A JPEG whose header claims this size."""
+    data = bytearray(cv2.imencode(".jpg", colourful())[1])
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", claiming(65500, 65500)], ids=["empty", "text", "huge"])
+def test_compressed_bytes_that_are_no_image(data):
+    assert Frame.from_compressed(claiming(WIDTH, HEIGHT), "jpeg").size == (HEIGHT, WIDTH)
+    with pytest.raises(FrameError, match="publish JPEG or PNG"):
+        Frame.from_compressed(data, "jpeg")
+
+
 @pytest.mark.parametrize("image", [
     np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8),
     np.zeros(4, np.uint8),

@@ -105,6 +105,15 @@ def test_nonsense_gets_one_error_that_names_the_fix(tmp_path):
         open_footage(tmp_path / "broken.png", duration=0)
 
 
+def test_an_image_whose_header_claims_a_huge_picture_is_told(tmp_path):
+    data = bytearray(cv2.imencode(".jpg", flat(90))[1])
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = b"\xff\xdc\xff\xdc"  # height and width
+    (tmp_path / "huge.jpg").write_bytes(data)
+    with pytest.raises(FootageError, match="is no image that OpenCV reads"):
+        list(open_footage(tmp_path / "huge.jpg"))
+
+
 @pytest.mark.parametrize("size", [(96, 128), (95, 127), (1, 1)])
 def test_written_videos_play_in_browsers(tmp_path, size):
     av = pytest.importorskip("av")
