@@ -12,6 +12,7 @@ from pathlib import Path
 from drive_seg.footage.open import is_bag
 from drive_seg.replay.job import Job, Outcome, Tell, run_job
 from drive_seg.replay.settings import ReplayError
+from drive_seg.replay.stream import one_line
 
 Done = Callable[[Outcome], None]
 
@@ -55,7 +56,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Done, tell: Tell | None = 
     if workers <= 1 or len(jobs) <= 1:
         outcomes = []
         for job in jobs:
-            outcomes.append(run_job(job, tell))
+            outcomes.append(_attempt(job, tell))
             done(outcomes[-1])
         return outcomes
     by_job = dict(_in_processes(jobs, min(workers, len(jobs)), done))
@@ -115,11 +116,14 @@ def _work(pipe: Connection, cores: set[int]) -> None:
             job = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        try:
-            outcome = run_job(job)
-        except Exception as error:  # a bug must not end the other bags
-            outcome = Outcome(job.bag, job.folder, f"{type(error).__name__}: {error}")
-        pipe.send(outcome)
+        pipe.send(_attempt(job))
+
+
+def _attempt(job: Job, tell: Tell | None = None) -> Outcome:
+    try:
+        return run_job(job, tell)
+    except Exception as error:  # a bug must not end the other bags
+        return Outcome(job.bag, job.folder, f"{type(error).__name__}: {one_line(error)}")
 
 
 def _share_of_cores(slot: int, workers: int) -> set[int]:
