@@ -47,7 +47,7 @@ def evaluate(segmenter: Segmenter, dataset: Dataset, split: str, pictures: Path 
 
 def _draw_matrix(scores: Scores) -> np.ndarray:
     if scores.on_classes:
-        return draw_confusion(scores.class_matrix, scores.names, scores.names)
+        return draw_confusion(scores.class_matrix[:-1], scores.names, [*scores.names, "unknown"])
     groups = [LABEL_NAMES[g] for g in Group]
     return draw_confusion(scores.group_matrix, [*groups, "one of several"], [*groups, "unknown"])
 

@@ -23,7 +23,8 @@ class Scores:
     A pixel that is told only as one of several groups is right with any of them, and then left out of the IoU, which
     would have to say which. Called anything else, it is a false pixel of the group it was called.
 
-    Groups are scored on `labels`, where a pixel can be unknown: that is never right. Classes are scored on `classes`.
+    Groups are scored on `labels`, classes on `classes`. In both a pixel can be unknown, and that is never right:
+    class_matrix and group_matrix have a last column for it.
     """
 
     def __init__(self, dataset: Dataset, table: ClassTable) -> None:
@@ -39,7 +40,7 @@ class Scores:
             self._row[c.id] = c.groups[0] if len(c.groups) == 1 else PARTLY
             self._may_be[c.id, list(c.groups)] = True
         self.images = 0
-        self.class_matrix = np.zeros((len(table), len(table)), np.int64)
+        self.class_matrix = np.zeros((len(table) + 1, len(table) + 1), np.int64)
         self.group_matrix = np.zeros((GROUPS + 1, GROUPS + 1), np.int64)
         self._boundary = np.zeros((len(self.names), 2), np.int64)
         self._right = self._told = 0
@@ -55,8 +56,9 @@ class Scores:
         self.group_matrix += confusion(np.where(partly_right, np.uint8(UNKNOWN), rows), columns, GROUPS + 1, GROUPS + 1)
         if self.on_classes:
             true, predicted, right = truth, result.classes, (truth == result.classes) & told
-            self.class_matrix += confusion(np.where(told, truth, np.uint8(UNKNOWN)), result.classes,
-                                           len(self._table), len(self._table))
+            count = len(self._table)
+            self.class_matrix += confusion(np.where(told, truth, np.uint8(UNKNOWN)),
+                                           np.minimum(result.classes, np.uint8(count)), count + 1, count + 1)
         else:
             true, predicted, right = rows, result.labels, settled & told
         self._boundary += boundary_counts(true, predicted, len(self.names), ~told | partly_right)
@@ -83,7 +85,7 @@ class Scores:
         `false_drivable`, `false_drivable_obstacle`: shares of the pixels called drivable; `missed`: share of true road.
         """
         groups = iou(self.group_matrix)[:GROUPS]
-        values = iou(self.class_matrix) if self.on_classes else groups
+        values = iou(self.class_matrix)[:-1] if self.on_classes else groups
         union = self._boundary[:, 1]
         bands = np.divide(self._boundary[:, 0], union, out=np.full(len(self.names), np.nan), where=union > 0)
         bands[np.isnan(values)] = np.nan  # a class that truth never shows has no score, whatever was called so

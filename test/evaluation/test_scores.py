@@ -92,3 +92,14 @@ def test_pixels_that_may_be_road_are_no_false_drivable(make_dataset):
     report, _ = score(make_dataset, classes, None, [[1, 1, 0, 0]], result([[1] * 4], [[1] * 4]))
     assert report["drivable"]["false_drivable"] == 0
     assert report["drivable"]["missed"] == 0
+
+
+def test_frames_that_are_all_unknown_are_missed(make_dataset):
+    """Of classes as of groups: nine frames without an answer are no score of one that was right."""
+    truth = [[0, 0, 1, 1], [2, 2, 3, 3]]
+    nothing = Segmentation.unknown((2, 4))
+    report, accuracy = score(make_dataset, SAME, None, truth, result(truth), *[nothing] * 9)
+    assert report["iou"] == pytest.approx(dict.fromkeys(TABLE.names, 0.1))
+    assert report["miou"] == pytest.approx(0.1)
+    assert report["group_iou"]["road"] == report["pixel_accuracy"] == pytest.approx(0.1)
+    assert accuracy[1:] == [0] * 9
