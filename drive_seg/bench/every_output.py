@@ -66,6 +66,9 @@ def _row(samples: Sequence[Stages]) -> dict[str, Any]:
 class _Believing(Monitor):
     """A monitor that costs nothing."""
 
+    def received(self, *_: Any) -> None:
+        pass
+
     def arrived(self, *_: Any) -> bool:
         return True
 
@@ -101,6 +104,7 @@ class _Way:
         tell: dict[str, float] = {}
         start = time.perf_counter()
         message, received = self._ros.receive(number)
+        self._worker.monitor.received(self._ros.now())
         self._worker.process(message)
         if self._health is not None:
             with stage(tell, "diagnostics"):  # ten times a second in the node: with every frame is rather more

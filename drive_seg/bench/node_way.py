@@ -31,6 +31,7 @@ class NodeWay:
     def __call__(self, number: int) -> Stages:
         start = time.perf_counter()
         message, received = self._ros.receive(number)
+        self._worker.monitor.received(time.monotonic())
         self._worker.process(message)
         whole = (time.perf_counter() - start) * 1e3
         stages = dict(self._worker.stages[-1])

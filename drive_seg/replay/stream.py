@@ -177,6 +177,7 @@ class _Stages:
                     self._monitor = self._new_monitor(now)
                     self._teller = HealthTeller(self._monitor, item.source.log_ns)
                 item.told = self._teller.before(item.source.log_ns)
+                self._monitor.received(now)
                 if item.frame is None:
                     self._fail(item, now)
                 else:

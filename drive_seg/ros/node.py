@@ -75,7 +75,6 @@ class SegmentationNode(LifecycleNode):
         self._result_publishers: dict = {}
         self._camera_subscriptions: list = []
         self._watch = None
-        self._last_image_ns = 0
         self._latched: list = []
         self._health: HealthPublisher | None = None
         self._pose_source: PoseSource | None = None
@@ -143,7 +142,6 @@ class SegmentationNode(LifecycleNode):
                                          "image/compressed" if compressed else "image", self._on_image, CAMERA_QOS)
         info = self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, CAMERA_QOS)
         self._camera_subscriptions = [image, info]
-        self._last_image_ns = self.get_clock().now().nanoseconds
         self._watch = self.create_timer(1.0, self._watch_camera)
         self.get_logger().info(f"active: waiting for images on {image.topic_name}")
         return super().on_activate(state)
@@ -211,9 +209,8 @@ class SegmentationNode(LifecycleNode):
         self.segmenter = self._engine = None
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        self._last_image_ns = self.get_clock().now().nanoseconds
         if self.worker is not None:
-            self.worker.mailbox.put(message)
+            self.worker.receive(message)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         if self.worker is not None:
@@ -225,9 +222,7 @@ class SegmentationNode(LifecycleNode):
         if publishers > 1:
             self.get_logger().warning(f"{publishers} nodes publish on {topic}: frames of several cameras mix; give each"
                                       " camera its own topic and node", throttle_duration_sec=10.0)
-        now = self.get_clock().now().nanoseconds
-        self._last_image_ns = self._last_image_ns or now  # 0: activated before there was a /clock
-        silent = (now - self._last_image_ns) / 1e9
+        silent = self.worker.monitor.silence(self._now())
         if silent > self.settings.camera_timeout:
             if publishers == 0:
                 why = "nobody publishes there: check the camera driver and the remapping of `image`"

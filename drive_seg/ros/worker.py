@@ -77,6 +77,11 @@ class Worker:
         self._second.shutdown()
         self._geometry.close()
 
+    def receive(self, message: Image | CompressedImage) -> None:
+        """Take a message from whichever thread it arrives in: it is worked on next, unless a newer one comes first."""
+        self.monitor.received(self._clock())
+        self.mailbox.put(message)
+
     def wait(self) -> None:
         """Until everything of the last frame is published."""
         if self._publishing is not None:

@@ -40,7 +40,10 @@ class CameraLimits:
 
 
 class CameraHealth:
-    """Feed it every frame with `observe`, ask `status` at any time. Times are seconds of one clock."""
+    """Tell it of every arrival with `received`, show it frames with `observe`, ask `status` at any time.
+
+    Times are seconds of one clock.
+    """
 
     _WINDOW = 1.5  # seconds that `blocked` looks back
     _RATE_WINDOW = 2.0
@@ -55,6 +58,8 @@ class CameraHealth:
         self._usual_interval: float | None = None
         self._intervals: list[float] = []
         self._stamp: float | None = None
+        self.jumped = False
+        """Whether the frame observed last is older than the one before it: what remembers frames must start anew."""
         self._jump: tuple[float, float] | None = None  # when noticed, seconds back
         self._size: tuple[int, int] | None = None
         self._resized: tuple[float, str] | None = None
@@ -70,18 +75,20 @@ class CameraHealth:
             shares = [[tile.mean() for tile in np.array_split(row, TILE_COLUMNS, axis=1)] for row in rows]
             self._examined &= np.array(shares) < 0.3
 
-    @property
-    def jumped(self) -> bool:
-        """Whether the newest frame is older than the one before it: what remembers frames must start anew."""
-        return self._jump is not None and self._jump[0] == self._last_arrival
+    def received(self, now: float) -> None:
+        """An image arrived, whether or not it will be observed."""
+        self._arrivals.append(now)
+        self._forget_arrivals(now)
+        if self._usual_interval is None and len(self._arrivals) > 1:
+            self._intervals.append(now - self._arrivals[-2])
+            if len(self._intervals) >= 40:
+                self._usual_interval = max(float(np.median(self._intervals)), 1e-3)
+        self._last_arrival = now
 
-    def observe(self, frame: Frame | None, stamp: float, now: float) -> None:
-        """Take note of a frame. stamp: when it was taken, now: when it arrived. None: it came, but nobody looks."""
-        if frame is None:
-            self._count(now)
-            self._last_arrival = now
-            return
-        if self._stamp is not None and stamp < self._stamp - 1e-6:
+    def observe(self, frame: Frame, stamp: float, now: float) -> None:
+        """Look at a frame that was received. stamp: when it was taken, now: when it is looked at."""
+        self.jumped = self._stamp is not None and stamp < self._stamp - 1e-6
+        if self.jumped:
             self._jump = (now, self._stamp - stamp)
             self._restart()
         self._stamp = stamp
@@ -89,12 +96,11 @@ class CameraHealth:
             self._resized = (now, f"{self._size[1]}x{self._size[0]} to {frame.width}x{frame.height}")
             self._restart()
         self._size = frame.size
-        self._count(now)
         new = look(frame)
         same = self._look is not None and np.array_equal(new.thumb, self._look.thumb) \
             and np.array_equal(new.tile_mean, self._look.tile_mean)
         self._same_since = (self._same_since if self._same_since is not None else self._last_looked) if same else None
-        self._last_arrival = self._last_looked = now
+        self._last_looked = now
         self._look = new
         flat = new.deviation < self.limits.contrast
         self._faults["dark"].set(new.mean < self.limits.dark, now)
@@ -116,17 +122,15 @@ class CameraHealth:
     def status(self, now: float) -> Status:
         """What is wrong with the camera at this time."""
         limits, found = self.limits, []
-        if self._last_arrival is None:
-            self._last_arrival = self._last_looked = now or None  # ROS time is 0 until a clock comes
         values = {"rate": f"{self.rate(now):.1f} Hz"}
-        silent = 0.0 if self._last_arrival is None else now - self._last_arrival
+        silent = self.silence(now)
         if silent > limits.timeout:
             return Status("camera", Level.STALE, f"no image for {silent:.1f} s",
                           "check the camera, its driver and the remapping of `image`", values)
         usual = 1 / self._usual_interval if self._usual_interval else None
         if usual is not None and self.rate(now) < limits.slow * usual:
             found.append(Status("rate", Level.WARN, f"{self.rate(now):.1f} images a second instead of {usual:.1f}",
-                                "check the camera's driver and the load of this machine"))
+                                "check the camera's driver, the transport and the load of this machine"))
         if self._jump is not None and now - self._jump[0] < 1.0:
             found.append(Status("time", Level.WARN, f"the images' time jumped back by {self._jump[1]:.2f} s",
                                 "a looping bag does that; on a robot check the camera's clock"))
@@ -139,10 +143,15 @@ class CameraHealth:
                        "blocked": f"{self._blocked:.0%}"}
         return worst("camera", found, values)
 
+    def silence(self, now: float) -> float:
+        """Seconds since the last image arrived or, before the first, since images are waited for."""
+        if self._last_arrival is None:
+            self._last_arrival = now or None  # ROS time is 0 until a clock comes
+        return 0.0 if self._last_arrival is None else now - self._last_arrival
+
     def rate(self, now: float) -> float:
-        """Images a second over the last two seconds."""
-        while self._arrivals and self._arrivals[0] < now - self._RATE_WINDOW:
-            self._arrivals.popleft()
+        """Images a second that arrived over the last two seconds."""
+        self._forget_arrivals(now)
         if len(self._arrivals) < 2:
             return 0.0
         span = max(now - self._arrivals[0], 1e-6)
@@ -161,7 +170,7 @@ class CameraHealth:
         elif self._faults["blurred"].on:
             found.append(Status("blurred", Level.WARN, f"the image is blurred (sharpness {self._look.sharpness:.2f})",
                                 "clean the lens, check the focus; drops or mist?"))
-        still = 0.0 if self._same_since is None else self._last_arrival - self._same_since
+        still = 0.0 if self._same_since is None else self._last_looked - self._same_since
         if still >= limits.frozen > 0:
             found.append(Status("frozen", Level.ERROR,
                                 f"the image stands still, byte for byte, for {now - self._same_since:.1f} s",
@@ -185,12 +194,9 @@ class CameraHealth:
             return 0.0
         return float(((span < 1.5) & (contrast < 1.5)).mean())
 
-    def _count(self, now: float) -> None:
-        self._arrivals.append(now)
-        if self._usual_interval is None and len(self._arrivals) > 1:
-            self._intervals.append(now - self._last_arrival)
-            if len(self._intervals) >= 40:
-                self._usual_interval = max(float(np.median(self._intervals)), 1e-3)
+    def _forget_arrivals(self, now: float) -> None:
+        while self._arrivals and self._arrivals[0] < now - self._RATE_WINDOW:
+            self._arrivals.popleft()
 
     def _restart(self) -> None:
         """Forget earlier images: they don't belong with what follows."""

@@ -42,8 +42,18 @@ class Monitor:
         lens.warm_up()
         sparse.warm_up()
 
+    def received(self, now: float) -> None:
+        """An image came, whatever becomes of it. Quick: for the thread that receives every one."""
+        with self._lock:
+            self.camera.received(now)
+
+    def silence(self, now: float) -> float:
+        """Seconds without an image."""
+        with self._lock:
+            return self.camera.silence(now)
+
     def arrived(self, frame: Frame, stamp: float, now: float) -> bool:
-        """A frame came, to be segmented or only looked at. Returns whether the camera can be believed."""
+        """A received frame is to be segmented, or only looked at. Returns whether the camera can be believed."""
         with self._lock:
             self.camera.observe(frame, stamp, now)
             if self.camera.jumped:
@@ -52,12 +62,9 @@ class Monitor:
             return self.camera.status(now).level < Level.ERROR
 
     def idle(self, now: float) -> bool:
-        """A frame came that nobody needs. Returns whether it should be looked at (by `arrived`) all the same."""
+        """Nobody needs a received frame. Returns whether it should be looked at (by `arrived`) all the same."""
         with self._lock:
-            if now - self._looked_at >= self._IDLE_LOOK or now < self._looked_at:
-                return True
-            self.camera.observe(None, 0.0, now)
-        return False
+            return not 0 <= now - self._looked_at < self._IDLE_LOOK
 
     def finished(self, result: Segmentation, took: float, drops: int, now: float) -> None:
         """A frame was segmented and its masks published. took: seconds since it was received."""

@@ -107,6 +107,7 @@ def test_frames_that_nobody_looks_at_are_no_jump_in_time():
     looked_at = 0
     for i in range(1, 31):
         now = 1.7e9 + i / 30
+        monitor.received(now)
         if monitor.idle(now):
             monitor.arrived(frame, now, now)
             looked_at += 1

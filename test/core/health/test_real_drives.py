@@ -38,6 +38,7 @@ def test_no_fault_and_no_warning_but_of_what_is_unlike_the_training_data(clips, 
             continue
         now, image = 1.0 + number / rate, video.retrieve()[1]
         frame = Frame.from_array(image)
+        monitor.received(now)
         monitor.arrived(frame, now, now)
         monitor.finished(segmenter.segment(frame), 0.03, 0, now)
         state, reasons = monitor.state(now)

@@ -1,0 +1,61 @@
+"""What ~/health says of a running node, and that it is what its masks do."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from camera_messages import image
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from drive_seg.ros.label_info import LATCHED
+
+
+class Watched:
+    """An active node with a camera that plays moving scenes, and all that it says."""
+
+    def __init__(self, graph, network, scene, **parameters):
+        self.graph, self.scene = graph, scene
+        self.node = graph.segmentation(network=str(network), engine="openvino", **parameters)
+        self.camera = graph.publisher(Image, "image")
+        self.masks = graph.collect(Image, "/drive_seg/drivable_area")
+        self.health = graph.collect(String, "/drive_seg/health", LATCHED)
+        assert graph.connected(self.camera)
+        assert graph.spin_until(lambda: self.health and graph.client.count_publishers("/drive_seg/drivable_area"))
+        publishers = {o.topic: p for o, p in self.node._result_publishers.items()}
+        assert graph.spin_until(publishers["~/drivable_area"].get_subscription_count)
+
+    def play(self, seconds, period=0.05, **changes):
+        """Moving images, one each period. changes: of the messages' fields."""
+        for number in range(round(seconds / period)):
+            self.camera.publish(image(np.roll(self.scene, 3 * number, axis=1), **changes))
+            self.graph.spin_for(period)
+
+    @property
+    def states(self):
+        return [json.loads(m.data)["state"] for m in self.health]
+
+    @property
+    def reasons(self):
+        """All that were ever told, in one text."""
+        return "; ".join(r for m in self.health for r in json.loads(m.data)["reasons"])
+
+
+@pytest.fixture
+def watched(graph, colour_network_path, scene):
+    """Starts a Watched node with the given parameters."""
+    return lambda **parameters: Watched(graph, colour_network_path, scene, **parameters)
+
+
+def test_an_engine_that_stalls_is_no_silent_camera(watched):
+    node = watched(camera_timeout=0.3)
+    node.play(0.3)
+    go_on, engine = threading.Event(), node.node.segmenter.engine
+    quick, engine.decode = engine.decode, lambda *a: (go_on.wait(10), quick(*a))[1]
+    try:
+        node.play(1.0)
+        assert node.node.worker.mailbox.dropped > 5
+    finally:
+        go_on.set()
+    assert "no image" not in node.reasons, node.reasons
