@@ -1,8 +1,12 @@
-"""A place for one message: the newest wins, the one it replaces is counted as dropped."""
+"""A place for one message: the newest wins, the one it replaces is counted as dropped.
+
+With it lies when it came, in seconds of time.monotonic().
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,7 +17,7 @@ class Mailbox(Generic[T]):
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._item: T | None = None
+        self._item: tuple[T, float] | None = None
         self._closed = False
         self.received = 0
         self.dropped = 0
@@ -24,11 +28,11 @@ class Mailbox(Generic[T]):
             self.received += 1
             if self._item is not None:
                 self.dropped += 1
-            self._item = item
+            self._item = (item, time.monotonic())
             self._condition.notify()
 
-    def take(self) -> T | None:
-        """Wait for an item; None once the mailbox is closed."""
+    def take(self) -> tuple[T, float] | None:
+        """Wait for an item; returns it and when it was put. None once the mailbox is closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._closed or self._item is not None)
             item, self._item = self._item, None

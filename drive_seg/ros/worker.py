@@ -88,9 +88,9 @@ class Worker:
             self._publishing.result()
 
     def _work(self) -> None:
-        while (message := self.mailbox.take()) is not None:
+        while (taken := self.mailbox.take()) is not None:
             try:
-                self.process(message)
+                self.process(*taken)
                 self._read_engine()
             except FrameError as error:
                 self._fail("bad_message", *failure(error))
@@ -104,9 +104,12 @@ class Worker:
         self._complain(kind, reason)
         self.monitor.failed(check, reason, fix, self._clock())
 
-    def process(self, message: Image | CompressedImage) -> None:
-        """Segment one message and publish what is subscribed. Raises FrameError or EngineError."""
-        start, now = time.monotonic(), self._clock()
+    def process(self, message: Image | CompressedImage, received: float | None = None) -> None:
+        """Segment one message and publish what is subscribed. Raises FrameError or EngineError.
+
+        received: when it came, seconds of time.monotonic(); just now by default.
+        """
+        start, now = time.monotonic() if received is None else received, self._clock()
         wanted = [(o, p) for o, p in self._publishers.items() if p.get_subscription_count() > 0]
         if not wanted and not self.monitor.idle(now):
             self.counts["idle"] += 1

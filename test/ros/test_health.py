@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -59,3 +60,19 @@ def test_an_engine_that_stalls_is_no_silent_camera(watched):
     finally:
         go_on.set()
     assert "no image" not in node.reasons, node.reasons
+
+
+def test_latency_counts_the_wait_for_the_frame_before(graph, watched):
+    """Two frames at once, each of 0.3 s: the second one's masks come 0.6 s after it was received."""
+    node = watched()
+    node.play(0.2)
+    engine = node.node.segmenter.engine
+    quick, engine.decode = engine.decode, lambda *a: (time.sleep(0.3), quick(*a))[1]
+    seen = len(node.masks)
+    node.play(0.05)
+    node.play(0.05)
+    assert graph.spin_until(lambda: len(node.masks) == seen + 2)
+    graph.spin_for(0.1)
+    now = node.node.get_clock().now().nanoseconds / 1e9
+    latency = next(s for s in node.node.worker.monitor.statuses(now) if s.name == "latency")
+    assert float(latency.values["p99"].removesuffix(" ms")) == pytest.approx(550, abs=100)
