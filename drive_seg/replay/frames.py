@@ -30,13 +30,14 @@ class Columns:
 
     series: drivable, confidence, unknown, changed, flicker, the share of each label as share_NAME, each stage as
     ms_NAME, and their sum as latency: what this replay needed, with several frames at a time. index: (n,) int64.
-    stamp_ns: (n,) int64. problems: text by row of the frames that failed. withheld: the same of the frames at which the
+    log_ns: (n,) int64, when the frames were recorded: the axis of time. stamp_ns: (n,) int64, of their headers, which
+    may be anything. problems: text by row of the frames that failed. withheld: the same of the frames at which the
     camera can't be believed. health: (state, reasons) of the frames at which it changes, by row.
     """
 
     def __init__(self, path: Path) -> None:
         rows: dict[str, list[float]] = {}
-        index, stamps = [], []
+        index, stamps, times = [], [], []
         self.problems: dict[int, str] = {}
         self.withheld: dict[int, str] = {}
         self.health: dict[int, tuple[str, tuple[str, ...]]] = {}
@@ -45,6 +46,7 @@ class Columns:
         for row, record in enumerate(read_frames(path)):
             index.append(record["index"])
             stamps.append(record["stamp_ns"])
+            times.append(record["log_ns"])
             if record["problem"] is not None:
                 self.problems[row] = record["problem"]
             if record.get("withheld"):
@@ -59,6 +61,7 @@ class Columns:
                 column.append(np.nan if value is None else value)
         self.index = np.array(index, np.int64)
         self.stamp_ns = np.array(stamps, np.int64)
+        self.log_ns = np.array(times, np.int64)
         self.series = {name: np.array(column + [np.nan] * (len(index) - len(column)), np.float32)
                        for name, column in rows.items()}
 
@@ -68,6 +71,11 @@ class Columns:
     def get(self, name: str) -> np.ndarray:
         """A series by name; all NaN where no frame has it."""
         return self.series.get(name, np.full(len(self), np.nan, np.float32))
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(n,) float64 since the first frame was recorded."""
+        return (self.log_ns - self.log_ns[:1]) / 1e9
 
     @property
     def stages(self) -> list[str]:

@@ -54,8 +54,7 @@ def _part(name: str) -> str:
 
 def _data(folder: Path, summary: dict, bag: Path, golden: Path | None) -> dict:
     columns = Columns(folder / "frames.jsonl")
-    start = int(columns.stamp_ns[0]) if len(columns) else 0
-    seconds = (columns.stamp_ns - start) / 1e9
+    seconds = columns.seconds
     moments = [{"row": m["row"], "index": m["index"], "t": round(float(seconds[m["row"]]), 3), "why": m["why"],
                 "problem": m["row"] in columns.problems} for m in summary["suspicious"]]
     every, points = _thin(len(columns))

@@ -22,13 +22,12 @@ def summarise(frames: Path, facts: dict, segmenter: Segmenter, seconds: float) -
     """The summary of a result folder's frames.jsonl. facts: what the replay knows itself. seconds: how long it took."""
     columns = Columns(frames)
     failed, withheld = len(columns.problems), len(columns.withheld)
-    stamps = columns.stamp_ns
     return {
         **facts,
         "frames": {"total": len(columns), "segmented": len(columns) - failed - withheld, "failed": failed,
                    "withheld": withheld},
-        "start_ns": int(stamps.min()) if len(columns) else 0,
-        "duration_s": round(float(stamps.max() - stamps.min()) / 1e9, 6) if len(columns) else 0.0,
+        "start_ns": int(columns.log_ns[0]) if len(columns) else 0,
+        "duration_s": round(float(columns.seconds[-1]), 6) if len(columns) else 0.0,
         "replay_s": round(seconds, 3),
         "frames_per_s": round(len(columns) / seconds, 2),
         "drivable": _spread(columns.get("drivable")),

@@ -40,15 +40,15 @@ def suspicious(columns: Columns, moments: int = MOMENTS) -> list[dict]:
                                if row - 1 not in columns.withheld}
     for row in told:
         score[row] = 10.0
+    seconds = columns.seconds
     found: list[dict] = []
     for row in np.argsort(-score, kind="stable"):
         if len(found) == moments or score[row] <= 0:
             break
-        stamp = int(columns.stamp_ns[row])
-        if any(abs(stamp - other["stamp_ns"]) < _APART_S * 1e9 for other in found):
+        if any(abs(seconds[row] - seconds[other["row"]]) < _APART_S for other in found):
             continue
         why = told.get(int(row)) or _say(names[reason[row]], int(row), columns, usual)
-        found.append({"row": int(row), "index": int(columns.index[row]), "stamp_ns": stamp,
+        found.append({"row": int(row), "index": int(columns.index[row]), "stamp_ns": int(columns.stamp_ns[row]),
                       "score": round(float(score[row]), 2), "why": why})
     return found
 

@@ -1,0 +1,55 @@
+"""The time axis of figures and report is that of recording: stamps may be anything."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from bags import DELAY_NS, raw, stamp, street, write_bag
+from colours import rgb
+from replays import read_summary
+
+HOLE = 25  # frame of the lost road
+
+
+def without_stamps(number):
+    return 0
+
+
+def one_unset(number):
+    return 0 if number == 7 else stamp(number)
+
+
+def in_a_loop(number):
+    return stamp(number % 20)
+
+
+def shown(number):
+    """The street; for a moment, twice, there is no road."""
+    scene = street(number)
+    if number in (HOLE, HOLE + 20):
+        scene[60:] = rgb("car")[::-1]
+    return scene
+
+
+def page_data(page):
+    """The data that a report shows."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S).group(1))
+
+
+@pytest.mark.parametrize("stamps", [without_stamps, one_unset, in_a_loop])
+def test_stamps_do_not_move_the_axis(replay, tmp_path, stamps):
+    messages = []
+    for number in range(60):
+        message = raw(number, shown(number))
+        seconds, nanoseconds = divmod(stamps(number), 10**9)
+        message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
+        messages.append(message)
+    replay(write_bag(tmp_path / "street", 60, messages=messages), report=True)
+    summary = read_summary(replay.out)
+    assert summary["start_ns"] == stamp(0) + DELAY_NS
+    assert summary["duration_s"] == pytest.approx(5.9)
+    assert {m["index"] for m in summary["suspicious"][:2]} == {HOLE, HOLE + 20}, "two seconds apart: both are told"
+    data = page_data(replay.out / "street" / "report.html")
+    assert data["times"] == pytest.approx(np.arange(60) / 10)
+    assert [p["t"] for p in data["pictures"]] == pytest.approx(np.arange(60) / 10)
