@@ -55,6 +55,7 @@ class CameraHealth:
         self.limits = limits or CameraLimits()
         self._last_arrival = self._last_looked = start
         self._arrivals: deque[float] = deque()
+        self._counted_from = -np.inf  # before, arrivals are not known
         self._usual_interval: float | None = None
         self._intervals: list[float] = []
         self._stamp: float | None = None
@@ -90,11 +91,11 @@ class CameraHealth:
         self.jumped = self._stamp is not None and stamp < self._stamp - 1e-6
         if self.jumped:
             self._jump = (now, self._stamp - stamp)
-            self._restart()
+            self._forget_images()
         self._stamp = stamp
         if self._size not in (None, frame.size):
             self._resized = (now, f"{self._size[1]}x{self._size[0]} to {frame.width}x{frame.height}")
-            self._restart()
+            self._forget_images()
         self._size = frame.size
         new = look(frame)
         same = self._look is not None and np.array_equal(new.thumb, self._look.thumb) \
@@ -119,6 +120,14 @@ class CameraHealth:
         self._faults["blurred"].set(blurred, now)
         self._faults["blocked"].set(self._blocked >= self.limits.blocked_warn, now)
 
+    def restart(self, back: float, now: float) -> None:
+        """The clock was set back by so many seconds: what was noted by it says nothing any more."""
+        self._arrivals.clear()
+        self._last_arrival = self._last_looked = self._counted_from = now
+        self._resized = None
+        self._jump = (now, back)
+        self._forget_images()
+
     def status(self, now: float) -> Status:
         """What is wrong with the camera at this time."""
         limits, found = self.limits, []
@@ -128,11 +137,12 @@ class CameraHealth:
             return Status("camera", Level.STALE, f"no image for {silent:.1f} s",
                           "check the camera, its driver and the remapping of `image`", values)
         usual = 1 / self._usual_interval if self._usual_interval else None
-        if usual is not None and self.rate(now) < limits.slow * usual:
+        counted = len(self._arrivals) > 1 or now - self._counted_from >= self._RATE_WINDOW
+        if usual is not None and counted and self.rate(now) < limits.slow * usual:
             found.append(Status("rate", Level.WARN, f"{self.rate(now):.1f} images a second instead of {usual:.1f}",
                                 "check the camera's driver, the transport and the load of this machine"))
         if self._jump is not None and now - self._jump[0] < 1.0:
-            found.append(Status("time", Level.WARN, f"the images' time jumped back by {self._jump[1]:.2f} s",
+            found.append(Status("time", Level.WARN, f"time jumped back by {self._jump[1]:.2f} s",
                                 "a looping bag does that; on a robot check the camera's clock"))
         if self._resized is not None and now - self._resized[0] < 1.0:
             found.append(Status("size", Level.WARN, f"the images changed from {self._resized[1]}",
@@ -198,8 +208,8 @@ class CameraHealth:
         while self._arrivals and self._arrivals[0] < now - self._RATE_WINDOW:
             self._arrivals.popleft()
 
-    def _restart(self) -> None:
-        """Forget earlier images: they don't belong with what follows."""
+    def _forget_images(self) -> None:
+        """Those before don't belong with what follows."""
         self._looks.clear()
         self._same_since = None
         self._blocked = 0.0

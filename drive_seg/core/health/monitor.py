@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -17,8 +19,12 @@ from drive_seg.core.segmentation import Segmentation
 
 
 class Monitor:
-    """Collects what happens to frames and says what it means. Any thread may call; times are seconds of one clock."""
+    """Collects what happens to frames and says what it means. Any thread may call.
 
+    Times are seconds of one clock. Where that is set back, as with use_sim_time and a bag in a loop, all starts anew.
+    """
+
+    _CLOCK_JUMP = 0.5  # seconds back; less is a thread that read the clock and then had to wait
     _ERROR_LASTS = 1.0  # seconds for which a failed frame counts
     _READINGS_LAST = 5.0  # seconds for which what was read of the engine's processor is shown
     _IDLE_LOOK = 0.2  # seconds between looks at images that nobody uses
@@ -38,23 +44,24 @@ class Monitor:
         self._failed: dict[str, tuple[float, str, str]] = {}  # by check: when, reason, fix
         self._used_at = -np.inf  # a result was made
         self._looked_at = -np.inf
+        self._newest = -np.inf  # of all times told
         self._lock = threading.Lock()
         lens.warm_up()
         sparse.warm_up()
 
     def received(self, now: float) -> None:
         """An image came, whatever becomes of it. Quick: for the thread that receives every one."""
-        with self._lock:
+        with self._at(now):
             self.camera.received(now)
 
     def silence(self, now: float) -> float:
         """Seconds without an image."""
-        with self._lock:
+        with self._at(now):
             return self.camera.silence(now)
 
     def arrived(self, frame: Frame, stamp: float, now: float) -> bool:
         """A received frame is to be segmented, or only looked at. Returns whether the camera can be believed."""
-        with self._lock:
+        with self._at(now):
             self.camera.observe(frame, stamp, now)
             if self.camera.jumped:
                 self.output.reset()
@@ -63,12 +70,12 @@ class Monitor:
 
     def idle(self, now: float) -> bool:
         """Nobody needs a received frame. Returns whether it should be looked at (by `arrived`) all the same."""
-        with self._lock:
+        with self._at(now):
             return not 0 <= now - self._looked_at < self._IDLE_LOOK
 
     def finished(self, result: Segmentation, took: float, drops: int, now: float) -> None:
         """A frame was segmented and its masks published. took: seconds since it was received."""
-        with self._lock:
+        with self._at(now):
             self.latency.observe(took, drops, now)
             self.network.observe(result.labels, result.confidence, now)
             self.output.observe(result.labels, result.drivable, now)
@@ -76,7 +83,7 @@ class Monitor:
 
     def read(self, readings: dict[str, str], now: float) -> None:
         """What could be read of the engine's processor; shown for a few seconds."""
-        with self._lock:
+        with self._at(now):
             self._readings, self._read_at = dict(readings), now
 
     def use_engine(self, input_size: str) -> None:
@@ -88,12 +95,12 @@ class Monitor:
 
     def failed(self, check: str, reason: str, fix: str, now: float) -> None:
         """A frame failed. check: `camera`, `engine` or `geometry`."""
-        with self._lock:
+        with self._at(now):
             self._failed[check] = (now, reason, fix)
 
     def statuses(self, now: float) -> list[Status]:
         """One status a check, at this time."""
-        with self._lock:
+        with self._at(now):
             camera = self._with_failure(self.camera.status(now), Level.ERROR, now)
             fresh = 0 <= now - self._read_at < self._READINGS_LAST
             engine = Status("engine", values=self._engine | (self._readings if fresh else {}))
@@ -111,6 +118,21 @@ class Monitor:
     def state(self, now: float) -> tuple[Health, tuple[str, ...]]:
         """READY, DEGRADED or FAULT, and the reasons."""
         return summarise(self.statuses(now))
+
+    @contextmanager
+    def _at(self, now: float) -> Iterator[None]:
+        with self._lock:
+            if now < self._newest - self._CLOCK_JUMP:
+                self._restart(self._newest - now, now)
+            self._newest = max(self._newest, now)
+            yield
+
+    def _restart(self, back: float, now: float) -> None:
+        self.camera.restart(back, now)
+        self.latency.restart()
+        self.output.reset()
+        self._failed.clear()
+        self._read_at = self._used_at = self._looked_at = self._newest = -np.inf
 
     def _with_failure(self, status: Status, level: Level, now: float) -> Status:
         failure = self._failed.get(status.name)

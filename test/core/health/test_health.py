@@ -7,6 +7,7 @@ from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.network import NetworkHealth, Typical
 from drive_seg.core.health.output import OutputHealth
 from drive_seg.core.health.status import Health, Level, Status, summarise, worst
+from drive_seg.core.segmentation import Segmentation
 
 
 @pytest.mark.parametrize("levels, expected", [
@@ -113,3 +114,58 @@ def test_frames_that_nobody_looks_at_are_no_jump_in_time():
             looked_at += 1
         assert not any("jumped" in reason for reason in monitor.state(now)[1]), i
     assert 0 < looked_at < 30
+
+
+def pictures(count):
+    random = np.random.default_rng(0)
+    return [Frame.from_array(random.integers(0, 255, (72, 128, 3), np.uint8)) for _ in range(count)]
+
+
+def play(monitor, start, seconds, rate=25, result=None):
+    """Frames that move, in the time of the clock; all that health says of them."""
+    shown, told = pictures(8), []
+    for i in range(round(seconds * rate)):
+        now = start + i / rate
+        monitor.received(now)
+        monitor.arrived(shown[i % 8], now, now)
+        if result is not None:
+            monitor.finished(result, 0.03, 0, now)
+        told.append((now, monitor.state(now)))
+    return told
+
+
+def test_in_a_loop_all_starts_anew():
+    """A bag played again and again, with its clock: each time is as the first one was."""
+    monitor, result = Monitor(now=0.0, budget=0.05), Segmentation.unknown((72, 128))
+    for loop in range(4):
+        told = play(monitor, 0.0, 20.0, result=result)
+        late = {state for now, state in told if now > 1.5}
+        assert not any("images a second" in str(reasons) or "FAULT" in state for _, (state, reasons) in told)
+        assert loop == 0 or "time jumped back by 19.96 s" in str(told[0][1])
+        assert not any("jumped" in str(reasons) for _, reasons in late)
+        values = {s.name: s.values for s in monitor.statuses(20.0)}
+        assert values["camera"]["rate"] == "25.0 Hz"
+        assert int(values["latency"]["frames"]) == pytest.approx(250, abs=2), "of ten seconds"
+
+
+def test_a_camera_that_slows_down_in_a_later_loop_is_told():
+    monitor = Monitor(now=0.0)
+    for _ in range(3):
+        play(monitor, 0.0, 5.0)
+    told = [now for now, (_, reasons) in play(monitor, 0.0, 4.0, rate=5) if "instead of 25" in str(reasons)]
+    assert told and told[0] <= 2.0
+
+
+def test_a_camera_that_is_gone_after_a_jump_is_told():
+    monitor = Monitor(now=0.0)
+    play(monitor, 100.0, 5.0)
+    assert "jumped back" in str(monitor.state(3.0))
+    assert monitor.state(4.9)[0] != Health.FAULT
+    assert "no image for 2.1 s" in str(monitor.state(5.1))
+
+
+def test_a_thread_that_had_to_wait_is_no_jump_of_the_clock():
+    monitor = Monitor(now=0.0)
+    play(monitor, 0.0, 3.0)
+    monitor.received(2.7)
+    assert monitor.state(3.0) == (Health.READY, ())
