@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -103,32 +106,50 @@ def find_result(root: Path) -> Path:
     return next(iter(found.values()))
 
 
+class _Key(NamedTuple):
+    """What tells a frame of a drive from the others. nth: of the frames with that time and stamp."""
+
+    log_ns: int
+    stamp_ns: int
+    nth: int
+
+
 def compare(a: Path, b: Path, limits: Limits) -> Comparison:
     """Compare two result folders frame by frame. Raises ReplayError when they can't be compared, BagError when their
     masks can't be read."""
     result = Comparison(str(a.resolve()), str(b.resolve()), limits)
-    ours, theirs = (_digests(folder) for folder in (a, b))
-    result.only_in_a = len(ours.keys() - theirs.keys())
-    result.only_in_b = len(theirs.keys() - ours.keys())
-    common = [key for key in ours if key in theirs]
-    result.frames = len(common)
-    changed = {key for key in common if ours[key][1] != theirs[key][1]}
-    result.identical = len(common) - len(changed)
+    changed: dict[_Key, int] = {}  # its index
+    for key, one, other in _joined(_digests(a), _digests(b)):
+        if one is not None and other is not None and one["digest"] != other["digest"]:
+            changed[key] = one["index"]
+        result.identical += one is not None and other is not None and one["digest"] == other["digest"]
+        result.only_in_a += other is None
+        result.only_in_b += one is None
     worst: list[tuple[float, int, dict]] = []
     sums = np.zeros(2)
     least = np.ones(2)
-    for log_ns, one, other in _pairs(a, b, changed):
+    seen = measured = 0
+    for key, one, other in _pairs(a, b, changed):
+        seen += 1
+        if one is None or other is None:
+            result.only_in_a += other is None
+            result.only_in_b += one is None
+            continue
+        measured += 1
         labels, drivable = _agreement(one, other)
-        index = ours[log_ns, one.stamp_ns][0]
+        index = changed[key]
         result.different += labels < limits.labels or drivable < limits.drivable
         sums += (1 - labels, 1 - drivable)
         least = np.minimum(least, (labels, drivable))
-        row = {"index": index, "stamp_ns": one.stamp_ns, "log_ns": log_ns, "labels": labels, "drivable": drivable}
+        row = {"index": index, "stamp_ns": key.stamp_ns, "log_ns": key.log_ns, "labels": labels, "drivable": drivable}
         heapq.heappush(worst, (-min(labels, drivable), -index, row))
         if len(worst) > WORST:
             heapq.heappop(worst)
-    if common:
-        mean = 1 - sums / len(common)
+    result.only_in_a += len(changed) - seen
+    result.only_in_b += len(changed) - seen
+    result.frames = result.identical + measured
+    if result.frames:
+        mean = 1 - sums / result.frames
         result.labels = {"mean": float(mean[0]), "min": float(least[0])}
         result.drivable = {"mean": float(mean[1]), "min": float(least[1])}
     result.worst = [row for _, _, row in sorted(worst, key=lambda entry: entry[:2], reverse=True)]
@@ -150,20 +171,45 @@ def draw_worst(comparison: Comparison, a: Path, b: Path, bag: Path, topic: str) 
                 yield by_time[picture.log_ns], side_by_side(picture.image, picture.masks, twin)
 
 
-def _digests(folder: Path) -> dict[tuple[int, int], tuple[int, str]]:
-    """(time of recording, stamp) -> index and digest of every frame that has masks."""
-    return {(r["log_ns"], r["stamp_ns"]): (r["index"], r["digest"])
-            for r in read_frames(folder / "frames.jsonl") if "digest" in r}
+def _digests(folder: Path) -> Iterator[tuple[_Key, dict]]:
+    """The records of the frames that have masks."""
+    records = (r for r in read_frames(folder / "frames.jsonl") if "digest" in r)
+    return _keyed((r["log_ns"], r["stamp_ns"], r) for r in records)
 
 
-def _pairs(a: Path, b: Path, keys: set[tuple[int, int]]) -> Iterator[tuple[int, Masks, Masks]]:
+def _pairs(a: Path, b: Path, keys: Collection[_Key]) -> Iterator[tuple[_Key, Masks | None, Masks | None]]:
+    """The masks of some frames; None on the side whose result bag lacks the frame, nothing where both do."""
     if not keys:
         return
     with ResultReader(a / "result") as reader_a, ResultReader(b / "result") as reader_b:
-        others = (m for m in reader_b.frames() if (m.log_ns, m.stamp_ns) in keys)
-        for one in reader_a.frames():
-            if (one.log_ns, one.stamp_ns) in keys:
-                yield one.log_ns, one, next(others)
+        ours, theirs = (filter(lambda frame: frame[0] in keys, _keyed((m.log_ns, m.stamp_ns, m) for m in r.frames()))
+                        for r in (reader_a, reader_b))
+        yield from _joined(ours, theirs)
+
+
+T = TypeVar("T")
+
+
+def _keyed(frames: Iterable[tuple[int, int, T]]) -> Iterator[tuple[_Key, T]]:
+    """Frames by key, from their times, stamps and contents in the order of recording."""
+    now, count = None, Counter[tuple[int, int]]()
+    for log_ns, stamp_ns, content in frames:
+        if log_ns != now:  # of the moments before, nothing is needed any more
+            now, count = log_ns, Counter()
+        yield _Key(log_ns, stamp_ns, count[log_ns, stamp_ns]), content
+        count[log_ns, stamp_ns] += 1
+
+
+def _joined(a: Iterator[tuple[_Key, T]], b: Iterator[tuple[_Key, T]]) -> Iterator[tuple[_Key, T | None, T | None]]:
+    """All frames of two results, None on the side that lacks one. Holds those of one moment, no more."""
+    moments = heapq.merge(((key, 0, content) for key, content in a), ((key, 1, content) for key, content in b),
+                          key=lambda entry: entry[0].log_ns)
+    for _, moment in itertools.groupby(moments, key=lambda entry: entry[0].log_ns):
+        found: dict[_Key, list[T | None]] = {}
+        for key, side, content in moment:
+            found.setdefault(key, [None, None])[side] = content
+        for key, (one, other) in found.items():
+            yield key, one, other
 
 
 def _agreement(a: Masks, b: Masks) -> tuple[float, float]:

@@ -132,3 +132,33 @@ def test_results_of_another_size_can_t_be_compared(results, colour_network_path,
     other(write_bag(tmp_path / "street", 12, paint=lambda i: np.ascontiguousarray(street(i)[::2, ::2])))
     with pytest.raises(ReplayError, match=r"\(200, 120\) in A and \(100, 60\) in B"):
         compare(results / "before" / "street", tmp_path / "out" / "street", Limits())
+
+
+def test_frames_of_one_time_and_stamp_are_told_apart(replay, another, tmp_path):
+    """A driver that sends a frame twice, or an unset stamp: each frame has its counterpart."""
+    numbers = [0, 1, 1, 1, 2]
+    for run, second in ((replay, street(1)), (another, with_a_wall(7))):
+        messages = [raw(n, second if place == 2 else street(n)) for place, n in enumerate(numbers)]
+        run(write_bag(tmp_path / f"bags of {run.out.name}" / "street", numbers=numbers, messages=messages))
+    ours, theirs = replay.out / "street", another.out / "street"
+    same = compare(ours, ours, Limits())
+    assert (same.frames, same.identical, same.same) == (5, 5, True)
+    changed = compare(ours, theirs, Limits())
+    assert (changed.frames, changed.identical, changed.different) == (5, 4, 1)
+    assert [frame["index"] for frame in changed.worst] == [2]
+
+
+@pytest.mark.parametrize(("spoiled", "told"), [("a", (0, 1)), ("b", (1, 0))])
+def test_a_frame_that_a_result_bag_lacks_is_missing(results, tmp_path, spoiled, told):
+    """As in a bag that was cut or filtered after the replay."""
+    sides = {"a": results / "before" / "street", "b": results / "wall" / "street"}
+    shutil.copytree(sides[spoiled], tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "result")
+    shutil.copytree(results / "broken" / "street" / "result", tmp_path / "cut" / "result")  # lacks frame 3
+    lines = (tmp_path / "cut" / "frames.jsonl").read_text().splitlines()
+    lines[3] = json.dumps(json.loads(lines[3]) | {"digest": "another"})
+    (tmp_path / "cut" / "frames.jsonl").write_text("\n".join(lines))
+    sides[spoiled] = tmp_path / "cut"
+    comparison = compare(sides["a"], sides["b"], Limits())
+    assert (comparison.only_in_a, comparison.only_in_b) == told
+    assert comparison.frames == 11 and not comparison.same
