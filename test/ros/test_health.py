@@ -1,23 +1,25 @@
 """What ~/health says of a running node, and that it is what its masks do."""
 
+import itertools
 import json
 import threading
 import time
 
-import numpy as np
+import cv2
 import pytest
 from camera_messages import image
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from drive_seg.core.engine import EngineError
 from drive_seg.ros.label_info import LATCHED
 
 
 class Watched:
-    """An active node with a camera that plays moving scenes, and all that it says."""
+    """An active node with a camera that plays a real drive, and all that it says."""
 
-    def __init__(self, graph, network, scene, **parameters):
-        self.graph, self.scene = graph, scene
+    def __init__(self, graph, network, frames, **parameters):
+        self.graph, self.frames = graph, itertools.cycle(frames)
         self.node = graph.segmentation(network=str(network), engine="openvino", **parameters)
         self.camera = graph.publisher(Image, "image")
         self.masks = graph.collect(Image, "/drive_seg/drivable_area")
@@ -28,9 +30,9 @@ class Watched:
         assert graph.spin_until(publishers["~/drivable_area"].get_subscription_count)
 
     def play(self, seconds, period=0.05, **changes):
-        """Moving images, one each period. changes: of the messages' fields."""
-        for number in range(round(seconds / period)):
-            self.camera.publish(image(np.roll(self.scene, 3 * number, axis=1), **changes))
+        """One image each period. changes: of the messages' fields."""
+        for _ in range(round(seconds / period)):
+            self.camera.publish(image(next(self.frames), **changes))
             self.graph.spin_for(period)
 
     @property
@@ -44,9 +46,10 @@ class Watched:
 
 
 @pytest.fixture
-def watched(graph, colour_network_path, scene):
+def watched(graph, colour_network_path, drive):
     """Starts a Watched node with the given parameters."""
-    return lambda **parameters: Watched(graph, colour_network_path, scene, **parameters)
+    frames = [cv2.resize(frame, (640, 360), interpolation=cv2.INTER_AREA) for frame in drive]
+    return lambda **parameters: Watched(graph, colour_network_path, frames, **parameters)
 
 
 def test_an_engine_that_stalls_is_no_silent_camera(watched):
@@ -76,3 +79,31 @@ def test_latency_counts_the_wait_for_the_frame_before(graph, watched):
     now = node.node.get_clock().now().nanoseconds / 1e9
     latency = next(s for s in node.node.worker.monitor.statuses(now) if s.name == "latency")
     assert float(latency.values["p99"].removesuffix(" ms")) == pytest.approx(550, abs=100)
+
+
+def test_masks_between_failures_are_no_fault(watched):
+    """The engine fails on every other frame, and one message in five has no bytes."""
+    node = watched()
+    node.play(0.3)
+    engine = node.node.segmenter.engine
+    quick, fails = engine.decode, itertools.cycle([True, False])
+
+    def flaky(*arguments):
+        if next(fails):
+            raise EngineError("out of memory")
+        return quick(*arguments)
+
+    engine.decode = flaky
+    seen = len(node.masks)
+    for _ in range(8):
+        node.play(0.2)
+        node.play(0.05, data=b"")
+    assert len(node.masks) > seen + 5
+    assert "unusable" in node.reasons and "out of memory" in node.reasons
+    assert "FAULT" not in node.states and node.states[-1] == "DEGRADED"
+    fails = itertools.repeat(True)
+    node.play(1.0)
+    seen = len(node.masks)
+    assert node.states[-1] == "FAULT"
+    node.play(0.3)
+    assert len(node.masks) == seen

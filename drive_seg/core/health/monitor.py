@@ -11,6 +11,7 @@ import numpy as np
 from drive_seg.core.frame import Frame
 from drive_seg.core.health import lens, sparse
 from drive_seg.core.health.camera import CameraHealth, CameraLimits
+from drive_seg.core.health.failures import Failures
 from drive_seg.core.health.latency import LatencyHealth
 from drive_seg.core.health.network import NetworkHealth, Typical
 from drive_seg.core.health.output import OutputHealth
@@ -25,7 +26,6 @@ class Monitor:
     """
 
     _CLOCK_JUMP = 0.5  # seconds back; less is a thread that read the clock and then had to wait
-    _ERROR_LASTS = 1.0  # seconds for which a failed frame counts
     _READINGS_LAST = 5.0  # seconds for which what was read of the engine's processor is shown
     _IDLE_LOOK = 0.2  # seconds between looks at images that nobody uses
 
@@ -41,7 +41,8 @@ class Monitor:
         self._readings: dict[str, str] = {}
         self._read_at = -np.inf
         self._reduced = ""
-        self._failed: dict[str, tuple[float, str, str]] = {}  # by check: when, reason, fix
+        self._failures = {"camera": Failures("camera"), "engine": Failures("engine"),
+                          "geometry": Failures("geometry", grave=False)}
         self._used_at = -np.inf  # a result was made
         self._looked_at = -np.inf
         self._newest = -np.inf  # of all times told
@@ -62,6 +63,7 @@ class Monitor:
     def arrived(self, frame: Frame, stamp: float, now: float) -> bool:
         """A received frame is to be segmented, or only looked at. Returns whether the camera can be believed."""
         with self._at(now):
+            self._failures["camera"].succeeded()
             self.camera.observe(frame, stamp, now)
             if self.camera.jumped:
                 self.output.reset()
@@ -76,6 +78,7 @@ class Monitor:
     def finished(self, result: Segmentation, took: float, drops: int, now: float) -> None:
         """A frame was segmented and its masks published. took: seconds since it was received."""
         with self._at(now):
+            self._failures["engine"].succeeded()
             self.latency.observe(took, drops, now)
             self.network.observe(result.labels, result.confidence, now)
             self.output.observe(result.labels, result.drivable, now)
@@ -96,19 +99,18 @@ class Monitor:
     def failed(self, check: str, reason: str, fix: str, now: float) -> None:
         """A frame failed. check: `camera`, `engine` or `geometry`."""
         with self._at(now):
-            self._failed[check] = (now, reason, fix)
+            self._failures[check].failed(reason, fix, now)
 
     def statuses(self, now: float) -> list[Status]:
         """One status a check, at this time."""
         with self._at(now):
-            camera = self._with_failure(self.camera.status(now), Level.ERROR, now)
             fresh = 0 <= now - self._read_at < self._READINGS_LAST
             engine = Status("engine", values=self._engine | (self._readings if fresh else {}))
             if self._reduced:
                 engine = Status("engine", Level.WARN, f"the network sees only {self._reduced} to keep the latency"
                                 " budget", "free the machine, then deactivate and activate the node", engine.values)
-            out = [camera, self._with_failure(engine, Level.ERROR, now),
-                   self._with_failure(Status("geometry"), Level.WARN, now)]
+            out = [self._failures[status.name].added_to(status, now)
+                   for status in (self.camera.status(now), engine, Status("geometry"))]
             if now - self._used_at < 2.0:  # else nothing is computed, and there is nothing to say
                 out += [self.latency.status(now), self.network.status(now), self.output.status(now)]
             else:
@@ -131,11 +133,6 @@ class Monitor:
         self.camera.restart(back, now)
         self.latency.restart()
         self.output.reset()
-        self._failed.clear()
+        for failures in self._failures.values():
+            failures.restart()
         self._read_at = self._used_at = self._looked_at = self._newest = -np.inf
-
-    def _with_failure(self, status: Status, level: Level, now: float) -> Status:
-        failure = self._failed.get(status.name)
-        if failure is None or not 0 <= now - failure[0] < self._ERROR_LASTS or status.level >= level:
-            return status
-        return Status(status.name, level, failure[1], failure[2], status.values)

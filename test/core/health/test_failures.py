@@ -1,0 +1,92 @@
+"""Frames that fail: a few among good ones are a warning, all of them a fault, as no masks come.
+
+pytest -rP shows the times. They are the README's.
+"""
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_seg.core.engine import EngineError
+from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.health.failures import failure
+from drive_seg.core.health.monitor import Monitor
+from drive_seg.core.health.status import Health
+from drive_seg.core.segmentation import Segmentation
+
+FPS = 25.0
+LIMIT = 0.6
+"""Seconds until health is FAULT where all frames fail."""
+
+
+@pytest.fixture(scope="module")
+def messages(drive):
+    """The drive as JPEG messages."""
+    return [cv2.imencode(".jpg", image)[1].reshape(-1) for image in drive[:110]]
+
+
+@pytest.fixture
+def play(messages):
+    """Plays frames first..last to a monitor as the node does; returns (seconds, state, reasons) after each."""
+    labels = np.ones((72, 128), np.uint8)
+    result = Segmentation(labels, labels, labels, np.full_like(labels, 255), {})
+
+    def play(monitor, first, last, *, damaged=lambda i: False, breaks=lambda i: False):
+        told = []
+        for i in range(first, last):
+            now = i / FPS
+            monitor.received(now)
+            try:
+                frame = Frame.from_compressed(messages[i][:20 if damaged(i) else None], "jpeg")
+                assert monitor.arrived(frame, now, now)
+                if breaks(i):
+                    raise EngineError("out of memory")
+                monitor.finished(result, 0.03, 0, now)
+            except (FrameError, EngineError) as error:
+                monitor.failed(*failure(error), now)
+            told.append((now, *monitor.state(now)))
+        return told
+
+    return play
+
+
+FAILURES = {"unusable messages": ("damaged", "camera: an image message is unusable"),
+            "engine errors": ("breaks", "engine: the engine failed on a frame: out of memory")}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("every", [2, 25])
+def test_failures_among_good_frames_are_a_warning(play, kind, every):
+    """Masks come of the others."""
+    which, words = FAILURES[kind]
+    told = play(Monitor(now=0.0), 0, 76, **{which: lambda i: i % every == 1})
+    assert {state for now, state, _ in told[1:]} == {Health.DEGRADED}
+    assert all(words in reasons[0] for _, _, reasons in told[1:])
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_nothing_but_failures_is_a_fault_until_a_frame_is_good(play, kind):
+    which, words = FAILURES[kind]
+    monitor = Monitor(now=0.0)
+    assert {state for _, state, _ in play(monitor, 0, 50)} == {Health.READY}
+    told = play(monitor, 50, 80, **{which: lambda i: True})
+    assert told[0][1] == Health.DEGRADED and words in told[0][2][0]
+    after = next(now for now, state, _ in told if state is Health.FAULT) - told[0][0]
+    print(f"nothing but {kind}: DEGRADED at once, FAULT after {after:.2f} s (at most {LIMIT:g} s)")
+    assert after <= LIMIT and told[-1][1] == Health.FAULT
+    good = [state for _, state, _ in play(monitor, 80, 110)]
+    assert good[0] is Health.DEGRADED and Health.FAULT not in good and good[-1] is Health.READY, "masks come again"
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_before_the_first_good_frame_a_failure_is_a_fault_at_once(play, kind):
+    which, words = FAILURES[kind]
+    ((_, state, reasons),) = play(Monitor(now=0.0), 0, 1, **{which: lambda i: True})
+    assert state is Health.FAULT and words in reasons[0]
+
+
+def test_a_failure_is_told_beside_another_finding(play):
+    monitor = Monitor(now=0.0)
+    monitor.use_engine("128x64")
+    told = play(monitor, 0, 5, breaks=lambda i: i == 2)
+    assert "out of memory" in told[-1][2][0] and "128x64" in told[-1][2][0]
