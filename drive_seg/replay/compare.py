@@ -156,6 +156,15 @@ def compare(a: Path, b: Path, limits: Limits) -> Comparison:
     return result
 
 
+def check_result(folder: Path, log_ns: int, size: tuple[int, int] | None) -> None:
+    """Whether a result can be compared with that of a drive whose first frame was recorded at log_ns and gets masks of
+    `size`, (height, width), None for none. Raises ReplayError, or BagError when its masks can't be read."""
+    with ResultReader(folder / "result") as reader:
+        first = next(reader.frames(log_ns, log_ns + 1), None)
+    if first is not None and size is not None and "labels" in first.images:
+        _check_sizes(first.images["labels"].shape, size)
+
+
 def draw_worst(comparison: Comparison, a: Path, b: Path, bag: Path, topic: str) -> Iterator[tuple[dict, np.ndarray]]:
     """Side-by-side pictures (BGR) of the worst frames, in the order of the drive.
 
@@ -214,14 +223,18 @@ def _joined(a: Iterator[tuple[_Key, T]], b: Iterator[tuple[_Key, T]]) -> Iterato
 
 def _agreement(a: Masks, b: Masks) -> tuple[float, float]:
     labels_a, labels_b = a.images["labels"], b.images["labels"]
-    if labels_a.shape != labels_b.shape:
-        raise ReplayError(f"the frames are {labels_a.shape[::-1]} in A and {labels_b.shape[::-1]} in B: these are not"
-                          " two results of the same bag")
+    _check_sizes(labels_a.shape, labels_b.shape)
     equal = cv2.countNonZero(cv2.compare(labels_a, labels_b, cv2.CMP_EQ)) / labels_a.size
     drivable_a, drivable_b = a.images["drivable_area"], b.images["drivable_area"]
     both = cv2.countNonZero(cv2.bitwise_and(drivable_a, drivable_b))
     either = cv2.countNonZero(cv2.bitwise_or(drivable_a, drivable_b))
     return equal, both / either if either else 1.0
+
+
+def _check_sizes(a: tuple[int, int], b: tuple[int, int]) -> None:
+    if a != b:
+        raise ReplayError(f"the frames are {a[::-1]} in A and {b[::-1]} in B: these are not two results of the same"
+                          " bag")
 
 
 def _percent(share: float) -> str:

@@ -10,12 +10,13 @@ The folder appears under its name only when it is finished, so that a killed run
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,10 +25,11 @@ import cv2
 
 from drive_seg import __version__
 from drive_seg.core.engine import Engine, EngineError
+from drive_seg.core.frame import FrameError
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.bag import Bag, BagError
+from drive_seg.footage.bag import Bag, BagError, Topic
 from drive_seg.network import NetworkError
-from drive_seg.replay.compare import Limits, compare, find_result
+from drive_seg.replay.compare import Limits, check_result, compare, find_result
 from drive_seg.replay.ground import GEOMETRY_ERRORS, open_rig
 from drive_seg.replay.report import write_report
 from drive_seg.replay.settings import ReplayError, Settings
@@ -60,7 +62,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a bag went. problem: why it failed, None when it did not. differs: it is not what the golden result is."""
+    """How a bag went. problem: why it failed, None when it did not; with a summary, what was replayed is kept all the
+    same. differs: it is not what the golden result is."""
 
     bag: Path
     folder: Path
@@ -188,12 +191,12 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
     contents = tuple(_contents(job.settings).values())
     segmenter, engines = _segmenter(job.settings, contents, cores, os.getpid())
     start = time.perf_counter()
-    problem = None
+    problems: list[str] = []
     with Bag(job.bag) as bag:
         topic = bag.image_topic(job.settings.topic)
-        truth = Truth.open(job.labels, segmenter.table, topic.count) if job.labels else None
-        golden = find_result(job.golden) if job.golden else None
+        truth, golden = _references(job, bag, topic, segmenter)
         rig = open_rig(bag, topic, job.settings)
+        depends_on = fingerprint(job)  # as it is before the first frame
         digest, done = hashlib.sha256(), 0
         try:
             for record in stream(bag, topic, segmenter, job.settings, folder, truth, engines, rig):
@@ -204,28 +207,63 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
         except BagError as error:  # damaged half-way: what came before is kept
             if not done:
                 raise
-            problem = one_line(error)
+            problems.append(one_line(error))
         facts = {
             "format": FORMAT,
             "version": __version__,
-            "fingerprint": fingerprint(job),
-            "problem": problem,
+            "fingerprint": depends_on,
+            "problem": None,
             "bag": {"path": str(job.bag.resolve()), "name": job.folder.name, "topic": topic.name, "type": topic.type,
                     "messages": topic.count, "has_camera_info": bag.camera_info(topic) is not None,
                     "camera_pose_from": rig.pose_from if rig else None},
             "masks_sha256": digest.hexdigest(),
-            "truth": truth.scores() if truth else None,
+            "truth": None,
             "golden": None,
         }
     summary = summarise(folder / "frames.jsonl", facts, segmenter, time.perf_counter() - start)
+    if truth is not None:
+        with _told_in(problems, "no scores"):
+            summary["truth"] = truth.scores()
     if golden is not None:
-        comparison = compare(golden, folder, job.limits)
-        comparison.b = str(job.folder.resolve())  # where it will be
-        summary["golden"] = comparison.to_dict()
+        with _told_in(problems, "not compared with the golden result"):
+            comparison = compare(golden, folder, job.limits)
+            comparison.b = str(job.folder.resolve())  # where it will be
+            summary["golden"] = comparison.to_dict()
+    summary["problem"] = "; ".join(problems) or None
     if job.report:
-        write_report(folder, summary, job.bag, golden)
+        with _told_in(problems, "no report"):
+            write_report(folder, summary, job.bag, golden)
+    summary["problem"] = "; ".join(problems) or None
     _write_json(folder / "summary.json", summary)
     return summary
+
+
+def _references(job: Job, bag: Bag, topic: Topic, segmenter: Segmenter) -> tuple[Truth | None, Path | None]:
+    """Labels and the folder of the golden result, as far as they can be checked before the first frame is replayed."""
+    golden = find_result(job.golden) if job.golden else None
+    truth = Truth.open(job.labels, segmenter.table, topic.count) if job.labels else None
+    first = next(bag.images(topic), None) if truth or golden else None
+    if first is None:
+        return truth, golden
+    try:
+        size = segmenter.engine.input_size if job.settings.output_size == "network" else first.frame().size
+    except FrameError:
+        size = None  # it gets no masks
+    if golden is not None:
+        check_result(golden, first.log_ns, size)
+    if truth is not None and size is not None:
+        truth.check(first, size)
+    return truth, golden
+
+
+@contextlib.contextmanager
+def _told_in(problems: list[str], what: str) -> Iterator[None]:
+    """After the last frame, no error may throw the frames away: not even a bug."""
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, KNOWN) else f"{type(error).__name__}: "
+        problems.append(f"{what}: {kind}{one_line(error)}")
 
 
 def _write_json(path: Path, value: dict) -> None:

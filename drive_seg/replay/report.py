@@ -241,7 +241,7 @@ def _histograms(columns: Columns) -> list[dict]:
 
 def _verdict(summary: dict) -> dict[str, str]:
     if summary["problem"]:
-        return {"kind": "bad", "text": "bag damaged"}
+        return {"kind": "bad", "text": "not all went well"}
     if summary["frames"]["failed"]:
         return {"kind": "bad", "text": f"{_frames(summary['frames']['failed'])} failed"}
     if summary["golden"]:
@@ -321,7 +321,8 @@ def _origin(summary: dict) -> list[list[list[str]]]:
 
 
 def _subtitle(summary: dict) -> str:
-    return f"{summary['bag']['topic']} · {_date(summary['start_ns'])} · {_duration(summary['duration_s'])}"
+    parts = [summary["bag"]["topic"], _date(summary["start_ns"]), _duration(summary["duration_s"]), summary["problem"]]
+    return " · ".join(part for part in parts if part)
 
 
 def _date(ns: int) -> str:

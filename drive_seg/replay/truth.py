@@ -48,6 +48,7 @@ class Truth:
         self._scores = Scores(dataset, table)
         self._steady = self._kept = 0
         self._before: tuple[np.ndarray, np.ndarray] | None = None
+        self._problem: str | None = None
 
     @classmethod
     def open(cls, folder: Path, table: ClassTable, frames: int) -> Truth:
@@ -57,6 +58,7 @@ class Truth:
             dataset = Dataset.load(root)
         except DatasetError as error:
             raise TruthError(str(error)) from error
+        _read(files[0])
         where = files[0].parent
         numbers = [int(p.stem) if p.stem.isdecimal() else None for p in files]
         if None not in numbers and len(set(numbers)) == len(files):
@@ -69,19 +71,24 @@ class Truth:
                              " (nanoseconds) or by frame index")
         return cls(dataset, dict(enumerate(files)), False, table)
 
+    def check(self, first: BagImage, size: tuple[int, int]) -> None:
+        """Compare the labels of a bag's first frame, if it has any, with the (height, width) of its masks. Raises
+        TruthError."""
+        file = self._file(first)
+        if file is not None:
+            _read(file, size)
+
     def add(self, source: BagImage, segmentation: Segmentation) -> dict | None:
-        """Score one frame; None when it has no labels. Raises TruthError for labels that are no labels."""
-        file = self._files.get(source.stamp_ns if self._by_stamp else source.index)
-        if file is None:
+        """Score one frame; None when it has no labels. Labels that are none end the scoring, see `scores`."""
+        file = self._file(source)
+        if file is None or self._problem is not None:
             self.skip()
             return None
-        truth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        if truth is None or truth.ndim != 2 or truth.dtype != np.uint8:
-            raise TruthError(f"{file} is no 8-bit picture with one channel of class ids")
-        if truth.shape != segmentation.labels.shape:
-            height, width = segmentation.labels.shape
-            raise TruthError(f"{file} is {truth.shape[1]}x{truth.shape[0]}, the frame is {width}x{height}:"
-                             " these are not the labels of this bag")
+        try:
+            truth = _read(file, segmentation.labels.shape)
+        except TruthError as error:
+            self._problem = str(error)
+            return None
         accuracy = self._scores.add(segmentation, truth)
         if self._before is not None and self._before[0].shape == truth.shape:
             steady = truth == self._before[0]
@@ -96,13 +103,32 @@ class Truth:
         """A frame without labels or result."""
         self._before = None
 
+    def _file(self, source: BagImage) -> Path | None:
+        return self._files.get(source.stamp_ns if self._by_stamp else source.index)
+
     def scores(self) -> dict:
         """What `drive-seg evaluate` reports, and `temporal_consistency`: of the pixels whose true class stays the same
-        from one labelled frame to the next, the share whose planner label does too. Raises TruthError when no label
-        belonged to any frame.
+        from one labelled frame to the next, the share whose planner label does too. Raises TruthError for labels
+        that were none, or when none belonged to any frame.
         """
+        if self._problem is not None:
+            raise TruthError(self._problem)
         if not self._scores.images:
             raise TruthError(f"no labels of {self.dataset.root} belong to a frame of the bag: name them by stamp"
                              " (nanoseconds) or by frame index")
         consistency = self._kept / self._steady if self._steady else None
         return {**self._scores.report(), "temporal_consistency": consistency, "dataset": self.dataset.name}
+
+
+def _read(file: Path, size: tuple[int, ...] | None = None) -> np.ndarray:
+    """Class ids (H, W) uint8, of the (height, width) of a frame. Raises TruthError."""
+    try:
+        truth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
+        truth = None
+    if truth is None or truth.ndim != 2 or truth.dtype != np.uint8:
+        raise TruthError(f"{file} is no 8-bit picture with one channel of class ids")
+    if size is not None and truth.shape != size:
+        raise TruthError(f"{file} is {truth.shape[1]}x{truth.shape[0]}, the frame is {size[1]}x{size[0]}:"
+                         " these are not the labels of this bag")
+    return truth

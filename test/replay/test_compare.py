@@ -12,6 +12,7 @@ from replays import Replay
 
 from drive_seg.cli.main import main
 from drive_seg.core.classes import Group
+from drive_seg.replay import job as job_module
 from drive_seg.replay.compare import Limits, compare, find_results
 from drive_seg.replay.settings import ReplayError
 
@@ -162,3 +163,34 @@ def test_a_frame_that_a_result_bag_lacks_is_missing(results, tmp_path, spoiled, 
     comparison = compare(sides["a"], sides["b"], Limits())
     assert (comparison.only_in_a, comparison.only_in_b) == told
     assert comparison.frames == 11 and not comparison.same
+
+
+def test_a_golden_result_that_does_not_fit_is_told_before_the_first_frame(results, replay, another, tmp_path, capsys):
+    bag = results / "bags" / "before" / "street"
+    shutil.copytree(results / "before" / "street", tmp_path / "light", ignore=shutil.ignore_patterns("result"))
+    assert replay(bag, "--golden", tmp_path / "light") == 1
+    assert f"there is no bag at {tmp_path / 'light' / 'result'}" in capsys.readouterr().out
+    another(write_bag(tmp_path / "street", 12, paint=lambda i: np.ascontiguousarray(street(i)[::2, ::2])))
+    capsys.readouterr()
+    assert replay(bag, "--golden", another.out) == 1
+    assert "(100, 60) in A and (200, 120) in B" in capsys.readouterr().out
+    assert not (replay.out / "street").exists()
+
+
+def test_what_fails_after_the_last_frame_leaves_the_replay(results, replay, tmp_path, monkeypatch, capsys):
+    def no_report(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(job_module, "write_report", no_report)
+    shutil.copytree(results / "wall", tmp_path / "golden")
+    file = tmp_path / "golden" / "street" / "result" / "result.mcap"
+    with file.open("r+b") as damaged:  # a bad sector behind the first frames
+        damaged.seek(file.stat().st_size // 2)
+        damaged.write(bytes(2000))
+    assert replay(results / "bags" / "before" / "street", "--golden", tmp_path / "golden", report=True) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("FAILED") and out.count("\n") == 1
+    problem = replay.summary()["problem"]
+    assert problem.startswith("not compared with the golden result: ")
+    assert problem.endswith("; no report: KeyError: 'a bug'")
+    assert len(replay.masks()) == 12

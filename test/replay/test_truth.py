@@ -97,10 +97,6 @@ def _spoil(name):
         for file in labels.glob("*.png"):
             cv2.imwrite(str(file), np.zeros((120, 200, 3), np.uint8))
 
-    def other_stamps(labels):
-        for file in labels.glob("*.png"):
-            file.rename(file.with_name(f"{int(file.stem) + 10**15}.png"))
-
     def too_few(labels):
         next(labels.glob("*.png")).unlink()
         for file in labels.glob("*.png"):
@@ -116,7 +112,6 @@ def _spoil(name):
     ("missing", "has no PNG files"),
     ("other_size", "is 10x10, the frame is 200x120"),
     ("colour", "no 8-bit picture with one channel"),
-    ("other_stamps", "belong to a frame of the bag"),
     ("too_few", "has 5 labels, the bag 6 frames"),
     ("no_yaml", "no dataset.yaml"),
 ])
@@ -126,7 +121,39 @@ def test_wrong_labels_are_one_clear_error(replay, labelled, fault, message, caps
     assert replay(bag, "--labels", data / "val") == 1
     out = capsys.readouterr().out
     assert message in out and out.count("\n") == 1
-    assert not (replay.out / "street").exists()
+    assert not (replay.out / "street").exists(), "told before the first frame is replayed"
+
+
+def _other_stamps(labels):
+    for file in labels.glob("*.png"):
+        file.rename(file.with_name(f"{int(file.stem) + 10**15}.png"))
+
+
+def _one_of_another_size(labels):
+    cv2.imwrite(str(labels / f"{stamp(4)}.png"), np.zeros((10, 10), np.uint8))
+
+
+def _one_damaged(labels):
+    (labels / f"{stamp(4)}.png").write_text("no picture")
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (_other_stamps, "belong to a frame of the bag"),
+    (_one_of_another_size, "is 10x10, the frame is 200x120"),
+    (_one_damaged, "no 8-bit picture with one channel"),
+])
+def test_wrong_labels_that_are_found_late_leave_the_replay(replay, labelled, spoil, message, capsys):
+    bag, data = labelled
+    spoil(data / "val" / "labels")
+    assert replay(bag, "--labels", data / "val", report=True) == 1
+    out = capsys.readouterr().out
+    assert message in out and out.count("\n") == 1
+    summary = replay.summary()
+    assert message in summary["problem"] and summary["truth"] is None
+    assert len(replay.masks()) == len(replay.frames()) == 6
+    assert "no scores: " in (replay.out / "street" / "report.html").read_text()
+    assert replay(bag, "--labels", data / "val", report=True) == 1
+    assert capsys.readouterr().out.startswith("FAILED"), "it is not called done when it is resumed"
 
 
 def test_a_frame_without_result_is_not_scored(colour_network_path, labelled, tmp_path):
