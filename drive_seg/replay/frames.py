@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +38,8 @@ class Columns:
     """
 
     def __init__(self, path: Path) -> None:
-        rows: dict[str, list[float]] = {}
-        index, stamps, times = [], [], []
+        rows: dict[str, array[float]] = {}
+        index, stamps, times = array("q"), array("q"), array("q")
         self.problems: dict[int, str] = {}
         self.withheld: dict[int, str] = {}
         self.health: dict[int, tuple[str, tuple[str, ...]]] = {}
@@ -56,14 +58,13 @@ class Columns:
                 state = (record["health"], tuple(kind_of(r) for r in record["reasons"]))
                 self.health[row] = (record["health"], tuple(record["reasons"]))
             for name, value in _figures(record).items():
-                column = rows.setdefault(name, [])
-                column.extend([np.nan] * (row - len(column)))
+                column = rows.setdefault(name, array("f"))
+                _fill(column, row)
                 column.append(np.nan if value is None else value)
-        self.index = np.array(index, np.int64)
-        self.stamp_ns = np.array(stamps, np.int64)
-        self.log_ns = np.array(times, np.int64)
-        self.series = {name: np.array(column + [np.nan] * (len(index) - len(column)), np.float32)
-                       for name, column in rows.items()}
+        for column in rows.values():
+            _fill(column, len(index))
+        self.index, self.stamp_ns, self.log_ns = (np.array(values, np.int64) for values in (index, stamps, times))
+        self.series = {name: np.frombuffer(column, np.float32) for name, column in rows.items()}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -83,6 +84,10 @@ class Columns:
         present = [name[3:] for name in self.series if name.startswith("ms_")]
         known = [name for name in STAGES if name in present]
         return known[:-1] + [s for s in present if s not in known] + known[-1:] if "write" in known else present
+
+
+def _fill(column: array[float], length: int) -> None:
+    column.extend(itertools.repeat(np.nan, length - len(column)))
 
 
 def _figures(record: dict) -> dict[str, float | None]:

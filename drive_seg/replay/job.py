@@ -30,6 +30,7 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.footage.bag import Bag, BagError, Topic
 from drive_seg.network import NetworkError
 from drive_seg.replay.compare import Limits, check_result, compare, find_result
+from drive_seg.replay.frames import Columns
 from drive_seg.replay.ground import GEOMETRY_ERRORS, open_rig
 from drive_seg.replay.report import write_report
 from drive_seg.replay.settings import ReplayError, Settings
@@ -220,7 +221,8 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
             "truth": None,
             "golden": None,
         }
-    summary = summarise(folder / "frames.jsonl", facts, segmenter, time.perf_counter() - start)
+    columns = Columns(folder / "frames.jsonl")
+    summary = summarise(columns, facts, segmenter, time.perf_counter() - start)
     if truth is not None:
         with _told_in(problems, "no scores"):
             summary["truth"] = truth.scores()
@@ -232,7 +234,7 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
     summary["problem"] = "; ".join(problems) or None
     if job.report:
         with _told_in(problems, "no report"):
-            write_report(folder, summary, job.bag, golden)
+            write_report(folder, columns, summary, job.bag, golden)
     summary["problem"] = "; ".join(problems) or None
     _write_json(folder / "summary.json", summary)
     return summary

@@ -35,16 +35,21 @@ _GREATEST = ("latency", "flicker", "changed", "unknown")
 """Series of which a thinned curve keeps the greatest value, where the others keep the mean."""
 
 
-def write_report(folder: Path, summary: dict, bag: Path, golden: Path | None = None) -> None:
-    """Write folder/report.html from the folder's frames.jsonl and result bag, and the camera's images in `bag`."""
+def write_report(folder: Path, columns: Columns, summary: dict, bag: Path, golden: Path | None = None) -> None:
+    """Write folder/report.html from the folder's result bag and frames, and the camera's images in `bag`."""
     page = _part("report.html")
-    data = json.dumps(_data(folder, summary, bag, golden), separators=(",", ":"), allow_nan=False)
+    data = json.dumps(_data(folder, columns, summary, bag, golden), separators=(",", ":"), allow_nan=False)
     parts = {"title": f"{summary['bag']['name']} · drive_seg replay", "style": _part("report.css"),
              "data": data.replace("</", "<\\/"), "script": _part("report.js")}
     for name, text in parts.items():
         before, after = page.split(f"/*{name}*/")
         page = before + text + after
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    file = folder / "report.html"
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError:  # on a full disk, half a page
+        file.unlink(missing_ok=True)
+        raise
 
 
 @cache
@@ -52,8 +57,7 @@ def _part(name: str) -> str:
     return (resources.files("drive_seg.replay") / "page" / name).read_text(encoding="utf-8")
 
 
-def _data(folder: Path, summary: dict, bag: Path, golden: Path | None) -> dict:
-    columns = Columns(folder / "frames.jsonl")
+def _data(folder: Path, columns: Columns, summary: dict, bag: Path, golden: Path | None) -> dict:
     seconds = columns.seconds
     moments = [{"row": m["row"], "index": m["index"], "t": round(float(seconds[m["row"]]), 3), "why": m["why"],
                 "problem": m["row"] in columns.problems} for m in summary["suspicious"]]

@@ -18,9 +18,8 @@ _EVENTS = 200  # changes of health that a summary lists
 _LIBRARIES = ("numpy", "opencv-python-headless", "numba", "openvino", "onnxruntime", "tensorrt", "rosbags")
 
 
-def summarise(frames: Path, facts: dict, segmenter: Segmenter, seconds: float) -> dict:
-    """The summary of a result folder's frames.jsonl. facts: what the replay knows itself. seconds: how long it took."""
-    columns = Columns(frames)
+def summarise(columns: Columns, facts: dict, segmenter: Segmenter, seconds: float) -> dict:
+    """The summary of a result folder's frames. facts: what the replay knows itself. seconds: how long it took."""
     failed, withheld = len(columns.problems), len(columns.withheld)
     return {
         **facts,
