@@ -201,7 +201,7 @@ class _Stages:
     def _segment(self, item: _Work, now: float) -> None:
         with stage(item.stages, "health"):
             believed = self._monitor.arrived(item.frame, item.source.stamp_ns / 1e9, now)
-        if self._segmenter.temporal is not None and self._monitor.camera.jumped:
+        if self._segmenter.temporal is not None and not self._monitor.follows:
             self._segmenter.temporal.reset()
         size = self._segmenter.engine.input_size if self._settings.output_size == "network" else item.frame.size
         unknown = Segmentation.unknown(size) if self._settings.fault_policy == "unknown" else None

@@ -120,7 +120,7 @@ class Worker:
         with stage(stages, "health"):
             stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             believed = self.monitor.arrived(frame, stamp, now)
-        if self.segmenter.temporal is not None and self.monitor.camera.jumped:
+        if self.segmenter.temporal is not None and not self.monitor.follows:
             self.segmenter.temporal.reset()
         if not wanted:
             self.counts["idle"] += 1

@@ -175,6 +175,17 @@ def test_a_parameter_that_can_t_be_is_told(replay, street_bag, tmp_path, values,
     assert message in captured.out + captured.err
 
 
+def test_the_temporal_filter_starts_afresh_after_a_gap(replay, another, tmp_path):
+    """As the node's does: labels from before say nothing of what comes half a second later."""
+    noise = np.random.default_rng(0)
+    frames = {i: np.clip(street(i) + noise.normal(0, 60, (120, 200, 3)), 0, 255).astype(np.uint8)
+              for i in (0, 1, 8, 9)}
+    assert replay(write_bag(tmp_path / "a" / "street", numbers=frames, paint=frames.get), "--temporal-filter") == 0
+    assert another(write_bag(tmp_path / "b" / "street", numbers=(8, 9), paint=frames.get), "--temporal-filter") == 0
+    after, alone = replay.masks()[2:], another.masks()
+    assert all(np.array_equal(a.images["labels"], b.images["labels"]) for a, b in zip(after, alone, strict=True))
+
+
 def test_the_temporal_filter_is_the_node_s_and_starts_afresh_with_each_bag(replay, another, tmp_path):
     """A label that comes for one frame, unsure of itself, is held back, in each of two bags with the same frames."""
     from drive_seg.core.segmenter import Segmenter

@@ -6,11 +6,15 @@ import threading
 import time
 
 import cv2
+import numpy as np
 import pytest
-from camera_messages import image
+from camera_messages import image, pixels
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
+from std_srvs.srv import SetBool
 
+from drive_seg.core.classes import Group
+from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import EngineError
 from drive_seg.ros.label_info import LATCHED
 
@@ -26,8 +30,10 @@ class Watched:
         self.health = graph.collect(String, "/drive_seg/health", LATCHED)
         assert graph.connected(self.camera)
         assert graph.spin_until(lambda: self.health and graph.client.count_publishers("/drive_seg/drivable_area"))
-        publishers = {o.topic: p for o, p in self.node._result_publishers.items()}
-        assert graph.spin_until(publishers["~/drivable_area"].get_subscription_count)
+        assert graph.spin_until(lambda: self.publisher("drivable_area").get_subscription_count())
+
+    def publisher(self, output):
+        return {o.topic: p for o, p in self.node._result_publishers.items()}[f"~/{output}"]
 
     def play(self, seconds, period=0.05, **changes):
         """One image each period. changes: of the messages' fields."""
@@ -107,3 +113,29 @@ def test_masks_between_failures_are_no_fault(watched):
     assert node.states[-1] == "FAULT"
     node.play(0.3)
     assert len(node.masks) == seen
+
+
+def test_labels_from_before_a_pause_hold_nothing_back(graph, watched):
+    """The temporal filter holds an unsure change back, but not against what was seen before a pause."""
+    node = watched(temporal_filter=True, frozen_timeout=0.0)
+    labels = graph.collect(Image, "/drive_seg/labels")
+    assert graph.spin_until(lambda: node.publisher("labels").get_subscription_count())
+
+    def shown(label):
+        """The label that comes out where the network says this one, unsure."""
+        node.node.segmenter.engine.decode = lambda frame, size, stages: Decoded(
+            *(np.full(size, value, np.uint8) for value in (0, label, 100)))
+        before = len(labels)
+        node.camera.publish(image(next(node.frames)))
+        assert graph.spin_until(lambda: len(labels) > before)
+        return pixels(labels[-1])[0, 0]
+
+    one, other = Group.PAVEMENT, Group.OBSTACLE
+    assert [shown(label) for label in (one, other, one)] == [one, one, one], "held back"
+    for active in (False, True):
+        assert graph.call(SetBool, "/drive_seg/enable", SetBool.Request(data=active)).success
+    assert graph.connected(node.camera)
+    assert graph.spin_until(lambda: node.publisher("labels").get_subscription_count())
+    assert [shown(label) for label in (other, one, other)] == [other, other, other]
+    graph.spin_for(0.6)
+    assert shown(one) == one

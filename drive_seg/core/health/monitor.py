@@ -27,6 +27,7 @@ class Monitor:
 
     _CLOCK_JUMP = 0.5  # seconds back; less is a thread that read the clock and then had to wait
     _READINGS_LAST = 5.0  # seconds for which what was read of the engine's processor is shown
+    _NEAR = 0.5  # seconds between frames of which one still says something about the other
     _IDLE_LOOK = 0.2  # seconds between looks at images that nobody uses
 
     def __init__(self, *, limits: CameraLimits | None = None, budget: float | None = None,
@@ -43,8 +44,12 @@ class Monitor:
         self._reduced = ""
         self._failures = {"camera": Failures("camera"), "engine": Failures("engine"),
                           "geometry": Failures("geometry", grave=False)}
+        self.follows = False
+        """Whether the frame that arrived last follows on the one segmented before it. Else what remembers frames must
+        start anew: time jumped, it was long ago, or frames between were not believed."""
         self._used_at = -np.inf  # a result was made
         self._looked_at = -np.inf
+        self._segmented_at = -np.inf  # when the frame of the newest result was looked at
         self._newest = -np.inf  # of all times told
         self._lock = threading.Lock()
         lens.warm_up()
@@ -67,8 +72,12 @@ class Monitor:
             self.camera.observe(frame, stamp, now)
             if self.camera.jumped:
                 self.output.reset()
+            self.follows = not self.camera.jumped and 0 <= now - self._segmented_at <= self._NEAR
             self._looked_at = now
-            return self.camera.status(now).level < Level.ERROR
+            believed = self.camera.status(now).level < Level.ERROR
+            if not believed:
+                self._segmented_at = -np.inf
+            return believed
 
     def idle(self, now: float) -> bool:
         """Nobody needs a received frame. Returns whether it should be looked at (by `arrived`) all the same."""
@@ -82,7 +91,7 @@ class Monitor:
             self.latency.observe(took, drops, now)
             self.network.observe(result.labels, result.confidence, now)
             self.output.observe(result.labels, result.drivable, now)
-            self._used_at = now
+            self._used_at, self._segmented_at = now, self._looked_at
 
     def read(self, readings: dict[str, str], now: float) -> None:
         """What could be read of the engine's processor; shown for a few seconds."""
@@ -135,4 +144,4 @@ class Monitor:
         self.output.reset()
         for failures in self._failures.values():
             failures.restart()
-        self._read_at = self._used_at = self._looked_at = self._newest = -np.inf
+        self._read_at = self._used_at = self._looked_at = self._segmented_at = self._newest = -np.inf

@@ -21,7 +21,7 @@ class OutputHealth:
     def reset(self) -> None:
         """Forget earlier frames."""
         self.flicker: float | None = None
-        self.share = 0.0
+        self.share: float | None = None
         self._labels: np.ndarray | None = None
         self._size: tuple[int, int] | None = None
         self._none_since: float | None = None
@@ -37,13 +37,17 @@ class OutputHealth:
             weight = 1 - np.exp(-max(now - self._last, 0.0) / self._SMOOTH)
             self.flicker = changed if self.flicker is None else self.flicker + weight * (changed - self.flicker)
         self._last = now
-        if drivable is not None:
-            self.share = sparse.lower_share(drivable)
-            self._none_since = None if self.share > 0 else (now if self._none_since is None else self._none_since)
+        self.share = None if drivable is None else sparse.lower_share(drivable)
+        if self.share != 0:
+            self._none_since = None
+        elif self._none_since is None:
+            self._none_since = now
 
     def status(self, now: float) -> Status:
         """What is unusual about the masks."""
-        values, found = {"drivable": f"{self.share:.0%} of the lower half"}, []
+        values, found = {}, []
+        if self.share is not None:
+            values["drivable"] = f"{self.share:.0%} of the lower half"
         if self.flicker is not None:
             values["flicker"] = f"{self.flicker:.1%}"
             if self.flicker > self.flicker_warn:

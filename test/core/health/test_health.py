@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,18 @@ def test_flicker_and_missing_road_are_told():
     assert "nothing is drivable" in status.reason and status.values["flicker"] == "0.0%"
 
 
+def test_nothing_is_said_of_drivable_area_that_nobody_asked_for():
+    health, labels = OutputHealth(), np.zeros((240, 320), np.uint8)
+    for i in range(50):
+        health.observe(labels, labels, i * 0.04)
+    assert "nothing is drivable" in health.status(2.0).reason
+    for i in range(50, 100):
+        health.observe(labels, None, i * 0.04)
+    assert health.status(4.0).level == Level.OK and "drivable" not in health.status(4.0).values
+    health.observe(labels, labels, 4.0)
+    assert health.status(4.0).level == Level.OK, "one frame"
+
+
 def test_a_clock_that_starts_late_is_no_silent_camera():
     """With use_sim_time the time is 0 until /clock comes, and then far from 0 at once."""
     monitor = Monitor(now=None)
@@ -169,3 +183,28 @@ def test_a_thread_that_had_to_wait_is_no_jump_of_the_clock():
     play(monitor, 0.0, 3.0)
     monitor.received(2.7)
     assert monitor.state(3.0) == (Health.READY, ())
+
+
+def test_a_frame_follows_on_the_segmented_one_before_it_unless_something_came_between():
+    monitor, labels, shown = Monitor(now=0.0), np.zeros((72, 128), np.uint8), itertools.cycle(pictures(8))
+    black = Frame.from_array(np.zeros((72, 128, 3), np.uint8))
+
+    def follows(now, frame=None, segmented=True):
+        """Of a frame at a time; None when it is withheld."""
+        monitor.received(now)
+        if not monitor.arrived(frame or next(shown), now, now):
+            return None
+        if segmented:
+            monitor.finished(Segmentation(labels, labels, labels, labels, {}), 0.1, 0, now + 0.1)
+        return monitor.follows
+
+    assert not follows(0.0), "the first one"
+    assert follows(0.2) and follows(0.6)
+    assert not follows(1.2), "half a second is long"
+    assert follows(1.4)
+    for i in range(8):  # only looked at
+        follows(1.5 + i / 10, segmented=False)
+    assert not follows(2.3)
+    assert [follows(now, black) for now in (2.5, 2.6, 2.7, 2.8)] == [True, True, True, None], "withheld"
+    assert [follows(now) for now in (2.9, 3.0, 3.1, 3.2, 3.3)] == [None, None, None, False, True]
+    assert not follows(0.1), "the clock jumped back"
