@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", metavar="NAME", help="image topic (default: the bag's only camera)")
     add_network(parser)
     parser.add_argument("--labels", type=Path, metavar="DIR",
-                        help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml")
+                        help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml; of several bags"
+                        " in DIR/NAME")
     parser.add_argument("--golden", type=Path, metavar="RESULT", help="an earlier --out to agree with")
     add_limits(parser)
     usual = ", ".join(name for name in USUAL if name not in MASKS)
@@ -91,8 +92,9 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     settings.load_network()  # an error of the command, not of every bag
     limits = Limits(args.min_labels, args.min_drivable, args.max_frames)
     bags = find_bags(args.bags, args.out)
-    names = name_results(bags)
-    return [Job(bag, args.out / name, settings, _labels(args.labels, name, len(bags)),
+    names = name_results(bags, args.bags)
+    labels = _labels(args.labels, names)
+    return [Job(bag, args.out / name, settings, labels[name],
                 _golden(args.golden, name, len(bags)), limits, not args.no_report, args.again)
             for bag, name in zip(bags, names, strict=True)]
 
@@ -116,10 +118,20 @@ def _settings(args: argparse.Namespace) -> Settings:
                     temporal_filter=args.temporal_filter or bool(given.get("temporal_filter")), **rule, **same)
 
 
-def _labels(folder: Path | None, name: str, bags: int) -> Path | None:
-    if folder is None or bags == 1:
-        return folder
-    return folder / name if (folder / name).is_dir() else None
+def _labels(folder: Path | None, names: list[str]) -> dict[str, Path | None]:
+    """The folder of labels of each result: of its name, or of the only one the folder itself."""
+    if folder is None:
+        return dict.fromkeys(names)
+    found = {name: folder / name if (folder / name).is_dir() else None for name in names}
+    if len(names) == 1:
+        return {names[0]: found[names[0]] or folder}
+    if not any(found.values()):
+        raise CommandError(f"{folder} has labels of none of the {len(names)} bags: they go into a folder for each,"
+                           f" {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+    for name, there in found.items():
+        if there is None:
+            print(f"no labels for {name}: there is no {folder / name}")
+    return found
 
 
 def _golden(root: Path | None, name: str, bags: int) -> Path | None:

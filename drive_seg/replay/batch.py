@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -37,15 +38,30 @@ def find_bags(patterns: Sequence[str], out: Path) -> list[Path]:
     return sorted(found.values())
 
 
-def name_results(bags: Sequence[Path]) -> list[str]:
-    """A folder name for each bag's result: its own name, and as much of its path as tells it from the others."""
+def name_results(bags: Sequence[Path], patterns: Sequence[str]) -> list[str]:
+    """A folder name for the result of each bag that find_bags found for the patterns.
+
+    A bag given by path: its own name. As soon as a glob is among the patterns, or two bags have one name: the path
+    below the folder in which all patterns begin. So a name stays what it is when other bags come to match.
+    """
     names = [bag.name if bag.is_dir() else bag.stem for bag in bags]
-    if len(set(names)) == len(names):
+    given = [Path(pattern).expanduser() for pattern in patterns]
+    if all(path.exists() for path in given) and len(set(names)) == len(names):
         return names
-    common = Path(os.path.commonpath([bag.resolve().parent for bag in bags]))
-    whole = [bag.resolve().relative_to(common) for bag in bags]
-    names = [str(name if bag.is_dir() else name.with_suffix("")) for bag, name in zip(bags, whole, strict=True)]
-    return names if len(set(names)) == len(names) else [str(name) for name in whole]
+    root = Path(os.path.commonpath([_begin(path) for path in given]))
+    whole = [Path(os.path.relpath(bag.absolute(), root)) for bag in bags]
+    whole = [path if path.name else Path(bag.absolute().name) for path, bag in zip(whole, bags, strict=True)]
+    names = [str(path if bag.is_dir() else path.with_suffix("")) for path, bag in zip(whole, bags, strict=True)]
+    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, whole, strict=True)]
+
+
+def _begin(given: Path) -> Path:
+    """The folder from which on a glob may match; of a bag the folder that it lies in."""
+    path = Path(os.path.normpath(given.absolute()))
+    if given.exists():
+        return path.parent
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)
+    return Path(*fixed)
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, done: Done, tell: Tell | None = None) -> list[Outcome]:

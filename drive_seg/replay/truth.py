@@ -37,8 +37,9 @@ class Truth:
     """Labels by frame, and the scores so far.
 
     The folder holds one PNG of class ids a frame (or has them in labels/); its dataset.yaml lies in it or above. A PNG
-    belongs to a frame by its name: the header stamp in nanoseconds, or else the frame's index in the bag. Any other
-    names are taken in their order when there are as many as frames. Not every frame needs labels, unless by order.
+    belongs to a frame by its name: the frame's index in the bag, or, where one is too large for that, the header stamp
+    in nanoseconds. Any other names are taken in their order when there are as many as frames. Not every frame needs
+    labels, unless by order.
     """
 
     def __init__(self, dataset: Dataset, files: dict[int, Path], by_stamp: bool, table: ClassTable) -> None:
@@ -62,9 +63,7 @@ class Truth:
         where = files[0].parent
         numbers = [int(p.stem) if p.stem.isdecimal() else None for p in files]
         if None not in numbers and len(set(numbers)) == len(files):
-            by_stamp = max(numbers) >= 10**12  # nanoseconds since 1970, or an index
-            if not by_stamp and max(numbers) >= frames:
-                raise TruthError(f"{where} has labels for frame {max(numbers)}, the bag has {frames} frames")
+            by_stamp = max(numbers) >= frames  # of a simulation they are small
             return cls(dataset, dict(zip(numbers, files, strict=True)), by_stamp, table)
         if len(files) != frames:
             raise TruthError(f"{where} has {len(files)} labels, the bag {frames} frames: name them by stamp"

@@ -1,6 +1,7 @@
 """Ground truth: the same scores as `drive-seg evaluate`, and labels that do not fit."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -74,6 +75,35 @@ def test_labels_by_index_for_some_frames(replay, labelled, tmp_path):
     assert replay.summary()["truth"]["images"] == 1
     assert [f["index"] for f in replay.frames() if f["truth"]] == [4]
     assert replay.summary()["truth"]["temporal_consistency"] is None
+
+
+def test_stamps_of_a_simulation_are_small(replay, labelled, tmp_path):
+    _, data = labelled
+    messages = [raw(i, street(i)) for i in range(6)]
+    for number, message in enumerate(messages):
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(10**8 * number, 10**9)
+        file = data / "val/labels" / f"{stamp(number)}.png"
+        file.rename(file.with_name(f"{10**8 * number}.png"))
+    bag = write_bag(tmp_path / "simulated" / "street", 6, messages=messages)
+    assert replay(bag, "--labels", data / "val") == 0
+    assert replay.summary()["truth"]["images"] == 6
+
+
+def test_labels_of_several_bags(replay, labelled, tmp_path, capsys):
+    """A folder for each bag, with its result's name; a bag without is told."""
+    _, data = labelled
+    for name in "abc":
+        write_bag(tmp_path / "archive" / name, 6)
+    bags = [tmp_path / "archive" / name for name in "abc"]
+    assert replay(*bags, "--labels", data / "val") == 2
+    error = capsys.readouterr().err
+    assert "has labels of none of the 3 bags: they go into a folder for each, a, b, c" in error
+    for name in "ab":
+        shutil.copytree(data / "val" / "labels", data / "val" / name)
+    assert replay(*bags, "--labels", data / "val") == 0
+    assert f"no labels for c: there is no {data / 'val' / 'c'}" in capsys.readouterr().out
+    scored = [replay.summary(name)["truth"] for name in "abc"]
+    assert [truth and truth["images"] for truth in scored] == [6, 6, None]
 
 
 def test_labels_by_order(replay, labelled, tmp_path):
