@@ -101,13 +101,13 @@ class SegmentationNode(LifecycleNode):
             size = (self.settings.input_height, self.settings.input_width)
             self._engine = engine = self._open(self.settings.engine, network, size if all(size) else None)
             self._ego = _read_mask(self.settings.ego_mask)
-            self.segmenter = Segmenter(engine, network.table, _rule(self.settings), self._ego,
-                                       network.surface)
+            self.segmenter = Segmenter(engine, network.table, ego=self._ego, surface=network.surface)
             if network.self_test is not None:
                 check_answer(self.segmenter, network.self_test)
             self._spares = self._open_spares(network, engine)
             warm_up()
             self.segmenter.temporal = TemporalFilter() if self.settings.temporal_filter else None
+            self.segmenter.rule = _rule(self.settings)  # last: live parameters may have changed meanwhile
         except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")
             self._release()
@@ -206,7 +206,7 @@ class SegmentationNode(LifecycleNode):
         self._spares = []
         if self._engine is not None:
             self._engine.close()
-        self.segmenter = self._engine = None
+        self.segmenter = self._engine = self.settings = None
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         if self.worker is not None:
@@ -279,12 +279,15 @@ class SegmentationNode(LifecycleNode):
         return response
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        configured = self.segmenter is not None
-        result = parameters.check(changes, configured)
-        if result.successful and configured:
+        settings = self.settings  # from when configuring begins, which can take minutes
+        result = parameters.check(changes, settings is not None)
+        if result.successful and settings is not None:
             for change in changes:
-                setattr(self.settings, change.name, change.value)
-            self.segmenter.rule = _rule(self.settings)
+                setattr(settings, change.name, change.value)
+            if self.segmenter is not None:
+                self.segmenter.rule = _rule(settings)
+            if self.worker is not None:
+                self.worker.monitor.set_timeout(settings.camera_timeout)
         return result
 
 

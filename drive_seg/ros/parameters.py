@@ -77,7 +77,8 @@ PARAMETERS: tuple[Spec, ...] = (
          0.0, 1.0, live=True),
     Spec("temporal_filter", False, "hold back unsure label changes for one frame; road that ends never waits"),
     Spec("ego_mask", "", "image file, non-zero where the camera sees the vehicle itself; any size", file=True),
-    Spec("camera_timeout", 2.0, "warn when no image comes for so many seconds", 0.1, 3600.0, live=True),
+    Spec("camera_timeout", 2.0, "FAULT (the camera is STALE) when no image comes for so many seconds", 0.1, 3600.0,
+         live=True),
     Spec("frozen_timeout", 1.0, "FAULT when the same image comes for so many seconds; 0 allows still images",
          0.0, 3600.0),
     Spec("latency_budget", 0.0, "milliseconds from receiving a frame to publishing its masks; missed for a second, a"

@@ -235,6 +235,30 @@ def test_configuring_from_outside_leaves_the_node_answering(graph, colour_networ
     assert state(graph) == State.PRIMARY_STATE_INACTIVE
 
 
+def test_parameters_set_while_it_configures_are_used_or_refused(graph, colour_network_path, monkeypatch):
+    go_on = threading.Event()
+
+    def slowly(*arguments, **options):
+        assert go_on.wait(30)
+        return open_engine(*arguments, **options)
+
+    monkeypatch.setattr("drive_seg.ros.node.open_engine", slowly)
+    node = graph.segmentation(network=str(colour_network_path), autostart=False)
+    thread = threading.Thread(target=node.trigger_configure)
+    thread.start()
+    try:
+        assert graph.spin_until(lambda: node.settings is not None)
+        assert set_parameter(graph, "min_confidence", 0.95).successful
+        assert "read when the node is configured" in set_parameter(graph, "strictness", 5.0).reason
+    finally:
+        go_on.set()
+        thread.join(30)
+    assert state(graph) == State.PRIMARY_STATE_INACTIVE
+    assert node.segmenter.rule.min_confidence == 0.95
+    assert change(graph, Transition.TRANSITION_CLEANUP)
+    assert set_parameter(graph, "strictness", 5.0).successful, "it is configured no more"
+
+
 def test_an_engine_that_is_not_used_is_closed(graph, colour_network_path, tmp_path, monkeypatch):
     opened = []
 

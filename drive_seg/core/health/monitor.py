@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -59,6 +60,11 @@ class Monitor:
         """An image came, whatever becomes of it. Quick: for the thread that receives every one."""
         with self._at(now):
             self.camera.received(now)
+
+    def set_timeout(self, seconds: float) -> None:
+        """How long no image may come from now on."""
+        with self._lock:
+            self.camera.limits = replace(self.camera.limits, timeout=seconds)
 
     def silence(self, now: float) -> float:
         """Seconds without an image."""
