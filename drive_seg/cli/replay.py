@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", metavar="NAME", help="image topic (default: the bag's only camera)")
     add_network(parser)
     parser.add_argument("--labels", type=Path, metavar="DIR",
-                        help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml; of several bags"
-                        " in DIR/NAME")
+                        help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml; of several"
+                        " bags in DIR/NAME")
     parser.add_argument("--golden", type=Path, metavar="RESULT", help="an earlier --out to agree with")
     add_limits(parser)
     usual = ", ".join(name for name in USUAL if name not in MASKS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +14,7 @@ from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from drive_seg.core.frame import ENCODINGS, Frame, FrameError
+from drive_seg.core.frame import Frame, FrameError
 from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
 from drive_seg.footage.open import BAG_SUFFIXES
 
@@ -24,6 +26,13 @@ TF = "tf2_msgs/msg/TFMessage"
 
 class BagError(FootageError):
     """A bag that can't be read, or lacks what was asked for; the message names the bag and the fix."""
+
+
+class MessageError(BagError):
+    """One message whose bytes are none of its type; the bag goes on behind it."""
+
+
+_FIRST = 5  # messages of a topic that are looked at to tell whether it is a camera
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class Topic:
 class BagImage:
     """One image message, not yet decoded.
 
-    log_ns: when it was recorded. stamp_ns, frame_id: of its header. message: the message as rosbags reads it.
+    log_ns: when it was recorded. stamp_ns, frame_id: of its header. message: the message as rosbags reads it. Of bytes
+    that are no image message these are 0, empty and None, and `problem` says why.
     """
 
     index: int
@@ -48,10 +58,13 @@ class BagImage:
     stamp_ns: int
     frame_id: str
     message: Any
+    problem: str = ""
 
     def frame(self) -> Frame:
         """Decode it, as the node does. Raises FrameError."""
         message = self.message
+        if message is None:
+            raise FrameError(self.problem)
         if hasattr(message, "format"):
             return Frame.from_compressed(message.data, message.format)
         return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step)
@@ -111,8 +124,9 @@ class Bag:
         """The image topic of that name, or the bag's only camera.
 
         Without a name, depth images and other encodings that are no pictures are passed over, a camera with a
-        camera_info topic goes before images without, and raw before compressed. Raises BagError, which lists what
-        the bag has.
+        camera_info topic goes before images without, and raw before compressed. Where nothing is a picture, but there
+        is only one camera, it is that: its frames will say what is wrong. Raises BagError, which lists what the bag
+        has.
         """
         if name is not None:
             topic = next((t for t in self.topics if t.name == name), None)
@@ -123,7 +137,10 @@ class Bag:
             if not topic.count:
                 raise BagError(f"{name} in {self.path} has no messages; {self._what_there_is()}")
             return topic
-        candidates = [t for t in self.image_topics() if self._is_picture(t)]
+        images = self.image_topics()
+        candidates = [t for t in images if self._is_picture(t)]
+        if not candidates and len({_base(t.name) for t in images}) == 1:
+            candidates = images
         with_info = [t for t in candidates if self._info_topic(t)]
         candidates = with_info or candidates
         cameras = {_base(t.name) for t in candidates}
@@ -137,11 +154,17 @@ class Bag:
     def camera_info(self, topic: Topic) -> Any | None:
         """The first CameraInfo message that belongs to an image topic, as rosbags reads it; None without one."""
         name = self._info_topic(topic)
-        if name is None:
-            return None
-        for _, _, data in self.messages([name]):
-            return self.read(data, CAMERA_INFO)
-        return None
+        return None if name is None else next((message for _, message in self.readable([name])), None)
+
+    def readable(self, topics: Collection[str], start_ns: int | None = None,
+                 stop_ns: int | None = None) -> Iterator[tuple[Topic, Any]]:
+        """See `messages`; as rosbags reads them, without those that it can't read."""
+        for topic, _, data in self.messages(topics, start_ns, stop_ns):
+            try:
+                message = self.read(data, topic.type)
+            except MessageError:
+                continue
+            yield topic, message
 
     def messages(self, topics: Collection[str] = (), start_ns: int | None = None,
                  stop_ns: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
@@ -161,16 +184,25 @@ class Bag:
                beside: Collection[str] = (), take: Callable[[Topic, Any], None] | None = None) -> Iterator[BagImage]:
         """The messages of an image topic, in the order of recording. Raises BagError where the bag is damaged.
 
-        beside: other topics, whose messages `take` gets where they come between the images.
+        beside: other topics, whose messages `take` gets where they come between the images, but those that can't be
+        read.
         """
         index = 0
         for found, log_ns, data in self.messages([topic.name, *beside], start_ns, stop_ns):
-            message = self.read(data, found.type)
+            message, problem = None, ""
+            try:
+                message = self.read(data, found.type)
+            except MessageError as error:
+                problem = str(error)
             if found.name != topic.name:
-                take(found, message)
+                if message is not None:
+                    take(found, message)
                 continue
-            stamp = message.header.stamp
-            yield BagImage(index, log_ns, stamp.sec * 10**9 + stamp.nanosec, message.header.frame_id, message)
+            if message is None:
+                yield BagImage(index, log_ns, 0, "", None, problem)
+            else:
+                stamp = message.header.stamp
+                yield BagImage(index, log_ns, stamp.sec * 10**9 + stamp.nanosec, message.header.frame_id, message)
             index += 1
 
     def images_at(self, topic: Topic, log_ns: Collection[int]) -> Iterator[BagImage]:
@@ -191,11 +223,13 @@ class Bag:
         return all(getattr(part, "chunks", True) for part in getattr(storage, "storages", [storage]))
 
     def read(self, data: bytes, type_: str) -> Any:
-        """A message from its bytes. Types are known by their ROS definition, whatever the bag says. Raises BagError."""
-        with self._readable():
-            if self.is_ros1:
-                return _typestore(True).deserialize_ros1(data, type_)
-            return _typestore(False).deserialize_cdr(data, type_)
+        """A message from its bytes. Types are known by their ROS definition, whatever the bag says. Raises
+        MessageError."""
+        types = _typestore(self.is_ros1)
+        try:
+            return types.deserialize_ros1(data, type_) if self.is_ros1 else types.deserialize_cdr(data, type_)
+        except Exception as error:  # whatever the library raises on such bytes
+            raise MessageError(f"{len(data)} bytes in {self.path} are no {type_}: record it again") from error
 
     def close(self) -> None:
         """Close the files."""
@@ -209,14 +243,10 @@ class Bag:
         self.close()
 
     def _is_picture(self, topic: Topic) -> bool:
-        for image in self.images(topic):
-            if topic.type == RAW:
-                return image.message.encoding in ENCODINGS
-            try:
+        for image in itertools.islice(self.images(topic), _FIRST):
+            with contextlib.suppress(FrameError):
                 image.frame()
-            except FrameError:
-                return False
-            return True
+                return True
         return False
 
     def _info_topic(self, topic: Topic) -> str | None:
@@ -256,7 +286,9 @@ class BagFootage(Footage):
         with Bag(self.source) as bag:
             for image in bag.images(self.topic):
                 stamp, name = image.stamp_ns or image.log_ns, f"{image.index:06d}"
-                if self.compressed:
+                if image.message is None:
+                    yield Shot(stamp, name, encoded=b"")  # no image either
+                elif self.compressed:
                     yield Shot(stamp, name, encoded=memoryview(image.message.data), encoded_format=image.message.format)
                 else:
                     yield Shot(stamp, name, image.frame())

@@ -82,7 +82,9 @@ def open_rig(bag: Bag, topic: Topic, settings: Settings) -> Rig | None:
         return Rig(mount, info, topic, None)
     if info is None or not (info.K if hasattr(info, "K") else info.k)[0] > 0:
         return None
-    image = next(bag.images(topic))
+    image = next((image for image in bag.images(topic) if image.message is not None), None)
+    if image is None:
+        return None
     transforms = Transforms()
     for message in reversed(_messages(bag, _TF_STATIC)):  # they hold from the beginning, the first of each
         transforms.add(message, static=True)
@@ -102,7 +104,7 @@ def _has_tf(bag: Bag, name: str) -> bool:
 def _messages(bag: Bag, name: str, *window: int) -> list[Any]:
     if not _has_tf(bag, name):
         return []
-    return [bag.read(data, found.type) for found, _, data in bag.messages([name], *window)]
+    return [message for _, message in bag.readable([name], *window)]
 
 
 @dataclass(frozen=True)

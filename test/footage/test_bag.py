@@ -157,6 +157,48 @@ def test_a_message_that_is_no_image_is_an_error_of_that_frame(tmp_path):
         shot.frame  # noqa: B018
 
 
+def test_a_camera_whose_first_message_is_no_image_is_found(tmp_path):
+    broken = TYPES.types[JPEG](header(0), "jpeg", np.zeros(0, np.uint8))
+    messages = [broken, broken, *(jpeg(i, street(i)) for i in (2, 3))]
+    with Bag(write_bag(tmp_path / "drive", 4, compressed=True, messages=messages)) as opened:
+        assert opened.image_topic().name == "/camera/image_raw/compressed"
+
+
+@pytest.mark.parametrize(("message", "why"), [
+    (raw(0, np.zeros((120, 200, 2), np.uint8), "mono16"), "encoding 'mono16' is not supported"),
+    (b"", "0 bytes in .* are no sensor_msgs/msg/Image"),
+], ids=["mono16", "nothing"])
+def test_the_only_camera_is_taken_so_that_its_frames_say_what_is_wrong(tmp_path, message, why):
+    with Bag(write_bag(tmp_path / "drive", 2, messages=[message] * 2)) as opened:
+        for image in opened.images(opened.image_topic()):
+            with pytest.raises(FrameError, match=why):
+                image.frame()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("data", [b"", b"\x00\x01\x00\x00 cut"], ids=["empty", "cut"])
+def test_a_message_that_can_t_be_read_costs_only_its_frame(tmp_path, compressed, data):
+    make = jpeg if compressed else raw
+    messages = [make(i, street(i)) for i in range(4)]
+    messages[1] = data
+    path = write_bag(tmp_path / "drive", 4, compressed=compressed, messages=messages)
+    with Bag(path) as opened:
+        images = list(opened.images(opened.image_topic()))
+    assert [i.stamp_ns for i in images] == [stamp(0), 0, stamp(2), stamp(3)]
+    assert [i.index for i in images] == [0, 1, 2, 3]
+    with pytest.raises(FrameError, match="are no sensor_msgs/msg"):
+        images[1].frame()
+    shots = list(BagFootage(path))
+    assert [s.stamp_ns for s in shots] == [stamp(0), stamp(1) + DELAY_NS, stamp(2), stamp(3)]
+    with pytest.raises(FrameError):
+        shots[1].frame  # noqa: B018
+
+
+def test_a_camera_info_that_can_t_be_read_is_passed_over(tmp_path):
+    path = write_bag(tmp_path / "drive", 3, make_info=lambda number, *size: info(number, *size) if number else b"")
+    assert BagFootage(path).camera.width == 200
+
+
 @pytest.mark.parametrize(("storage", "fix"), [("mcap", "mcap recover"), ("sqlite3", "recover")])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.6, 0.999])
 def test_a_bag_that_is_cut_short_is_one_clear_error(tmp_path, storage, fix, share):

@@ -86,7 +86,7 @@ def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed
 
     messages: the image messages themselves, else `paint(number)` is written. numbers: of the frames, consecutive from
     `start` by default. make_info(number, height, width): the CameraInfo of a frame. transforms: (topic, time of
-    recording, TFMessage) in the order of time; those of /tf_static come first.
+    recording, TFMessage) in the order of time; those of /tf_static come first. Any message may be given as its bytes.
     """
     writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
     writer.set_compression(compression, CompressionFormat.ZSTD)
@@ -107,13 +107,17 @@ def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed
             log_ns = stamp(number) + DELAY_NS
             while waiting and waiting[0][1] <= log_ns:
                 where, when, message = waiting.pop(0)
-                writer.write(tf[where], when, TYPES.serialize_cdr(message, TF))
+                writer.write(tf[where], when, _bytes(message, TF))
             message = messages[index] if messages is not None else make(number, paint(number))
             if infos is not None:
                 size = paint(number).shape[:2]
-                writer.write(infos, log_ns, TYPES.serialize_cdr(make_info(number, *size), INFO))
-            writer.write(images, log_ns, TYPES.serialize_cdr(message, kind))
+                writer.write(infos, log_ns, _bytes(make_info(number, *size), INFO))
+            writer.write(images, log_ns, _bytes(message, kind))
     return path
+
+
+def _bytes(message, kind: str) -> bytes:
+    return message if isinstance(message, bytes) else TYPES.serialize_cdr(message, kind)
 
 
 def ros1_types():

@@ -4,7 +4,7 @@ import weakref
 
 import numpy as np
 import pytest
-from bags import DELAY_NS, TYPES, info, ros1_types, stamp, street, transform, write_bag, write_ros1_bag
+from bags import DELAY_NS, TYPES, info, raw, ros1_types, stamp, street, transform, write_bag, write_ros1_bag
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
 from drive_seg.core.camera import Camera, CameraError
@@ -58,6 +58,19 @@ def test_the_pose_comes_from_the_bag_s_static_tf(replay, tmp_path):
     assert replay(write_bag(tmp_path / "street", transforms=on_a_mast())) == 0
     check_grids(replay, [view(POSE)] * 12)
     assert replay.summary()["bag"]["camera_pose_from"] == "tf"
+    assert not any(geometry(replay))
+
+
+def test_messages_that_can_t_be_read_cost_nothing_else(replay, tmp_path):
+    """The first image, one of TF and one CameraInfo are bytes of nothing."""
+    messages = [raw(i, street(i)) for i in range(12)]
+    messages[0] = b""
+    bag = write_bag(tmp_path / "street", messages=messages, transforms=[*on_a_mast(), ("/tf_static", stamp(5), b"")],
+                    make_info=lambda number, *size: b"" if number == 6 else info(number, *size))
+    assert replay(bag) == 1
+    assert replay.summary()["frames"] == {"total": 12, "segmented": 11, "failed": 1, "withheld": 0}
+    assert "0 bytes in" in replay.frames()[0]["problem"]
+    check_grids(replay, [view(POSE)] * 11)
     assert not any(geometry(replay))
 
 
