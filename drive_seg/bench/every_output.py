@@ -22,7 +22,7 @@ from drive_seg.core.stopwatch import stage
 from drive_seg.core.temporal import TemporalFilter
 from drive_seg.footage.clip import CLIPS
 from drive_seg.ros.geometry import Geometry
-from drive_seg.ros.health import HealthPublisher
+from drive_seg.ros.health import HealthPublisher, HealthTopic
 from drive_seg.ros.label_info import LATCHED
 from drive_seg.ros.outputs import OUTPUTS
 from drive_seg.ros.parameters import PARAMETERS
@@ -96,7 +96,7 @@ class _Way:
         self._health = None
         if watched:
             ros.node.get_logger().set_level(LoggingSeverity.FATAL)  # what health says isn't the benchmark's
-            self._health = HealthPublisher(ros.node, monitor)
+            self._health = HealthPublisher(ros.node, monitor, HealthTopic(ros.node))
             ros.subscribe("/diagnostics", DiagnosticArray, 10)
             ros.subscribe("~/health", String, LATCHED)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rclpy.node import Node
 from std_msgs.msg import Header, String
 
@@ -10,14 +12,31 @@ from drive_seg.outputs.health import ARRAY, CHECK_S, DIAGNOSTICS, HEALTH, Change
 from drive_seg.ros.label_info import LATCHED
 from drive_seg.ros.messages import ROS
 
+INACTIVE = "INACTIVE"
+"""The state on ~/health while the node is not active."""
+
+
+class HealthTopic:
+    """~/health of a node, for as long as the node exists: who comes late gets the last state."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(String, f"~/{HEALTH}", LATCHED)
+        self.tell(INACTIVE)
+
+    def tell(self, state: str, reasons: Sequence[str] = ()) -> None:
+        """Publish a state as JSON, unless the process is ending."""
+        if self._node.context.ok():
+            stamp = self._node.get_clock().now().nanoseconds / 1e9
+            self._publisher.publish(String(data=health_text(state, reasons, stamp)))
+
 
 class HealthPublisher:
     """Asks the monitor ten times a second."""
 
-    def __init__(self, node: Node, monitor: Monitor) -> None:
-        self._node, self._monitor = node, monitor
+    def __init__(self, node: Node, monitor: Monitor, topic: HealthTopic) -> None:
+        self._node, self._monitor, self._topic = node, monitor, topic
         self._diagnostics = node.create_publisher(ROS.kind(ARRAY), DIAGNOSTICS, 10)
-        self._health = node.create_publisher(String, f"~/{HEALTH}", LATCHED)
         self._timer = node.create_timer(CHECK_S, self.update)
         self._changes = Changes()
         self.update()
@@ -35,22 +54,15 @@ class HealthPublisher:
             self._diagnostics.publish(diagnostics(ROS, header, statuses, self._node.get_name()))
         if due.health is not None:
             state, reasons = due.health
-            self.tell(state.value, reasons)
+            self._topic.tell(state.value, reasons)
             log = self._node.get_logger()
             if reasons:
                 log.warning(f"{state.value}: {'; '.join(reasons)}")
             else:
                 log.info(state.value)
 
-    def tell(self, state: str, reasons: tuple[str, ...] = ()) -> None:
-        """Publish a state on ~/health as JSON."""
-        stamp = self._node.get_clock().now().nanoseconds / 1e9
-        self._health.publish(String(data=health_text(state, reasons, stamp)))
-
-    def close(self, state: str) -> None:
-        """Tell a last state and stop; the publishers are given back."""
+    def close(self) -> None:
+        """Stop, and tell that nothing is said any more."""
         self._node.destroy_timer(self._timer)
-        if self._node.context.ok():
-            self.tell(state)
-        self._node.destroy_publisher(self._health)
+        self._topic.tell(INACTIVE)
         self._node.destroy_publisher(self._diagnostics)

@@ -31,7 +31,7 @@ from drive_seg.resources import default_network
 from drive_seg.ros import parameters
 from drive_seg.ros.background import configure_in_background
 from drive_seg.ros.geometry import Geometry
-from drive_seg.ros.health import HealthPublisher
+from drive_seg.ros.health import INACTIVE, HealthPublisher, HealthTopic
 from drive_seg.ros.label_info import publish_label_info
 from drive_seg.ros.outputs import OUTPUTS
 from drive_seg.ros.pose import PoseSource
@@ -76,6 +76,7 @@ class SegmentationNode(LifecycleNode):
         self._camera_subscriptions: list = []
         self._watch = None
         self._latched: list = []
+        self._health_topic = HealthTopic(self)
         self._health: HealthPublisher | None = None
         self._pose_source: PoseSource | None = None
         self._engine_info: dict[str, str] = {}
@@ -110,6 +111,7 @@ class SegmentationNode(LifecycleNode):
             self.segmenter.rule = _rule(self.settings)  # last: live parameters may have changed meanwhile
         except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")
+            self._health_topic.tell(INACTIVE, [f"can't be configured: {error}"])
             self._release()
             return _FAILED
         self._result_publishers = {
@@ -120,6 +122,7 @@ class SegmentationNode(LifecycleNode):
                              "network": network.name, "input": f"{width}x{height}"}
         self._latched = publish_label_info(self, network.table)
         self._pose_source = PoseSource(self, self.settings)
+        self._health_topic.tell(INACTIVE)  # what was told of an earlier attempt holds no more
         self.get_logger().info(f"network {network.name} ({width}x{height}) on {engine.name} {engine.precision},"
                                f" {engine.device}; ready after {time.monotonic() - start:.1f} s")
         return super().on_configure(state)
@@ -136,7 +139,7 @@ class SegmentationNode(LifecycleNode):
         self.worker = Worker(self.segmenter, self._result_publishers, self.settings, self._complain, monitor, geometry,
                              self._now, self._spares)
         self.worker.start()
-        self._health = HealthPublisher(self, monitor)
+        self._health = HealthPublisher(self, monitor, self._health_topic)
         compressed = self.settings.image_transport == "compressed"
         image = self.create_subscription(CompressedImage if compressed else Image,
                                          "image/compressed" if compressed else "image", self._on_image, CAMERA_QOS)
@@ -169,6 +172,7 @@ class SegmentationNode(LifecycleNode):
         """After an unexpected error in a transition: back to unconfigured."""
         self._stop_listening()
         self._release()
+        self._health_topic.tell(INACTIVE, ["an unexpected error: see the node's log"])
         return _OK
 
     def close(self) -> None:
@@ -188,7 +192,7 @@ class SegmentationNode(LifecycleNode):
             self.worker = None
             self.segmenter.engine = self._engine  # the network's full size again
         if self._health is not None:
-            self._health.close("INACTIVE")
+            self._health.close()
             self._health = None
 
     def _release(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from camera_messages import image, pixels
 from rcl_interfaces.srv import SetParameters
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -150,3 +151,33 @@ def test_how_long_no_image_may_come_can_change_while_it_runs(graph, watched):
         assert graph.call(SetParameters, "/drive_seg/set_parameters", request).results[0].successful
         assert graph.spin_until(lambda state=state: node.states[-1] == state, 1.5), node.states
     assert "no image for" in node.reasons
+
+
+def latest(graph):
+    """What ~/health says to who comes only now: (state, reasons)."""
+    came = graph.collect(String, "/drive_seg/health", LATCHED)
+    assert graph.spin_until(lambda: came, 3.0), "nothing is latched"
+    graph.spin_for(0.2)
+    (message,) = came
+    return tuple(json.loads(message.data)[key] for key in ("state", "reasons"))
+
+
+def test_who_comes_late_learns_that_the_node_is_inactive(graph, colour_network_path):
+    node = graph.segmentation(network=str(colour_network_path), engine="openvino", autostart=False)
+    assert latest(graph) == ("INACTIVE", [])
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert latest(graph) == ("READY", [])
+    assert graph.call(SetBool, "/drive_seg/enable", SetBool.Request(data=False)).success
+    assert latest(graph) == ("INACTIVE", [])
+    assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    assert latest(graph) == ("INACTIVE", [])
+
+
+def test_who_comes_late_learns_why_the_node_could_not_be_configured(graph, colour_network_path, tmp_path):
+    node = graph.segmentation(network=str(tmp_path / "gone.onnx"))
+    state, (reason,) = latest(graph)
+    assert state == "INACTIVE" and "can't be configured" in reason and "gone.onnx" in reason
+    node.set_parameters([Parameter("network", value=str(colour_network_path))])
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert latest(graph) == ("INACTIVE", []), "no more"
