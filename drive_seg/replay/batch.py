@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import multiprocessing
@@ -95,7 +96,8 @@ def _in_processes(jobs: Sequence[Job], workers: int, done: Done) -> Iterator[tup
         if waiting:
             index = waiting.pop()
             busy[here] = (index, process, slot)
-            here.send(jobs[index])
+            with contextlib.suppress(OSError):  # it is gone already, which is found where its answer is awaited
+                here.send(jobs[index])
         else:
             here.close()
             process.join()
@@ -108,7 +110,7 @@ def _in_processes(jobs: Sequence[Job], workers: int, done: Done) -> Iterator[tup
                 index, process, slot = busy.pop(here)
                 try:
                     outcome = here.recv()
-                except EOFError:  # it is gone, and its bag with it
+                except (EOFError, OSError):  # it is gone, and its bag with it
                     process.join()
                     outcome = Outcome(jobs[index].bag, jobs[index].folder, _why_gone(process.exitcode))
                     here.close()

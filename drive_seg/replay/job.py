@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -59,6 +59,12 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     report: bool = True
     again: bool = False
+
+    def absolute(self) -> Job:
+        """The same for a process that was started elsewhere."""
+        paths = {name: path.expanduser().absolute() for name in ("bag", "folder", "labels", "golden")
+                 if (path := getattr(self, name)) is not None}
+        return replace(self, settings=self.settings.absolute(), **paths)
 
 
 @dataclass(frozen=True)

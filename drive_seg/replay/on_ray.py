@@ -34,7 +34,7 @@ def run_on_ray(jobs: Sequence[Job], address: str, done: Callable[[Outcome], None
             raise ReplayError(f"no Ray cluster at {address}: {error}") from error
     try:
         task = ray.remote(max_retries=RETRIES, num_cpus=cpus)(run_job)
-        waiting = {task.remote(job, cores=cpus): index for index, job in enumerate(jobs)}
+        waiting = {task.remote(job.absolute(), cores=cpus): index for index, job in enumerate(jobs)}
         outcomes: list[Outcome | None] = [None] * len(jobs)
         while waiting:
             (reference,), _ = ray.wait(list(waiting), num_returns=1)

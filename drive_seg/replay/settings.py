@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -121,11 +121,14 @@ class Settings:
             raise ReplayError(f"the ego mask {self.ego_mask} is no image that OpenCV reads")
         return mask
 
+    def absolute(self) -> Settings:
+        """The same for a process that was started elsewhere."""
+        return replace(self, **{name: str(Path(path).expanduser().absolute()) for name in ("network", "ego_mask")
+                                if (path := getattr(self, name))})
+
     def to_dict(self) -> dict:
         """For summary.json."""
-        facts = asdict(self)
-        facts["network"] = str(Path(self.network).resolve()) if self.network else None
-        return facts
+        return asdict(self.absolute())
 
 
 def read_parameters(path: Path, node: str = "drive_seg") -> dict:

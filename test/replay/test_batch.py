@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from bags import write_bag
+from workers import dies_after_its_first_job, dies_at_once
 
 from drive_seg.replay import batch
+from drive_seg.replay.job import Job
+from drive_seg.replay.settings import Settings
 
 
 @pytest.fixture
@@ -66,3 +69,26 @@ def test_files_that_differ_by_their_ending_keep_it(tmp_path):
         (tmp_path / "files").mkdir(exist_ok=True)
         shutil.copy(source / f"d1.{ending}", tmp_path / "files")
     assert names(tmp_path / "files" / "*") == ["d1.db3", "d1.mcap"]
+
+
+@pytest.mark.parametrize(("worker", "fine"), [(dies_at_once, 0), (dies_after_its_first_job, 2)])
+def test_workers_that_die_between_jobs_cost_only_a_bag_each(tmp_path, monkeypatch, worker, fine):
+    monkeypatch.setattr(batch, "_work", worker)
+    jobs = [Job(tmp_path / str(n), tmp_path / "out" / str(n), Settings()) for n in range(4)]
+    done = []
+    outcomes = batch.run_jobs(jobs, 2, done.append)
+    assert len(outcomes) == len(done) == 4
+    assert sum(o.ok for o in outcomes) == fine
+    assert {o.problem for o in outcomes if not o.ok} == {
+        "its process ended with code 3; run the same command again to resume"}
+
+
+def test_a_job_means_the_same_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(network="ours.onnx", ego_mask="ego.png")
+    job = Job(Path("d1"), Path("out/d1"), settings, Path("labels"), Path("golden")).absolute()
+    assert (job.bag, job.folder) == (tmp_path / "d1", tmp_path / "out" / "d1")
+    assert (job.labels, job.golden) == (tmp_path / "labels", tmp_path / "golden")
+    assert (job.settings.network, job.settings.ego_mask) == (str(tmp_path / "ours.onnx"), str(tmp_path / "ego.png"))
+    assert job.settings.to_dict() == settings.to_dict(), "so it resumes what was begun under a relative path"
+    assert Job(Path("d1"), Path("d2"), Settings()).absolute().settings.network is None
