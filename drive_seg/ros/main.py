@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,13 +22,18 @@ _LONGEST_END = 20.0
 
 
 def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], None] | None = None) -> None:
-    """Run the node until it is told to stop. at_end is called before it is closed, for who measures it."""
+    """Run the node until it is told to stop. at_end is called before it is closed, for who measures it.
+
+    Raises SystemExit with code 2 after one line on stderr for a parameter that can't be used.
+    """
     transport.apply()  # before rclpy is imported: it sets how memory and large images are handled
 
     import rclpy
+    from rclpy.exceptions import ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from drive_seg.ros.node import SegmentationNode
+    from drive_seg.ros.parameters import ParameterError
 
     rclpy.init(args=args)
     node = None
@@ -43,6 +49,9 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
             executor.spin_once(timeout_sec=_LONGEST_WAIT)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except (ParameterError, ParameterException) as error:  # rclpy's: of its own parameters
+        print(f"drive_seg: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     except Exception:
         if rclpy.ok():  # else it was told to end amid a call of rclpy, which then fails in any way
             raise

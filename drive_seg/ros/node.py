@@ -64,7 +64,7 @@ class SegmentationNode(LifecycleNode):
     """Configuring opens the engine and the publishers; activating opens the subscriptions and starts the worker."""
 
     def __init__(self, **options) -> None:
-        """options: what rclpy.node.Node takes besides its name. Raises rclpy's error for a parameter out of range."""
+        """options: what rclpy.node.Node takes besides its name. Raises ParameterError for a value that can't be one."""
         super().__init__("drive_seg", **options)
         configure_in_background(self)
         parameters.declare(self)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -45,6 +46,16 @@ class Spec:
         elif self.low is not None:
             descriptor.integer_range = [IntegerRange(from_value=int(self.low), to_value=int(self.high))]
         return descriptor
+
+    def fix(self, value: Any) -> str:
+        """What a value of the wrong type, or out of range, should be."""
+        if type(value) is type(self.default) and self.low is not None:
+            return f"{self.name} must be from {self.low:g} to {self.high:g}, not {value!r}"
+        if isinstance(self.default, float):
+            example = float(value) if type(value) is int else self.default
+            return f"{self.name} must be a number with a point, e.g. {example!r}, not {value!r}"
+        kind = {bool: "true or false", int: "a whole number", str: f"text, e.g. \"'{value}'\""}[type(self.default)]
+        return f"{self.name} must be {kind}, not {value!r}"
 
     def problem(self, value: Any) -> str | None:
         """Why a value can't be taken; None when it can. Types and ranges are checked by rclpy itself."""
@@ -110,10 +121,18 @@ PARAMETERS: tuple[Spec, ...] = (
 _BY_NAME = {spec.name: spec for spec in PARAMETERS}
 
 
+class ParameterError(ValueError):
+    """A parameter was given a value of the wrong type or out of range."""
+
+
 def declare(node: Node) -> None:
-    """Declare every parameter. A value outside its range in the YAML file ends the node with rclpy's reason."""
+    """Declare every parameter. Raises ParameterError for a value, given at the start, that can't be one."""
     for spec in PARAMETERS:
-        node.declare_parameter(spec.name, spec.default, spec.descriptor())
+        try:
+            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            given = node._parameter_overrides[spec.name].value  # rclpy tells it in prose only
+            raise ParameterError(spec.fix(given)) from error
 
 
 def read(node: Node) -> SimpleNamespace:

@@ -1,4 +1,4 @@
-"""The node's process ends when ROS ends, whatever it waits for."""
+"""The node's process ends when ROS ends, whatever it waits for, and at once where its parameters can't be used."""
 
 import os
 import subprocess
@@ -37,3 +37,17 @@ def test_an_end_of_ros_that_wakes_nobody_is_noticed(domain, colour_network_path,
                           capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("given", "line"), [
+    ("latency_budget:=50", "latency_budget must be a number with a point, e.g. 50.0, not 50"),
+    ("latency_budget:=fast", "latency_budget must be a number with a point, e.g. 0.0, not 'fast'"),
+    ("min_confidence:=1.5", "min_confidence must be from 0 to 1, not 1.5"),
+    ("input_height:=96.5", "input_height must be a whole number, not 96.5"),
+    ("autostart:=1", "autostart must be true or false, not 1"),
+    ("network:=5", "network must be text, e.g. \"'5'\", not 5"),
+])
+def test_a_parameter_that_can_not_be_ends_it_with_the_fix_in_one_line(domain, given, line):
+    done = subprocess.run([sys.executable, "-m", "drive_seg.ros.main", "--ros-args", "-p", given], timeout=60,
+                          env=transport.environment(os.environ), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"drive_seg: {line}\n")
