@@ -109,9 +109,9 @@ class Worker:
 
         received: when it came, seconds of time.monotonic(); just now by default.
         """
-        start, now = time.monotonic() if received is None else received, self._clock()
+        start = time.monotonic() if received is None else received
         wanted = [(o, p) for o, p in self._publishers.items() if p.get_subscription_count() > 0]
-        if not wanted and not self.monitor.idle(now):
+        if not wanted and not self.monitor.idle(self._clock()):
             self.counts["idle"] += 1
             return
         stages: dict[str, float] = {}
@@ -119,7 +119,7 @@ class Worker:
             frame = to_frame(message)
         with stage(stages, "health"):
             stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
-            believed = self.monitor.arrived(frame, stamp, now)
+            believed = self.monitor.arrived(frame, stamp, self._clock())
         if self.segmenter.temporal is not None and not self.monitor.follows:
             self.segmenter.temporal.reset()
         if not wanted:

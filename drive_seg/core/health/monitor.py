@@ -26,7 +26,7 @@ class Monitor:
     Times are seconds of one clock. Where that is set back, as with use_sim_time and a bag in a loop, all starts anew.
     """
 
-    _CLOCK_JUMP = 0.5  # seconds back; less is a thread that read the clock and then had to wait
+    _CLOCK_JUMP = 1.0  # seconds back; less is a thread that read the clock and then had to wait
     _READINGS_LAST = 5.0  # seconds for which what was read of the engine's processor is shown
     _NEAR = 0.5  # seconds between frames of which one still says something about the other
     _IDLE_LOOK = 0.2  # seconds between looks at images that nobody uses

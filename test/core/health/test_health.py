@@ -181,7 +181,7 @@ def test_a_camera_that_is_gone_after_a_jump_is_told():
 def test_a_thread_that_had_to_wait_is_no_jump_of_the_clock():
     monitor = Monitor(now=0.0)
     play(monitor, 0.0, 3.0)
-    monitor.received(2.7)
+    monitor.received(2.2)
     assert monitor.state(3.0) == (Health.READY, ())
 
 
