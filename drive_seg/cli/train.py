@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         from drive_seg.training.recipe import Recipe
-        from drive_seg.training.trainer import RECIPE, RunError, train
+        from drive_seg.training.trainer import RECIPE, RunError, check_resume, train
     except ImportError as error:
         raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
@@ -39,10 +39,12 @@ def run(args: argparse.Namespace) -> int:
             if changes or args.recipe:
                 raise CommandError("--resume goes on with the run's own recipe: leave --recipe, --steps, --minutes and"
                                    " --seed out")
+            datasets = [Dataset.load(folder) for folder in args.data]
+            check_resume(datasets, args.out)
             recipe = Recipe.load(args.out / RECIPE)
         else:
             recipe = replace(Recipe.load(args.recipe) if args.recipe else Recipe(), **changes)
-        datasets = [Dataset.load(folder) for folder in args.data]
+            datasets = [Dataset.load(folder) for folder in args.data]
         train(datasets, args.out, recipe, resume=args.resume, device=args.device)
     except (DatasetError, RunError, ImportError, ValueError) as error:
         raise CommandError(str(error)) from error

@@ -26,26 +26,30 @@ COLOURS = {
 
 
 def class_table(dataset: Dataset) -> ClassTable:
-    """The classes of a network trained on this data set: its own. Raises DatasetError when one has several groups."""
+    """The classes of a network trained on this data set: its own, but the one that is ignored. Raises DatasetError when
+    one has several groups."""
     rows = []
-    for index, c in enumerate(sorted(dataset.classes, key=lambda c: c.id)):
+    classes = sorted((c for c in dataset.classes if c.id != dataset.ignore), key=lambda c: c.id)
+    for index, c in enumerate(classes):
         if len(c.groups) != 1:
             raise DatasetError(f"the first data set gives the network its classes, but {dataset.name}'s class"
                                f" {c.name!r} may be any of {len(c.groups)} groups: name a fully told data set first")
-        hue = np.uint8([[[index * 180 // len(dataset.classes), 200, 220]]])
+        hue = np.uint8([[[index * 180 // len(classes), 200, 220]]])
         colour = COLOURS.get(c.name) or tuple(int(v) for v in cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0])
         rows.append(SegClass(index, c.name, c.groups[0], colour, c.groups[0] is Group.ROAD))
     return ClassTable(rows)
 
 
 def allowed_classes(dataset: Dataset, table: ClassTable) -> dict[int, tuple[int, ...]]:
-    """For each class id of a data set, the network classes that it may be.
+    """For each class id of a data set that is not ignored, the network classes that it may be.
 
     A class with the name and group of a network class is that one; any other is any class of its groups.
     """
     same = {(c.name, c.group): c.id for c in table.classes}
     allowed = {}
     for c in dataset.classes:
+        if c.id == dataset.ignore:
+            continue
         exact = same.get((c.name, c.groups[0])) if len(c.groups) == 1 else None
         allowed[c.id] = (exact,) if exact is not None else tuple(n.id for n in table.classes if n.group in c.groups)
         if not allowed[c.id]:
@@ -82,8 +86,7 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable) -> tupl
         for id_, allowed in allowed_classes(dataset, table).items():
             if allowed not in sets:
                 sets.append(allowed)
-            if id_ != dataset.ignore:
-                lut[id_] = sets.index(allowed)
+            lut[id_] = sets.index(allowed)
         source = Source(dataset.name, [], [], [])
         for pair in dataset.pairs(split):
             image, labels = pair.read()

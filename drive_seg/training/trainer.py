@@ -53,6 +53,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
         self.table = data.class_table(datasets[0])
+        if resume:
+            check_resume(datasets, out)
         sources, allowed = data.load_sources(datasets, "train", self.table)
         self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
         self.samples = data.Samples(sources, self.table, recipe, allowed)
@@ -251,6 +253,32 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
             raise RunError(f"a replica failed: {str(error).strip().splitlines()[-1]}") from error
 
 
+def check_resume(datasets: list[Dataset], out: Path) -> None:
+    """Whether the run in a folder can go on with these data sets: those that it began with, wherever they lie now.
+    Raises RunError."""
+    _check_files(out, RECIPE, CLASSES, DATA, fix=": start the run without --resume")
+    began = [(d["name"], d["images"]) for d in yaml.safe_load((out / DATA).read_text())]
+    given = [(d.name, len(d.pairs("train"))) for d in datasets]
+    if given != began:
+        began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
+        raise RunError(f"{out} was trained on {began}, --data gives {given}: go on with the same data sets in the same"
+                       " order")
+    names, now = (table.names for table in (_read_table(out), data.class_table(datasets[0])))
+    if names != now:
+        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: go on with the same"
+                       " data set")
+
+
+def _check_files(folder: Path, *names: str, fix: str = "") -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise RunError(f"{folder} is no training run: {name} is missing{fix}")
+
+
+def _read_table(folder: Path) -> ClassTable:
+    return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
+
+
 def _train_replica(replica: int, datasets: list[Dataset], out: Path, recipe: Recipe, resume: bool, device: str | None,
                    meeting: str) -> None:
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // recipe.replicas))
@@ -285,10 +313,8 @@ class Run:
 
 def load_run(folder: Path) -> Run:
     """Reads a run folder. Raises RunError."""
-    for name in (CHECKPOINT, RECIPE, CLASSES, DATA):
-        if not (folder / name).is_file():
-            raise RunError(f"{folder} is no training run: {name} is missing")
-    table = ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
+    _check_files(folder, CHECKPOINT, RECIPE, CLASSES, DATA)
+    table = _read_table(folder)
     network = Segmenter(len(table))
     state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     network.load_state_dict(state["average"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
 
@@ -36,6 +37,23 @@ def test_the_first_data_set_names_the_classes(loaded):
     assert [c.drivable for c in table.classes] == [c.group is Group.ROAD for c in table.classes]
     with pytest.raises(DatasetError, match="fully told data set first"):
         data.class_table(datasets[1])
+
+
+def test_an_ignored_class_is_none_of_the_network(world, tmp_path):
+    """A data set may name what it ignores, in the middle of its ids."""
+    facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
+    facts["classes"][255] = {"name": "void", "group": "background"}
+    (tmp_path / "train").symlink_to(world[0] / "train")
+    for ignored, names, codes in ((255, ("sky", "road", "pavement", "pedestrian"), {0, 1, 2, 3}),
+                                  (2, ("sky", "road", "pedestrian", "void"), {0, 1, 2, IGNORE})):
+        (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(facts | {"ignore": ignored}))
+        dataset = Dataset.load(tmp_path)
+        table = data.class_table(dataset)
+        assert table.names == names
+        assert ignored not in data.allowed_classes(dataset, table)
+        sources, allowed = data.load_sources([dataset], "train", table)
+        assert allowed.shape == (4, 4)
+        assert set(np.unique(sources[0].codes[0])) == codes
 
 
 def test_a_sample_depends_on_its_number_alone(loaded):

@@ -1,9 +1,11 @@
 """Training on a tiny world: it learns, it resumes exactly, and it says what is wrong."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
 
@@ -62,14 +64,51 @@ def test_a_folder_with_a_run_is_not_overwritten(world, tmp_path):
 
 
 def test_nothing_to_resume(world, tmp_path):
-    with pytest.raises(RunError, match="without --resume"):
+    with pytest.raises(RunError, match=r"no training run: recipe.json is missing.* without --resume"):
         trainer(world, tmp_path, resume=True)
+    trainer(world, tmp_path)  # killed before its first checkpoint
+    with pytest.raises(RunError, match="no checkpoint.pt in .* without --resume"):
+        trainer(world, tmp_path, resume=True)
+
+
+def of_other_classes(world, folder):
+    facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
+    del facts["classes"][3]
+    (folder / "told").mkdir()
+    (folder / "told" / "dataset.yaml").write_text(yaml.safe_dump(facts | {"name": "told"}))
+    for split in ("train", "val"):
+        (folder / "told" / split).symlink_to(world[0] / split)
+    return [folder / "told", world[1]]
+
+
+def with_fewer_pictures(world, folder):
+    shutil.copytree(world[0], folder / "told")
+    (folder / "told" / "train" / "images" / "0.png").unlink()
+    return [folder / "told", world[1]]
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    (lambda world, folder: world[:1], "was trained on told (6 pictures), partly (6 pictures), --data gives told (6"),
+    (with_fewer_pictures, "--data gives told (5 pictures), partly (6 pictures)"),
+    (of_other_classes, "has the classes sky, road, pavement, pedestrian, --data gives sky, road, pavement"),
+])
+def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys, change, match):
+    out = tmp_path / "run"
+    trainer(world, out).save()
+    folders = change(world, tmp_path)
+    words = [word for folder in folders for word in ("--data", str(folder))]
+    assert main(["train", *words, "--out", str(out), "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert match in error and error.count("\n") == 1
+    shutil.copytree(world[0], tmp_path / "moved")  # they may lie elsewhere
+    assert trainer([tmp_path / "moved", world[1]], out, resume=True).step == 0
 
 
 @pytest.mark.parametrize(("args", "match"), [
     (["--data", "nowhere", "--out", "RUN"], "no data set at nowhere"),
     (["--data", "PARTLY", "--out", "RUN"], "fully told data set first"),
     (["--data", "TOLD", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
+    (["--data", "TOLD", "--out", "RUN", "--resume"], "RUN is no training run: recipe.json is missing"),
     (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "no part of a recipe"),
 ])
 def test_errors_are_one_line(world, tmp_path, capsys, args, match):
@@ -78,7 +117,7 @@ def test_errors_are_one_line(world, tmp_path, capsys, args, match):
     names = {"TOLD": world[0], "PARTLY": world[1], "RUN": tmp_path / "run", "RECIPE": recipe}
     assert main(["train", *(str(names.get(a, a)) for a in args)]) == 2
     error = capsys.readouterr().err
-    assert match in error
+    assert match.replace("RUN", str(tmp_path / "run")) in error
     assert len(error.strip().splitlines()) == 1
 
 
