@@ -8,10 +8,12 @@ import time
 import cv2
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from camera_messages import image, pixels
 from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
@@ -181,3 +183,31 @@ def test_who_comes_late_learns_why_the_node_could_not_be_configured(graph, colou
     node.set_parameters([Parameter("network", value=str(colour_network_path))])
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert latest(graph) == ("INACTIVE", []), "no more"
+
+
+def test_health_goes_on_when_the_clock_is_set_back(graph, watched):
+    """As by a bag in a loop with use_sim_time."""
+    clock = graph.publisher(Clock, "/clock", 10)
+    node = watched(use_sim_time=True, camera_timeout=0.5)
+    assert graph.connected(clock)
+
+    def play(start, seconds, camera=True):
+        for i in range(round(seconds / 0.04)):
+            now = Time(sec=start, nanosec=i % 25 * 40_000_000)
+            now.sec += i // 25
+            clock.publish(Clock(clock=now))
+            if camera:
+                message = image(next(node.frames))
+                message.header.stamp = now
+                node.camera.publish(message)
+            graph.spin_for(0.04)
+
+    play(1000, 3)
+    assert node.states[-1] == "READY"
+    play(1000, 2)
+    assert "time jumped back by" in node.reasons and node.states[-1] == "READY"
+    seen = len(node.masks)
+    play(1002, 1)
+    assert len(node.masks) > seen + 5 and "images a second" not in node.reasons
+    play(1003, 1, camera=False)
+    assert node.states[-1] == "FAULT" and "no image for" in node.reasons
