@@ -25,6 +25,9 @@ UNSEEN, UNSURE, FREE, PAVEMENT, BLOCKED, DISTRUSTED = range(6)
 called drivable. FREE: drivable. PAVEMENT: pavement. BLOCKED: first contact with what is no ground. DISTRUSTED: first
 contact with pixels that are unknown."""
 
+MAX_PIXEL_LENGTH, MAX_RANGE = 0.5, 60.0
+"""By default, in metres: see GroundView."""
+
 _OPTICAL_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical frame -> x forward, z up
 
 
@@ -93,8 +96,9 @@ class GroundView:
     (lines,) first step of each line whose pixel is longer than allowed, or that is out of range.
     """
 
-    def __init__(self, camera: Camera, pose: CameraPose, *, ground_z: float = 0.0, max_pixel_length: float = 0.5,
-                 max_range: float = 60.0, ego: np.ndarray | None = None) -> None:
+    def __init__(self, camera: Camera, pose: CameraPose, *, ground_z: float = 0.0,
+                 max_pixel_length: float = MAX_PIXEL_LENGTH, max_range: float = MAX_RANGE,
+                 ego: np.ndarray | None = None) -> None:
         """max_pixel_length: metres of ground that one pixel may cover along the line of sight; what lies beyond is not
         measured. max_range: metres beyond which nothing is measured. ego: (height, width) bool, the vehicle itself.
 

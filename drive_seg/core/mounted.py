@@ -13,7 +13,7 @@ import numpy as np
 
 from drive_seg.core.camera import Camera, CameraError
 from drive_seg.core.grid import Grid, GridShape
-from drive_seg.core.ground import CameraPose, GroundError, GroundView, Sight
+from drive_seg.core.ground import MAX_PIXEL_LENGTH, MAX_RANGE, CameraPose, GroundError, GroundView, Sight
 from drive_seg.core.points import Points
 from drive_seg.core.scan import Scan
 
@@ -38,13 +38,13 @@ class Mount:
     camera_rectified: bool = False
     base_frame: str = "base_link"
     ground_z: float = 0.0
-    max_pixel_length: float = 0.5
-    max_range: float = 60.0
+    max_pixel_length: float = MAX_PIXEL_LENGTH
+    max_range: float = MAX_RANGE
     pavement_is_obstacle: bool = True
-    grid_resolution: float = 0.1
-    grid_front: float = 40.0
-    grid_back: float = 0.0
-    grid_width: float = 30.0
+    grid_resolution: float = GridShape.resolution
+    grid_front: float = GridShape.front
+    grid_back: float = GridShape.back
+    grid_width: float = GridShape.left - GridShape.right
     scan_increment: float = 0.00872665
 
     @property

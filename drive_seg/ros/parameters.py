@@ -15,9 +15,9 @@ from rclpy.parameter import Parameter
 
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.grid import GridShape
+from drive_seg.core.health.camera import CameraLimits
+from drive_seg.core.mounted import Mount
 from drive_seg.runtimes import ENGINES, PRECISIONS
-
-_RULE = DrivableRule()
 
 
 @dataclass(frozen=True)
@@ -78,43 +78,47 @@ PARAMETERS: tuple[Spec, ...] = (
     Spec("image_transport", "raw", "`compressed` subscribes to image/compressed", choices=("raw", "compressed")),
     Spec("output_size", "camera", "size of the published images: the camera's, or the network's (cheaper)",
          choices=("camera", "network"), live=True),
-    Spec("min_confidence", _RULE.min_confidence, "least probability of road for a drivable pixel", 0.0, 1.0, live=True),
+    Spec("min_confidence", DrivableRule.min_confidence, "least probability of road for a drivable pixel", 0.0, 1.0,
+         live=True),
     Spec("strictness", 1.0, "how readily a pixel is called unknown: 1 as fitted, more is stricter, 0 trusts everything",
          0.0, 10.0),
-    Spec("start_width", _RULE.start_width,
+    Spec("start_width", DrivableRule.start_width,
          "share of the image width, centred, in which the road in front of the vehicle begins", 0.0, 1.0, live=True),
-    Spec("start_height", _RULE.start_height,
+    Spec("start_height", DrivableRule.start_height,
          "share of the image height, from the bottom, in which the road in front of the vehicle begins",
          0.0, 1.0, live=True),
     Spec("temporal_filter", False, "hold back unsure label changes for one frame; road that ends never waits"),
     Spec("ego_mask", "", "image file, non-zero where the camera sees the vehicle itself; any size", file=True),
-    Spec("camera_timeout", 2.0, "FAULT (the camera is STALE) when no image comes for so many seconds", 0.1, 3600.0,
-         live=True),
-    Spec("frozen_timeout", 1.0, "FAULT when the same image comes for so many seconds; 0 allows still images",
-         0.0, 3600.0),
+    Spec("camera_timeout", CameraLimits.timeout, "FAULT (the camera is STALE) when no image comes for so many seconds",
+         0.1, 3600.0, live=True),
+    Spec("frozen_timeout", CameraLimits.frozen,
+         "FAULT when the same image comes for so many seconds; 0 allows still images", 0.0, 3600.0),
     Spec("latency_budget", 0.0, "milliseconds from receiving a frame to publishing its masks; missed for a second, a"
          " smaller input size is used; 0: none",
          0.0, 10000.0),
     Spec("fault_policy", "silent", "in a fault nothing is published, or everything as unknown",
          choices=("silent", "unknown"), live=True),
-    Spec("base_frame", "base_link", "frame of grid, scan and points: x forward, y left, z up"),
+    Spec("base_frame", Mount.base_frame, "frame of grid, scan and points: x forward, y left, z up"),
     Spec("camera_height", 0.0, "metres of the camera above base_frame's origin; 0 takes the pose from TF", 0.0, 100.0),
-    Spec("camera_pitch", 0.0, "radians that the camera looks down", -1.6, 1.6),
-    Spec("camera_roll", 0.0, "radians that the camera's right side is lower", -3.2, 3.2),
-    Spec("camera_yaw", 0.0, "radians that the camera looks to the left", -3.2, 3.2),
-    Spec("camera_x", 0.0, "metres of the camera in front of base_frame's origin", -100.0, 100.0),
-    Spec("camera_y", 0.0, "metres of the camera to the left of base_frame's origin", -100.0, 100.0),
-    Spec("camera_rectified", False, "the images are rectified already: CameraInfo's P describes them, not K and D"),
-    Spec("ground_z", 0.0, "metres of the ground above base_frame's origin", -100.0, 100.0),
-    Spec("max_pixel_length", 0.5, "metres of ground that one pixel may cover; beyond, nothing is measured", 0.01, 10.0),
-    Spec("max_range", 60.0, "metres from the camera beyond which nothing is measured", 1.0, 500.0),
-    Spec("pavement_is_obstacle", True, "pavement is occupied in the grid and ends the scan; false: it is free"),
-    Spec("grid_resolution", 0.1, "metres of a cell of the grid", 0.01, 10.0),
-    Spec("grid_front", 40.0, "metres that the grid reaches to the front", -500.0, 500.0),
-    Spec("grid_back", 0.0, "x of the grid's rear edge in metres; negative lies behind base_frame's origin",
+    Spec("camera_pitch", Mount.camera_pitch, "radians that the camera looks down", -1.6, 1.6),
+    Spec("camera_roll", Mount.camera_roll, "radians that the camera's right side is lower", -3.2, 3.2),
+    Spec("camera_yaw", Mount.camera_yaw, "radians that the camera looks to the left", -3.2, 3.2),
+    Spec("camera_x", Mount.camera_x, "metres of the camera in front of base_frame's origin", -100.0, 100.0),
+    Spec("camera_y", Mount.camera_y, "metres of the camera to the left of base_frame's origin", -100.0, 100.0),
+    Spec("camera_rectified", Mount.camera_rectified,
+         "the images are rectified already: CameraInfo's P describes them, not K and D"),
+    Spec("ground_z", Mount.ground_z, "metres of the ground above base_frame's origin", -100.0, 100.0),
+    Spec("max_pixel_length", Mount.max_pixel_length,
+         "metres of ground that one pixel may cover; beyond, nothing is measured", 0.01, 10.0),
+    Spec("max_range", Mount.max_range, "metres from the camera beyond which nothing is measured", 1.0, 500.0),
+    Spec("pavement_is_obstacle", Mount.pavement_is_obstacle,
+         "pavement is occupied in the grid and ends the scan; false: it is free"),
+    Spec("grid_resolution", Mount.grid_resolution, "metres of a cell of the grid", 0.01, 10.0),
+    Spec("grid_front", Mount.grid_front, "metres that the grid reaches to the front", -500.0, 500.0),
+    Spec("grid_back", Mount.grid_back, "x of the grid's rear edge in metres; negative lies behind base_frame's origin",
          -500.0, 500.0),
-    Spec("grid_width", 30.0, "metres of the grid from right to left, centred", 0.1, 500.0),
-    Spec("scan_increment", 0.00872665, "radians between two rays of the scan", 0.0005, 0.5),
+    Spec("grid_width", Mount.grid_width, "metres of the grid from right to left, centred", 0.1, 500.0),
+    Spec("scan_increment", Mount.scan_increment, "radians between two rays of the scan", 0.0005, 0.5),
     Spec("overlay_quality", 80, "JPEG quality of overlay/compressed", 1, 100, live=True),
 )
 
