@@ -4,7 +4,7 @@
 
     def test_the_yard(tmp_path):
         drive = replay_bag("bags/yard", tmp_path)
-        assert drive.failed == 0
+        assert drive.failed == drive.withheld == 0
         assert drive.summary["drivable"]["min"] > 0.05
         drive.assert_same("golden/yard", labels=0.99, drivable=0.97)
 """
@@ -34,8 +34,13 @@ class Replayed:
 
     @property
     def failed(self) -> int:
-        """How many frames have no result."""
+        """How many frames could not be segmented: no image, or an error of the engine."""
         return self.summary["frames"]["failed"]
+
+    @property
+    def withheld(self) -> int:
+        """How many frames came while the camera could not be believed: they have no masks, or all unknown."""
+        return self.summary["frames"]["withheld"]
 
     @property
     def scores(self) -> dict:
@@ -69,7 +74,7 @@ def replay_bag(bag: str | Path, out: str | Path, *, labels: str | Path | None = 
 
     labels: folder of ground truth (see `drive-seg replay --help`). settings: fields of
     drive_seg.replay.settings.Settings, e.g. network="my.onnx", engine="openvino", topic="/front/image". Frames without
-    a result don't raise; see Replayed.failed. Raises ReplayError when the bag can't be replayed.
+    a result don't raise; see Replayed.failed and Replayed.withheld. Raises ReplayError when the bag can't be replayed.
     """
     bag = Path(bag).expanduser()
     folder = Path(out) / (bag.name if bag.is_dir() else bag.stem)

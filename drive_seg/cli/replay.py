@@ -1,8 +1,9 @@
 """Replay bags offline: every frame, in bag time, through the core that the node runs.
 
 Each bag gets a folder OUT/NAME with a result bag, frames.jsonl, summary.json and report.html. Finished bags are not
-done again, so the same command resumes a run. Exit code 0: every frame was segmented (and agrees with the golden
-result, where one is given); 1: a bag or a frame failed, or differs; 2: the command can't be carried out.
+done again, so the same command resumes a run. Exit code 0: no frame failed (and all agree with the golden result, where
+one is given); 1: a bag or a frame failed, or differs; 2: the command can't be carried out. A frame that is withheld,
+because the camera can't be believed, has not failed: the drive was as bad as that, and summary.json counts it.
 """
 
 from __future__ import annotations

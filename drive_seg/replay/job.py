@@ -81,7 +81,8 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether every frame of the bag was segmented, and agrees with the golden result where one was given."""
+        """Whether no frame of the bag failed, and all agree with the golden result where one was given. Frames that are
+        withheld have not failed."""
         return self.problem is None and not self.differs
 
 

@@ -103,8 +103,7 @@ class SegmentationNode(LifecycleNode):
             self._engine = engine = self._open(self.settings.engine, network, size if all(size) else None)
             self._ego = _read_mask(self.settings.ego_mask)
             self.segmenter = Segmenter(engine, network.table, ego=self._ego, surface=network.surface)
-            if network.self_test is not None:
-                check_answer(self.segmenter, network.self_test)
+            self._check(network, engine)
             self._spares = self._open_spares(network, engine)
             warm_up()
             self.segmenter.temporal = TemporalFilter() if self.settings.temporal_filter else None
@@ -261,10 +260,18 @@ class SegmentationNode(LifecycleNode):
             size = tuple(max(32, round(side * share / 32) * 32) for side in engine.input_size)
             try:
                 spares.append(self._open(engine.name, network, size))
+                self._check(network, spares[-1])
+            except SelfTestError as error:
+                spares.pop().close()
+                self.get_logger().warning(f"{size[1]}x{size[0]} is not prepared for the latency budget: {error}")
             except EngineError as error:
                 self.get_logger().warning(f"no smaller input size is prepared for the latency budget: {error}")
                 break
         return spares
+
+    def _check(self, network: Network, engine: Engine) -> None:
+        if network.self_test is not None:
+            check_answer(Segmenter(engine, network.table), network.self_test)
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds / 1e9

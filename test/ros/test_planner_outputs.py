@@ -301,3 +301,27 @@ def test_enable_pauses_and_resumes(graph, colour_network_path, scene):
     subscribed(graph, node, "labels")
     camera.publish(image(scene, 1))
     assert graph.spin_until(lambda: labels)
+
+
+def test_a_smaller_input_that_fails_its_self_test_is_never_used(graph, colour_network, tmp_path, monkeypatch):
+    from colours import write_colour_network
+
+    from drive_seg.core.segmenter import Segmenter
+    from drive_seg.core.selftest import SelfTestError, record_answer
+    from drive_seg.ros import node as module
+    from drive_seg.runtimes import open_engine
+
+    engine = open_engine("openvino", colour_network)
+    answer = record_answer(Segmenter(engine, colour_network.table)).to_dict()
+    engine.close()
+    check = module.check_answer
+
+    def computes_wrongly_when_small(segmenter, expected):
+        check(segmenter, expected)
+        if segmenter.engine.input_size != colour_network.input_size:
+            raise SelfTestError("self-test failed")
+
+    monkeypatch.setattr(module, "check_answer", computes_wrongly_when_small)
+    node = graph.segmentation(network=str(write_colour_network(tmp_path, self_test=answer)), engine="openvino",
+                              latency_budget=60.0)
+    assert node.worker is not None and node._spares == []
