@@ -33,6 +33,13 @@ def test_a_golden_result_passes_until_something_changes(drive, tmp_path, colour_
     other.assert_same(drive.folder, labels=0.9, drivable=0.9)
 
 
+def test_frames_at_which_the_camera_is_not_believed_are_counted(tmp_path, colour_network_path):
+    bag = write_bag(tmp_path / "yard", 20, paint=lambda i: np.zeros((120, 200, 3), np.uint8) if i > 9 else street(i))
+    drive = replay_bag(bag, tmp_path / "out", network=colour_network_path, engine="openvino", report=False)
+    assert drive.failed == 0
+    assert 0 < drive.withheld == sum(f["withheld"] for f in drive.frames()) <= 10
+
+
 def test_a_bag_that_can_t_be_read_raises(tmp_path, colour_network_path):
     with pytest.raises(ReplayError, match="there is no bag"):
         replay_bag(tmp_path / "nothing", tmp_path / "out", network=colour_network_path)
