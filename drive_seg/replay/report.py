@@ -74,7 +74,7 @@ def _data(folder: Path, columns: Columns, summary: dict, bag: Path, golden: Path
                    *([name, list(LABEL_COLOURS[label])] for label, name in LABEL_NAMES.items())],
         "pictures": _pictures(folder, bag, summary["bag"]["topic"], columns, rows, seconds),
         "moments": moments,
-        "health": _health(summary, seconds),
+        "health": _health(summary, columns),
         "times": [round(float(seconds[group].mean()), 3) for group in points],
         "series_note": "Click or drag in a curve to go there." + (
             f" Each point is {every} frames: their mean, or their greatest for time, flicker, jumps and unknown."
@@ -216,13 +216,13 @@ def _curve(columns: Columns, name: str, points: list[np.ndarray]) -> list[float 
     return curve
 
 
-def _health(summary: dict, seconds: np.ndarray) -> list[dict]:
+def _health(summary: dict, columns: Columns) -> list[dict]:
     """Stretches of the drive in which the node would not have been ready: {from, to, state, reasons}, in seconds."""
-    events = summary["health"]["events"]
-    ends = [*(float(seconds[e["row"]]) for e in events[1:]), float(seconds[-1]) if len(seconds) else 0.0]
-    return [{"from": round(float(seconds[e["row"]]), 3), "to": round(end, 3), "state": e["state"],
-             "reasons": "; ".join(e["reasons"])}
-            for e, end in zip(events, ends, strict=True) if e["state"] != "READY"]
+    changes = [float(columns.seconds[row]) for row in columns.health]  # the summary may have but the first
+    ends = [*changes[1:], *columns.seconds[-1:].tolist()]
+    return [{"from": round(start, 3), "to": round(end, 3), "state": e["state"], "reasons": "; ".join(e["reasons"])}
+            for e, start, end in zip(summary["health"]["events"], changes, ends, strict=False)
+            if e["state"] != "READY"]
 
 
 def _histograms(columns: Columns) -> list[dict]:

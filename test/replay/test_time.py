@@ -9,6 +9,8 @@ from bags import DELAY_NS, raw, stamp, street, write_bag
 from colours import rgb
 from replays import read_summary
 
+from drive_seg.replay import summary
+
 HOLE = 25  # frame of the lost road
 
 
@@ -46,10 +48,25 @@ def test_stamps_do_not_move_the_axis(replay, tmp_path, stamps):
         message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
         messages.append(message)
     replay(write_bag(tmp_path / "street", 60, messages=messages), report=True)
-    summary = read_summary(replay.out)
-    assert summary["start_ns"] == stamp(0) + DELAY_NS
-    assert summary["duration_s"] == pytest.approx(5.9)
-    assert {m["index"] for m in summary["suspicious"][:2]} == {HOLE, HOLE + 20}, "two seconds apart: both are told"
+    figures = read_summary(replay.out)
+    assert figures["start_ns"] == stamp(0) + DELAY_NS
+    assert figures["duration_s"] == pytest.approx(5.9)
+    assert {m["index"] for m in figures["suspicious"][:2]} == {HOLE, HOLE + 20}, "two seconds apart: both are told"
     data = page_data(replay.out / "street" / "report.html")
     assert data["times"] == pytest.approx(np.arange(60) / 10)
     assert [p["t"] for p in data["pictures"]] == pytest.approx(np.arange(60) / 10)
+
+
+def test_a_stretch_of_bad_health_ends_where_the_next_begins(replay, tmp_path, monkeypatch):
+    """Though the summary lists only the first changes."""
+    bag = write_bag(tmp_path / "street", 70, paint=lambda i: np.zeros((120, 200, 3), np.uint8)
+                    if 20 <= i < 30 or 50 <= i < 60 else street(i))
+    replay(bag, report=True)
+    page = replay.out / "street" / "report.html"
+    whole, changes = page_data(page)["health"], replay.summary()["health"]["changes"]
+    assert len(replay.summary()["health"]["events"]) == changes > 3
+    monkeypatch.setattr(summary, "_EVENTS", 2)
+    replay(bag, "--again", report=True)
+    assert replay.summary()["health"]["changes"] == changes
+    assert page_data(page)["health"] == whole[:1]
+    assert whole[0]["to"] < 4 < whole[-1]["to"]
