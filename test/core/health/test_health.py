@@ -178,6 +178,15 @@ def test_a_camera_that_is_gone_after_a_jump_is_told():
     assert "no image for 2.1 s" in str(monitor.state(5.1))
 
 
+def test_a_clock_that_ticks_more_rarely_than_images_come_makes_no_camera_slow():
+    monitor, shown = Monitor(now=0.0), pictures(8)
+    for i in range(150):
+        now = 1.0 + i // 3 / 10  # 30 images a second, /clock at 10 Hz
+        monitor.received(now)
+        monitor.arrived(shown[i % 8], 1.0 + i / 30, now)
+        assert monitor.state(now) == (Health.READY, ()), i
+
+
 def test_a_thread_that_had_to_wait_is_no_jump_of_the_clock():
     monitor = Monitor(now=0.0)
     play(monitor, 0.0, 3.0)
