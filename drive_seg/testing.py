@@ -69,8 +69,9 @@ class Replayed:
 
 
 def replay_bag(bag: str | Path, out: str | Path, *, labels: str | Path | None = None, report: bool = True,
-               **settings: object) -> Replayed:
-    """Replay a bag offline, every frame, into the folder out/NAME.
+               again: bool = False, **settings: object) -> Replayed:
+    """Replay a bag offline, every frame, into the folder out/NAME. What is there already is taken as it is, or replaced
+    with `again`.
 
     labels: folder of ground truth (see `drive-seg replay --help`). settings: fields of
     drive_seg.replay.settings.Settings, e.g. network="my.onnx", engine="openvino", topic="/front/image". Frames without
@@ -79,7 +80,8 @@ def replay_bag(bag: str | Path, out: str | Path, *, labels: str | Path | None = 
     bag = Path(bag).expanduser()
     folder = Path(out) / (bag.name if bag.is_dir() else bag.stem)
     values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    outcome = run_job(Job(bag, folder, Settings(**values), Path(labels) if labels else None, report=report))
+    job = Job(bag, folder, Settings(**values), Path(labels) if labels else None, report=report, again=again)
+    outcome = run_job(job)
     if outcome.summary is None or outcome.summary["problem"]:
         raise ReplayError(outcome.problem)
     return Replayed(outcome.folder, json.loads((outcome.folder / "summary.json").read_text()))

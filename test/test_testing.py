@@ -40,6 +40,22 @@ def test_frames_at_which_the_camera_is_not_believed_are_counted(tmp_path, colour
     assert 0 < drive.withheld == sum(f["withheld"] for f in drive.frames()) <= 10
 
 
+def test_outputs_may_be_a_list_and_a_result_done_again(tmp_path, colour_network_path):
+    bag = write_bag(tmp_path / "yard", 3)
+    options = {"network": colour_network_path, "engine": "openvino", "report": False, "size": [96, 160]}
+    first = replay_bag(bag, tmp_path / "out", outputs=["confidence"], **options)
+    assert set(next(first.masks()).images) == {"labels", "drivable_area", "confidence"}
+    with pytest.raises(ReplayError, match="another settings"):
+        replay_bag(bag, tmp_path / "out", outputs=["classes"], **options)
+    second = replay_bag(bag, tmp_path / "out", outputs=["classes"], again=True, **options)
+    assert set(next(second.masks()).images) == {"labels", "drivable_area", "classes"}
+
+
+def test_a_setting_of_another_type_is_one_clear_error(tmp_path, colour_network_path):
+    with pytest.raises(ReplayError, match="min_confidence must be a number, not 'high'"):
+        replay_bag(tmp_path / "yard", tmp_path / "out", network=colour_network_path, min_confidence="high")
+
+
 def test_a_bag_that_can_t_be_read_raises(tmp_path, colour_network_path):
     with pytest.raises(ReplayError, match="there is no bag"):
         replay_bag(tmp_path / "nothing", tmp_path / "out", network=colour_network_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,7 @@ from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.network import Network
-from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, USUAL
+from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, STORAGES, USUAL
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
 from drive_seg.runtimes.host import HostEngine
@@ -29,7 +29,7 @@ class ReplayError(RuntimeError):
 _ENGINES = 4
 """On a CPU, at most: each takes some hundred MB."""
 
-CHOICES = {"output_size": ("camera", "network"), "fault_policy": ("silent", "unknown")}
+CHOICES = {"output_size": ("camera", "network"), "fault_policy": ("silent", "unknown"), "storage": STORAGES}
 """Values of the settings that take one of a few."""
 
 
@@ -64,6 +64,13 @@ class Settings:
     frozen_timeout: float = CameraLimits.frozen
 
     def __post_init__(self) -> None:
+        for name in ("outputs", "size"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))  # it must be hashable
+        for part in (self,) if self.mount is None else (self, self.mount):
+            for name, default in _defaults(type(part)).items():
+                if getattr(part, name) is not None or name not in _OPTIONAL:
+                    _check_kind(name, getattr(part, name), default)
         wrong = [name for name in self.outputs if name not in OUTPUTS]
         if wrong:
             raise ReplayError(f"{', '.join(wrong)} is none of the outputs {', '.join(OUTPUTS)}")
@@ -145,6 +152,28 @@ def read_parameters(path: Path, node: str = "drive_seg") -> dict:
             part = content.get(name)
             if isinstance(part, dict) and isinstance(part.get("ros__parameters"), dict):
                 values |= part["ros__parameters"]
+    for name, default in {**_defaults(Settings), **_defaults(Mount), "input_height": 0, "input_width": 0}.items():
+        if name in values:
+            _check_kind(name, values[name], default, f"{path}: ")
     if not values:
         raise ReplayError(f"{path} has no parameters of /{node}: it needs `/**:` or `/{node}:` with `ros__parameters:`")
     return values
+
+
+def _defaults(kind: type) -> dict[str, object]:
+    """The fields of Settings or Mount that are a number, a text or a flag, with a value of that kind."""
+    defaults = {f.name: "" if f.name in _OPTIONAL else 0.0 if f.default is MISSING else f.default
+                for f in fields(kind)}
+    return {name: default for name, default in defaults.items() if type(default) in _KINDS}
+
+
+_OPTIONAL = ("network", "topic", "ego_mask")  # a text, or None
+_KINDS = {bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number"),
+          str: (str, "a text")}
+
+
+def _check_kind(name: str, value: object, default: object, where: str = "") -> None:
+    """Raises ReplayError for a value of another kind than the default."""
+    kinds, words = _KINDS[type(default)]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+        raise ReplayError(f"{where}{name} must be {words}, not {value!r}")

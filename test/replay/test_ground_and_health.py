@@ -165,6 +165,14 @@ def test_masks_of_the_network_s_size(replay, street_bag, tmp_path):
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"fault_policy": "loud"}, "must be one of silent, unknown"),
+    ({"min_confidence": "high"}, "params.yaml: min_confidence must be a number, not 'high'"),
+    ({"camera_timeout": "2.0"}, "params.yaml: camera_timeout must be a number, not '2.0'"),
+    ({"temporal_filter": "yes please"}, "params.yaml: temporal_filter must be true or false, not 'yes please'"),
+    ({"camera_height": 1.2, "grid_front": [1, 2]}, "params.yaml: grid_front must be a number, not [1, 2]"),
+    ({"overlay_quality": 80.5}, "params.yaml: overlay_quality must be a whole number, not 80.5"),
+    ({"input_height": "96", "input_width": 160}, "params.yaml: input_height must be a whole number, not '96'"),
+    ({"strictness": True}, "params.yaml: strictness must be a number, not True"),
+    ({"network": 7}, "params.yaml: network must be a text, not 7"),
     ({"camera_height": 1.2, "camera_pitch": 0.1, "grid_front": 0.0}, "the grid is empty"),
 ])
 def test_a_parameter_that_can_t_be_is_told(replay, street_bag, tmp_path, values, message, capsys):
