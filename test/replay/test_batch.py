@@ -71,14 +71,14 @@ def test_files_that_differ_by_their_ending_keep_it(tmp_path):
     assert names(tmp_path / "files" / "*") == ["d1.db3", "d1.mcap"]
 
 
-@pytest.mark.parametrize(("worker", "fine"), [(dies_at_once, 0), (dies_after_its_first_job, 2)])
+@pytest.mark.parametrize(("worker", "fine"), [(dies_at_once, {0}), (dies_after_its_first_job, {2, 3})])
 def test_workers_that_die_between_jobs_cost_only_a_bag_each(tmp_path, monkeypatch, worker, fine):
     monkeypatch.setattr(batch, "_work", worker)
     jobs = [Job(tmp_path / str(n), tmp_path / "out" / str(n), Settings()) for n in range(4)]
     done = []
     outcomes = batch.run_jobs(jobs, 2, done.append)
     assert len(outcomes) == len(done) == 4
-    assert sum(o.ok for o in outcomes) == fine
+    assert sum(o.ok for o in outcomes) in fine  # by how soon a death is seen
     assert {o.problem for o in outcomes if not o.ok} == {
         "its process ended with code 3; run the same command again to resume"}
 
