@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 
 from drive_seg.core.classes import Group
+from drive_seg.footage.images import read_pixels
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -47,8 +48,8 @@ class Pair:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """The image (H, W, 3) uint8 BGR and its class ids (H, W) uint8. Raises DatasetError."""
-        image = cv2.imread(str(self.image), cv2.IMREAD_COLOR)
-        labels = cv2.imread(str(self.labels), cv2.IMREAD_UNCHANGED)
+        image = read_pixels(self.image, cv2.IMREAD_COLOR)
+        labels = read_pixels(self.labels, cv2.IMREAD_UNCHANGED)
         for path, pixels in ((self.image, image), (self.labels, labels)):
             if pixels is None:
                 raise DatasetError(f"{path} is missing or no image")

@@ -132,7 +132,7 @@ def _contents(settings: Settings) -> dict[str, str | None]:
     """Hashes of the files that settings name."""
     network = settings.load_network()  # has compared the .onnx files with the hashes in its YAML
     return {"network": _sha256(network.path.with_suffix(".yaml")),
-            "ego_mask": _sha256(Path(settings.ego_mask)) if settings.ego_mask else None}
+            "ego_mask": _sha256(Path(settings.ego_mask).expanduser()) if settings.ego_mask else None}
 
 
 def _listing(labels: Path) -> dict[str, str]:

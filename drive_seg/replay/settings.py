@@ -15,6 +15,7 @@ from drive_seg.core.engine import Engine
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.footage.images import read_pixels
 from drive_seg.network import Network
 from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, STORAGES, USUAL
 from drive_seg.resources import default_network
@@ -123,7 +124,7 @@ class Settings:
         """(h, w) uint8, None when there is none. Raises ReplayError."""
         if self.ego_mask is None:
             return None
-        mask = cv2.imread(self.ego_mask, cv2.IMREAD_GRAYSCALE)
+        mask = read_pixels(Path(self.ego_mask).expanduser(), cv2.IMREAD_GRAYSCALE)
         if mask is None:
             raise ReplayError(f"the ego mask {self.ego_mask} is no image that OpenCV reads")
         return mask

@@ -12,6 +12,7 @@ from drive_seg.core.segmentation import Segmentation
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.scores import Scores
 from drive_seg.footage.bag import BagImage
+from drive_seg.footage.images import read_pixels
 
 
 class TruthError(ValueError):
@@ -121,10 +122,7 @@ class Truth:
 
 def _read(file: Path, size: tuple[int, ...] | None = None) -> np.ndarray:
     """Class ids (H, W) uint8, of the (height, width) of a frame. Raises TruthError."""
-    try:
-        truth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
-        truth = None
+    truth = read_pixels(file, cv2.IMREAD_UNCHANGED)
     if truth is None or truth.ndim != 2 or truth.dtype != np.uint8:
         raise TruthError(f"{file} is no 8-bit picture with one channel of class ids")
     if size is not None and truth.shape != size:

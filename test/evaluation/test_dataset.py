@@ -1,5 +1,7 @@
 """Reading data sets, and what is said about broken ones."""
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,18 @@ def test_labels_that_are_not_there(make_dataset):
     (root / "val" / "labels" / "000.png").unlink()
     with pytest.raises(DatasetError, match=r"000.png is missing"):
         Dataset.load(root).pairs("val")
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_a_picture_whose_header_claims_a_huge_one(make_dataset, part):
+    root = make_dataset(CLASSES, None, [(IMAGE, LABELS)])
+    file = root / "val" / part / "000.png"
+    header = b"IHDR" + (10**6).to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
+    data = file.read_bytes()
+    file.write_bytes(data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:])
+    (pair,) = Dataset.load(root).pairs("val")
+    with pytest.raises(DatasetError, match=rf"{part}/000.png is missing or no image"):
+        pair.read()
 
 
 @pytest.mark.parametrize(("labels", "match"), [

@@ -326,6 +326,14 @@ def test_suspicious_moments_are_found(replay, tmp_path):
     assert replay.summary()["suspicious"] == sorted(replay.summary()["suspicious"], key=lambda m: -m["score"])
 
 
+def test_an_ego_mask_at_home(replay, street_bag, tmp_path, monkeypatch):
+    """As the node reads it: ~ is the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cv2.imwrite(str(tmp_path / "ego.png"), np.full((12, 20), 255, np.uint8))
+    assert replay(street_bag, "--ego-mask", "~/ego.png") == 0
+    assert not any(m.images["drivable_area"].any() for m in replay.masks())
+
+
 def test_an_ego_mask_and_the_rule_reach_the_core(replay, another, street_bag, tmp_path):
     mask = np.zeros((12, 20), np.uint8)
     mask[-3:] = 255
