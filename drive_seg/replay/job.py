@@ -148,7 +148,11 @@ def _masks_of(golden: Path) -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):  # the frames.jsonl of a long drive is large
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _finished(job: Job) -> dict | None:
