@@ -70,8 +70,7 @@ class MountedCamera:
         ValueError, with the fix.
         """
         self.mount = mount
-        k, d, r, p = (getattr(info, name, None) if hasattr(info, name) else getattr(info, name.upper())
-                      for name in ("k", "d", "r", "p"))  # ROS 1 writes them large
+        k, d, r, p = (_matrix(info, name) for name in "kdrp")
         camera = Camera.from_info(
             height=info.height, width=info.width, k=k, d=d, distortion_model=info.distortion_model, r=r, p=p,
             binning=(info.binning_x, info.binning_y), rectified=mount.camera_rectified,
@@ -107,6 +106,19 @@ class MountedCamera:
     def points(self, out: np.ndarray) -> Points:
         """Fills a point cloud into `out`, (height, width, 3) float32."""
         return Points(self.view, out)
+
+
+def camera_key(info: Any, rectified: bool) -> tuple:
+    """All of a CameraInfo message that counts, to tell whether it is still the same camera. rectified: see Mount."""
+    # As bytes, for a NaN equals no other; R and P are nothing to images that are not rectified.
+    matrices = (np.asarray(_matrix(info, name), np.float64).tobytes() for name in ("kdrp" if rectified else "kd"))
+    roi = info.roi
+    return (*matrices, info.distortion_model, info.height, info.width, info.binning_x, info.binning_y, roi.x_offset,
+            roi.y_offset, roi.height, roi.width)
+
+
+def _matrix(info: Any, name: str) -> Any:
+    return getattr(info, name) if hasattr(info, name) else getattr(info, name.upper())  # ROS 1 writes them large
 
 
 @contextmanager

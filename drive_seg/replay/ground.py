@@ -10,7 +10,7 @@ import numpy as np
 
 from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
-from drive_seg.core.mounted import Mount, MountedCamera
+from drive_seg.core.mounted import Mount, MountedCamera, camera_key
 from drive_seg.footage.bag import CAMERA_INFO, TF, Bag, BagImage, Topic, info_topic
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.replay.messages import BAG
@@ -133,7 +133,8 @@ class Ground:
         if view.pose is None:
             raise TransformError(f"the camera's pose is not known ({view.why}): set camera_height (and camera_pitch,"
                                  " ...), or record the transform")
-        key, built = (*_facts(view.info), camera_size, size), self._built
+        key = (*camera_key(view.info, self._mount.camera_rectified), camera_size, size)
+        built = self._built
         if built is None or built.key != key or not view.pose.close_to(built.pose):
             built = self._built = self._build(key, view, camera_size, size)
         if built.problem is not None:
@@ -148,11 +149,3 @@ class Ground:
         except (CameraError, GroundError, ValueError) as error:
             return _Built(key, view.pose, None, (type(error), str(error)))
         return _Built(key, view.pose, ground)
-
-
-def _facts(info: Any) -> tuple:
-    """All of a CameraInfo that counts."""
-    matrices = (getattr(info, name, None) if hasattr(info, name) else getattr(info, name.upper()) for name in "kdrp")
-    roi = info.roi
-    return (*(tuple(m) for m in matrices), info.distortion_model, info.height, info.width, info.binning_x,
-            info.binning_y, roi.x_offset, roi.y_offset, roi.height, roi.width)

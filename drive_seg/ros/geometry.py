@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
-from drive_seg.core.mounted import Mount, MountedCamera
+from drive_seg.core.mounted import Mount, MountedCamera, camera_key
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.ros.messages import ROS
 from drive_seg.ros.pose import PoseError, PoseSource
@@ -61,11 +61,7 @@ class Geometry:
         except (CameraError, GroundError, PoseError) as error:
             self._complain("geometry", str(error))
             return None
-        # As bytes, for a NaN equals no other; R and P are nothing to images that are not rectified.
-        used = (info.k, info.d, info.r, info.p) if self._mount.camera_rectified else (info.k, info.d)
-        key = (*(np.asarray(numbers, np.float64).tobytes() for numbers in used), info.distortion_model, info.height,
-               info.width, info.binning_x, info.binning_y, info.roi.x_offset, info.roi.y_offset, info.roi.height,
-               info.roi.width, camera_size, size)
+        key = (*camera_key(info, self._mount.camera_rectified), camera_size, size)
         if self._coming is not None and self._coming.done():
             done, self._coming = self._coming, None
             self._built = done.result()

@@ -179,6 +179,16 @@ def test_a_ground_that_can_t_be_built_keeps_no_frames():
     assert len(told) == 3 and len(set(told)) == 1 and "describes 400x240 images" in told[0]
 
 
+def test_nan_where_it_does_not_count_builds_nothing_anew():
+    def look():
+        message = info(0, 120, 200)
+        message.r, message.p = np.full(9, np.nan), np.full(12, np.nan)
+        return ground.find(View(message, CameraPose.mounted(1.2, 0.1)), (120, 200), (120, 200))
+
+    ground = Ground(Mount(1.2))
+    assert look() is look()
+
+
 def test_a_camera_of_another_size_in_mid_bag_is_measured_anew(replay, tmp_path):
     """Image and CameraInfo change together."""
     def paint(number):
