@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -39,11 +40,12 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     options = _parser().parse_args(remove_ros_args(words))
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # unwinds: `ros2 bag play` is ended
     node = rclpy.create_node("bag_player")
     try:
         with Bag(options.bag) as bag:
             player = _choose(options, node, bag)
-            watched = bag.image_topic(options.report) if options.report or options.duration is not None else None
+            watched = bag.image_topic(options.report) if options.report else None
             if options.wait:
                 images = [topic.name for topic in bag.image_topics() if topic.name in player.topics]
                 _wait_for_subscriber(node, images or player.topics, options.wait)
@@ -80,7 +82,7 @@ def _choose(options: argparse.Namespace, node: Node, bag: Bag) -> BagPlayer | Ro
 def _wait_for_subscriber(node: Node, topics: Sequence[str], seconds: float) -> None:
     """Wait until somebody listens to anything that is played. Raises PlayerError when nobody does in time."""
     end = time.monotonic() + seconds
-    while not any(node.count_subscribers(name) for name in topics):
+    while not any(node.count_subscribers(node.resolve_topic_name(name)) for name in topics):
         if time.monotonic() > end:
             raise PlayerError(f"nobody subscribed to {', '.join(topics)} within {seconds:g} s: start the node, or give"
                               " --wait 0")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 _DISCOVERY_S = 5.0  # subscribers must see its publishers before its first message: 2 to 4 s on a loaded machine
+_SILENT_S = 1.0  # after a duration's end, where the camera's messages end before it
 _LAST_WORDS = 300  # characters
 
 
@@ -50,17 +51,23 @@ class Ros2BagPlayer:
 
     def play(self, watched: Topic | None = None, duration: float | None = None, sent: Sent | None = None,
              loop: bool = False) -> None:
-        """As BagPlayer, but a duration needs a watched topic and no loop. Raises PlayerError, with the last words of
+        """As BagPlayer, but a duration needs images and no loop. Raises PlayerError, with the last words of
         `ros2 bag play` where it fails."""
         import rclpy
 
-        if duration is not None and (loop or watched is None):
-            raise PlayerError("`ros2 bag play` can't loop over a part of a bag: --player own can")
+        if duration is not None:
+            watched = watched or next((t for t in self._bag.image_topics() if t.name in self.topics), None)
+            if loop or watched is None:
+                raise PlayerError("`ros2 bag play` can't loop over a part of a bag, nor end by time without images:"
+                                  " --player own can")
         watch = None if watched is None else _Watch(self._node, self._bag, watched, duration, self._rate, sent,
                                                     self.lateness)
         start = ["--loop"] if loop else ["--delay", f"{_DISCOVERY_S:g}"]  # a delay comes before each round
+        named = {name: self._node.resolve_topic_name(name) for name in self.topics}
+        remap = [f"{name}:={new}" for name, new in named.items() if new != name]
         command = ["ros2", "bag", "play", str(self._bag.path), "--clock", f"{CLOCK_HZ:g}", "--rate", f"{self._rate:g}",
-                   "--disable-keyboard-controls", *start, "--topics", *self.topics]
+                   "--disable-keyboard-controls", *start, *(["--remap", *remap] if remap else []),
+                   "--topics", *self.topics]
         with tempfile.TemporaryFile("w+") as said, subprocess.Popen(
                 command, env=transport.environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process:
             try:
@@ -105,14 +112,21 @@ class _Watch:
                 break
             self._expected[header_stamp_ns(data)].append((index, log_ns))
             self._left += 1
-        self.over = False
-        """A message after the duration has come."""
+        self._duration = duration
+        self._later = False  # a message after the duration has come
         self._began: tuple[float, int] | None = None
         kind = message_type(topic.type)
         if kind is None:
             raise PlayerError(f"{topic.name} can't be watched: {topic.type} is not installed here")
         qos = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         self._subscription = node.create_subscription(kind, topic.name, self._heard, qos, raw=True)
+
+    @property
+    def over(self) -> bool:
+        """Whether the duration is over, by the messages or, where no more come, by the time."""
+        if self._later or self._duration is None or self._began is None:
+            return self._later
+        return time.monotonic() > self._began[0] + self._duration / self._rate + _SILENT_S
 
     def finish(self) -> None:
         """Hear what is still on its way."""
@@ -127,7 +141,7 @@ class _Watch:
         now_ns, now = time.time_ns(), time.monotonic()
         places = self._expected.get(header_stamp_ns(data))
         if not places:
-            self.over = True
+            self._later = True
             return
         index, log_ns = places[0]
         places.rotate(-1)  # the next of the same stamp, or of the next round

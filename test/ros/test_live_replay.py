@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
+import psutil
 import pytest
 from bags import CAMERA_QOS, DELAY_NS, TF_QOS, TYPES, stamp, street, transform, write_bag, write_ros1_bag
 from camera_messages import pixels
@@ -201,6 +202,7 @@ parser.add_argument("-l", "--loop", action="store_true")
 parser.add_argument("--clock", type=float, nargs="?", const=40, default=0)
 parser.add_argument("-d", "--delay", type=float, default=0.0)
 parser.add_argument("--disable-keyboard-controls", action="store_true")
+parser.add_argument("-m", "--remap", nargs="+", default=[])
 assert sys.argv[1:3] == ["bag", "play"], sys.argv
 options = parser.parse_args(sys.argv[3:])
 if "{broken}":
@@ -209,7 +211,7 @@ from pathlib import Path
 import rclpy
 from drive_seg.footage.bag import Bag
 from drive_seg.replay.player import BagPlayer
-rclpy.init()
+rclpy.init(args=["--ros-args"] + [word for rule in options.remap for word in ("-r", rule)])
 player = BagPlayer(rclpy.create_node("rosbag2_player"), Bag(Path(options.bag_path)), options.topics, options.rate)
 time.sleep(options.delay)
 player.play(loop=options.loop)
@@ -279,3 +281,30 @@ def test_without_it_asking_for_it_names_the_fix(tmp_path):
     player = play(write_bag(tmp_path / "drive", 3), "--player", "ros2bag")
     _, errors = player.communicate(timeout=30)
     assert player.returncode == 2 and "ros2bag" in errors and "--player own" in errors
+
+
+@pytest.mark.parametrize("theirs", [False, True], ids=["own", "ros2bag"])
+def test_topics_can_be_remapped_and_a_duration_needs_no_report(graph, tmp_path, ros2_bag, theirs):
+    if theirs:
+        ros2_bag()
+    images = graph.collect(Image, "/elsewhere", KEEP_ALL_BEST_EFFORT)
+    player = play(write_bag(tmp_path / "drive", 30), "--duration", "0.5", "--ros-args", "-r",
+                  "/camera/image_raw:=/elsewhere")
+    assert graph.spin_until(lambda: len(images) >= 5, 30)
+    _, errors = player.communicate(timeout=20)
+    assert player.returncode == 0, errors
+    graph.spin_for(0.3)
+    assert len(images) < 20, "0.5 s at 10 Hz, and what came until ros2 bag play had ended"
+
+
+def test_ended_by_sigterm_it_leaves_no_ros2_bag_play_behind(graph, tmp_path, ros2_bag):
+    ros2_bag()
+    images = graph.collect(Image, "/camera/image_raw", KEEP_ALL_BEST_EFFORT)
+    player = play(write_bag(tmp_path / "drive", 5), "--loop")
+    assert graph.spin_until(lambda: len(images) >= 3, 30)
+    children = psutil.Process(player.pid).children()
+    player.terminate()
+    player.communicate(timeout=20)
+    assert player.returncode == 128 + signal.SIGTERM
+    psutil.wait_procs(children, 5)
+    assert children and not any(child.is_running() for child in children)
