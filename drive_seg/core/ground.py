@@ -25,6 +25,9 @@ UNSEEN, UNSURE, FREE, PAVEMENT, BLOCKED, DISTRUSTED = range(6)
 called drivable. FREE: drivable. PAVEMENT: pavement. BLOCKED: first contact with what is no ground. DISTRUSTED: first
 contact with pixels that are unknown."""
 
+IN_IMAGE, NEARER, BESIDE = range(3)
+"""Place of a point of the ground. NEARER: below the image or behind the image plane, in the camera's dead zone."""
+
 MAX_PIXEL_LENGTH, MAX_RANGE = 0.5, 60.0
 """By default, in metres: see GroundView."""
 
@@ -207,17 +210,20 @@ class GroundView:
         """Whether a pixel shows these measurable samples (bool). line, step: int, inside the table."""
         return (self._pixel[line, step] >= 0) & (step < self.limit[line])
 
-    def in_dead_zone(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether ground points x, y in base_link that no pixel shows lie below the image or behind the ego mask
-        (bool), not beside the image."""
+    def place(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Where ground points x, y in base_link lie for the camera, with or without ego mask: uint8, of their shape.
+
+        IN_IMAGE, NEARER, or BESIDE: beyond the image's sides or top.
+        """
         ground = np.stack([x, y, np.full_like(x, self.ground_z)], -1).reshape(-1, 3)
         optical = (ground - self.pose.translation) @ self.pose.rotation
         u, v = self.camera.project(optical).T
         height, width = self.camera.size
+        right, down, ahead = optical.T
         with np.errstate(invalid="ignore"):
-            below = np.where(np.isnan(v), optical[:, 1] > np.abs(optical[:, 0]), v >= height - 0.5)
-            inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5) & ~below
-        return (below | inside).reshape(np.shape(x))
+            nearer = np.where(np.isnan(v), (ahead <= 0) | (down > np.abs(right)), v >= height - 0.5)
+            inside = (u > -0.5) & (u < width - 0.5) & (v > -0.5)
+        return np.where(nearer, NEARER, np.where(inside, IN_IMAGE, BESIDE)).astype(np.uint8).reshape(np.shape(x))
 
     @cached_property
     def sure_range(self) -> float:

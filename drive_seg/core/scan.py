@@ -5,10 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from drive_seg.core.ground import BLOCKED, DISTRUSTED, PAVEMENT, UNSEEN, UNSURE, GroundView, Sight
+from drive_seg.core.ground import (
+    BESIDE,
+    BLOCKED,
+    DISTRUSTED,
+    IN_IMAGE,
+    PAVEMENT,
+    UNSEEN,
+    UNSURE,
+    GroundView,
+    Sight,
+)
 
 _LATE = 1.5
-"""A dead zone that ends so many times farther out than that of most rays is no dead zone."""
+"""Where the ego mask ends so many times farther out than the image begins, and than most rays, more is hidden than the
+vehicle."""
+_LOOK_EVERY = 0.25
+"""Metres between the points at which it is looked for what cuts a ray off."""
 _GAP = -2
 """In the table of lines: ground between two seen parts of a ray that nobody sees."""
 
@@ -39,29 +52,40 @@ class Scan:
         # Nothing is told beyond the camera's sure range, so that +inf means the same on every ray.
         valid = (line >= 0) & (step >= 0) & (distance <= sure) & (step < view.shape[1])
         valid[valid] = view.shows(line[valid], step[valid].astype(np.int32))
-        # What lies before a ray's first sample must be the camera's dead zone. Where the image's side or a far part of
-        # the ego mask cuts the ray off instead, anything could stand there, and no range is told.
-        first = np.where(valid.any(axis=1), valid.argmax(axis=1), 0)
-        coarse = slice(None, None, max(1, round(0.25 / resolution)))
-        cut = ~view.in_dead_zone(x[:, coarse], y[:, coarse]) & (np.arange(len(reach))[coarse] < first[:, None])
-        valid[cut.any(axis=1)] = False
-        if valid.any():
-            valid[first > _LATE * np.median(first[valid.any(axis=1)])] = False
-        some = np.flatnonzero(valid.any(axis=1))
-        if not some.size:
+        if not valid.any():
             raise ValueError(f"no ray of the scan meets ground that the camera sees: the increment ({increment:g} rad)"
                              " is too large")
+        seen = valid.any(axis=1)
+        first = np.where(seen, valid.argmax(axis=1), 0)
+        told = seen & ~self._cut_off(view, x, y, reach, first, seen)
+        some = np.flatnonzero(told if told.any() else seen)
         rays = slice(some[0], some[-1] + 1)
         self.angle_min, self.angle_max = float(angles[some[0]]), float(angles[some[-1]])
         last = valid.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
         sample = np.arange(valid.shape[1])
-        gap = ~valid & (sample > first[:, None]) & (sample < last[:, None])
-        self._line = np.where(valid, line, np.where(gap, _GAP, -1))[rays].astype(np.int32)
+        gap = (~valid & (sample > first[:, None]) & (sample < last[:, None])) | (seen & ~told)[:, None]
+        self._line = np.where(gap, _GAP, np.where(valid, line, -1))[rays].astype(np.int32)
         self._step = np.where(valid, step, 0)[rays].astype(np.int32)
         self._reach = (reach - resolution / 2).astype(np.float32)  # an edge lies before the first point behind it
         ends, whole = self._reach[last[some]], distance[some, last[some]] > sure - 2 * resolution
         self.range_max = float(ends[whole].min() if whole.any() else ends.max())
         self.range_min = float(self._reach[first[some]].min())
+
+    @staticmethod
+    def _cut_off(view: GroundView, x: np.ndarray, y: np.ndarray, reach: np.ndarray, first: np.ndarray,
+                 seen: np.ndarray) -> np.ndarray:
+        """Rays (bool) of which more is hidden than the camera's dead zone before their first sample.
+
+        Beside the image, or behind a far part of the ego mask, anything could stand.
+        """
+        few = slice(None, None, max(1, round(_LOOK_EVERY / (reach[1] - reach[0]))))
+        place = view.place(x[:, few], y[:, few])
+        before = np.arange(len(reach))[few] < first[:, None]
+        beside = ((place == BESIDE) & before).any(axis=1)
+        begin = np.where(((place == IN_IMAGE) & before).any(axis=1), reach[few][(place == IN_IMAGE).argmax(axis=1)],
+                         reach[first])
+        most = seen & ~beside if (seen & ~beside).any() else seen
+        return beside | (reach[first] > _LATE * np.maximum(begin, np.median(reach[first[most]])))
 
     def ranges(self, sight: Sight) -> np.ndarray:
         """(rays,) float32 metres to the end of free space, as REP-117 has it: +inf free up to range_max, NaN not known.

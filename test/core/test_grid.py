@@ -191,3 +191,25 @@ def test_a_ray_tells_nothing_where_a_part_of_it_is_not_seen(mount, bonnet):
         assert ((u > -1.5) & (u < 640.5) & (v > 0) & (v < 480.5)).all(), np.degrees(angle)
         at = np.clip(np.rint(v), 0, 479).astype(int), np.clip(np.rint(u), 0, 639).astype(int)
         assert not (ego[at] & ego[at[0], np.clip(at[1] + 2, 0, 639)] & ego[at[0], np.clip(at[1] - 2, 0, 639)]).any()
+
+
+@pytest.mark.parametrize("hfov, height, mount, least", [
+    (90, 1.2, {"x": 1.5, "y": 0.9, "yaw": np.pi / 2}, 90),  # a side camera, base_link at the rear axle
+    (90, 1.2, {"x": 1.5, "yaw": np.pi / 3}, 100),
+    (90, 0.3, {"x": 0.4, "y": 0.4}, 100),  # a low, wide robot
+    (140, 1.2, {}, 270),
+], ids=["side", "turned", "low", "wide"])
+def test_base_link_may_lie_beside_and_behind_the_camera(hfov, height, mount, least):
+    f = 320 / np.tan(np.radians(hfov / 2))
+    camera = Camera((480, 640), np.array([[f, 0, 319.5], [0, f, 239.5], [0, 0, 1]]), [])
+    view = GroundView(camera, CameraPose.mounted(height, **mount))
+    road = np.ones(camera.size, np.uint8)
+    assert np.isposinf(Scan(view).ranges(view.see(road, np.full_like(road, 255)))).sum() >= least
+
+
+def test_a_scan_of_which_every_ray_is_cut_off_knows_nothing():
+    camera = Camera((480, 640), np.array([[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]]), [])
+    view = GroundView(camera, CameraPose.mounted(1.2, y=12.0))  # looks past the origin, far to its side
+    road = np.ones(camera.size, np.uint8)
+    ranges = Scan(view).ranges(view.see(road, np.full_like(road, 255)))
+    assert len(ranges) and np.isnan(ranges).all()
