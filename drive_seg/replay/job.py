@@ -30,7 +30,7 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.footage.bag import Bag, BagError, Topic
 from drive_seg.network import NetworkError
 from drive_seg.replay.compare import Limits, check_result, compare, find_result
-from drive_seg.replay.frames import Columns
+from drive_seg.replay.frames import Columns, read_frames
 from drive_seg.replay.ground import GEOMETRY_ERRORS, open_rig
 from drive_seg.replay.report import write_report
 from drive_seg.replay.settings import ReplayError, Settings
@@ -121,7 +121,7 @@ def fingerprint(job: Job) -> dict:
         **_contents(job.settings),
         "settings": json.loads(json.dumps(job.settings.to_dict())),
         "labels": _listing(job.labels) if job.labels else None,
-        "golden": _masks_of(find_result(job.golden)) if job.golden else None,
+        "golden": _golden_facts(find_result(job.golden)) if job.golden else None,
         "limits": job.limits.to_dict() if job.golden else None,
         "report": job.report,
         "version": __version__,
@@ -142,15 +142,25 @@ def _listing(labels: Path) -> dict[str, str]:
     return {"folder": str(labels.expanduser().resolve()), "files": hashlib.sha256(repr(facts).encode()).hexdigest()}
 
 
-def _masks_of(golden: Path) -> dict[str, str]:
-    """Where a golden result lies, and a hash of its frames.jsonl, which has one of each frame's masks."""
-    return {"folder": str(golden.resolve()), "frames": _sha256(golden / "frames.jsonl")}
+def _golden_facts(golden: Path) -> dict[str, str]:
+    """Where a golden result lies, and a hash of what it has of each frame: place, times and the hash of its masks. Not
+    of its timings: replayed again to the same masks, it is the same. Raises ReplayError for one that is damaged."""
+    digest = hashlib.sha256()
+    try:
+        digest.update(json.loads((golden / "summary.json").read_text())["masks_sha256"].encode())
+        for record in read_frames(golden / "frames.jsonl"):
+            facts = [record["index"], record["log_ns"], record["stamp_ns"], record.get("digest")]
+            digest.update(json.dumps(facts).encode())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReplayError(f"{golden} is damaged, its summary.json or frames.jsonl can't be read: replay it again"
+                          ) from error
+    return {"folder": str(golden.resolve()), "masks": digest.hexdigest()}
 
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(1 << 20):  # the frames.jsonl of a long drive is large
+        while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
 

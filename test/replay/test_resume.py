@@ -39,6 +39,27 @@ def test_nothing_changed(things, capsys):
     assert "done before" in capsys.readouterr().out
 
 
+def test_a_golden_result_that_was_replayed_again_to_the_same_masks(things, street_bag, capsys):
+    """Only its timings are others."""
+    again, replay, folder = things
+    file = folder / "golden" / "street" / "frames.jsonl"
+    before = file.read_text()
+    Replay(replay.network, folder / "golden")(street_bag, "--again")
+    assert file.read_text() != before
+    capsys.readouterr()
+    assert again() == 0
+    assert "done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["summary.json", "frames.jsonl"])
+def test_a_golden_result_that_is_damaged_is_one_clear_error(things, name, capsys):
+    again, _, folder = things
+    file = folder / "golden" / "street" / name
+    file.write_text(file.read_text()[:-20])
+    assert again("--again") == 1
+    assert "street is damaged, its summary.json or frames.jsonl can't be read: replay it" in capsys.readouterr().out
+
+
 def yaml_of_network(folder):
     file = next((folder / "network").glob("*.yaml"))
     facts = yaml.safe_load(file.read_text())
