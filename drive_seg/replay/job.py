@@ -166,6 +166,7 @@ def _sha256(path: Path) -> str:
 
 
 def _finished(job: Job) -> dict | None:
+    """The summary of a result that need not be done again. Raises ReplayError where the folder holds something else."""
     file = job.folder / "summary.json"
     if not job.folder.exists():
         return None
@@ -179,6 +180,8 @@ def _finished(job: Job) -> dict | None:
     if changed:
         raise ReplayError(f"{job.folder} holds a result with another {', '.join(changed)}: choose another --out, or"
                           " --again to replace it")
+    if summary.get("unfinished"):  # the disk may have been full
+        return None
     return summary
 
 
@@ -214,6 +217,7 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
     segmenter, engines = _segmenter(job.settings, contents, cores, os.getpid())
     start = time.perf_counter()
     problems: list[str] = []
+    unfinished: list[str] = []
     with Bag(job.bag) as bag:
         topic = bag.image_topic(job.settings.topic)
         truth, golden = _references(job, bag, topic, segmenter)
@@ -235,6 +239,7 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
             "version": __version__,
             "fingerprint": depends_on,
             "problem": None,
+            "unfinished": unfinished,
             "bag": {"path": str(job.bag.resolve()), "name": job.folder.name, "topic": topic.name, "type": topic.type,
                     "messages": topic.count, "has_camera_info": bag.camera_info(topic) is not None,
                     "camera_pose_from": rig.pose_from if rig else None},
@@ -245,18 +250,18 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
     columns = Columns(folder / "frames.jsonl")
     summary = summarise(columns, facts, segmenter, time.perf_counter() - start)
     if truth is not None:
-        with _told_in(problems, "no scores"):
+        with _told_in(unfinished, "no scores"):
             summary["truth"] = truth.scores()
     if golden is not None:
-        with _told_in(problems, "not compared with the golden result"):
+        with _told_in(unfinished, "not compared with the golden result"):
             comparison = compare(golden, folder, job.limits)
             comparison.b = str(job.folder.resolve())  # where it will be
             summary["golden"] = comparison.to_dict()
-    summary["problem"] = "; ".join(problems) or None
+    summary["problem"] = "; ".join(problems + unfinished) or None
     if job.report:
-        with _told_in(problems, "no report"):
+        with _told_in(unfinished, "no report"):
             write_report(folder, columns, summary, job.bag, golden)
-    summary["problem"] = "; ".join(problems) or None
+    summary["problem"] = "; ".join(problems + unfinished) or None
     _write_json(folder / "summary.json", summary)
     return summary
 
@@ -280,13 +285,14 @@ def _references(job: Job, bag: Bag, topic: Topic, segmenter: Segmenter) -> tuple
 
 
 @contextlib.contextmanager
-def _told_in(problems: list[str], what: str) -> Iterator[None]:
-    """After the last frame, no error may throw the frames away: not even a bug."""
+def _told_in(unfinished: list[str], what: str) -> Iterator[None]:
+    """After the last frame, no error may throw the frames away: not even a bug. Unlike a damaged bag it may be gone the
+    next time, so it is noted apart."""
     try:
         yield
     except Exception as error:
         kind = "" if isinstance(error, KNOWN) else f"{type(error).__name__}: "
-        problems.append(f"{what}: {kind}{one_line(error)}")
+        unfinished.append(f"{what}: {kind}{one_line(error)}")
 
 
 def _write_json(path: Path, value: dict) -> None:

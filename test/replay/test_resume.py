@@ -1,5 +1,6 @@
 """What is done before is taken again only while everything that it depends on is as it was."""
 
+import errno
 import os
 import shutil
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import yaml
 from replays import Replay
+
+from drive_seg.replay import job as job_module
 
 
 @pytest.fixture
@@ -58,6 +61,23 @@ def test_a_golden_result_that_is_damaged_is_one_clear_error(things, name, capsys
     file.write_text(file.read_text()[:-20])
     assert again("--again") == 1
     assert "street is damaged, its summary.json or frames.jsonl can't be read: replay it" in capsys.readouterr().out
+
+
+def test_what_failed_after_the_last_frame_is_tried_again(replay, street_bag, monkeypatch, capsys):
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module, "write_report", full_disk)
+        assert replay(street_bag, report=True) == 1
+    assert replay.summary()["unfinished"] == ["no report: No space left on device"]
+    assert capsys.readouterr().out.startswith("FAILED")
+    assert replay(street_bag, report=True) == 0
+    assert replay.summary()["unfinished"] == [] and replay.summary()["problem"] is None
+    assert (replay.out / "street" / "report.html").is_file()
+    capsys.readouterr()
+    assert replay(street_bag, report=True) == 0
+    assert capsys.readouterr().out.startswith("done before")
 
 
 def yaml_of_network(folder):
