@@ -80,12 +80,14 @@ class CameraHealth:
         """An image arrived, whether or not it will be observed."""
         self._arrivals.append(now)
         self._forget_arrivals(now)
-        if self._usual_interval is None and len(self._arrivals) > 1:
+        if self._usual_interval is None and len(self._arrivals) > 1 and now > 0:  # 0: there is no /clock yet
             self._intervals.append(now - self._arrivals[-2])
             if len(self._intervals) >= 40:
                 # Of ten in a row, because /clock may tick more rarely than images come.
-                means = np.convolve(self._intervals, np.full(10, 0.1), "valid")
-                self._usual_interval = max(float(np.median(means)), 1e-3)
+                usual = float(np.median(np.convolve(self._intervals, np.full(10, 0.1), "valid")))
+                if usual > 0:
+                    self._usual_interval = usual
+                self._intervals.clear()  # a clock that hardly ticks says nothing: once more
         self._last_arrival = now
 
     def observe(self, frame: Frame, stamp: float, now: float) -> None:

@@ -23,7 +23,8 @@ from drive_seg.core.segmentation import Segmentation
 class Monitor:
     """Collects what happens to frames and says what it means. Any thread may call.
 
-    Times are seconds of one clock. Where that is set back, as with use_sim_time and a bag in a loop, all starts anew.
+    Times are seconds of one clock. Where that is set back by more than a second, as with use_sim_time and a bag
+    in a loop, what remembers times or frames starts anew.
     """
 
     _CLOCK_JUMP = 1.0  # seconds back; less is a thread that read the clock and then had to wait

@@ -12,6 +12,7 @@ class OutputHealth:
     """Follows how much of the lower half is drivable, and how much of the labels changes between frames."""
 
     _SMOOTH = 1.0  # seconds
+    _APART = 1.0  # seconds between frames that say nothing about each other: a pause, or a camera not believed
 
     def __init__(self, *, nothing_for: float = 1.0, flicker_warn: float = 0.15) -> None:
         """nothing_for: seconds without any drivable pixel. flicker_warn: share of pixels that change their label."""
@@ -29,6 +30,8 @@ class OutputHealth:
 
     def observe(self, labels: np.ndarray, drivable: np.ndarray | None, now: float) -> None:
         """labels: (H, W) uint8. drivable: the same, 255 = drivable; None when it was not asked for."""
+        if now - self._last > self._APART:
+            self.reset()
         fresh = self._size != labels.shape
         if fresh:
             self._labels, self._size = sparse.few(labels.shape), labels.shape

@@ -217,3 +217,30 @@ def test_a_frame_follows_on_the_segmented_one_before_it_unless_something_came_be
     assert [follows(now, black) for now in (2.5, 2.6, 2.7, 2.8)] == [True, True, True, None], "withheld"
     assert [follows(now) for now in (2.9, 3.0, 3.1, 3.2, 3.3)] == [None, None, None, False, True]
     assert not follows(0.1), "the clock jumped back"
+
+
+def test_what_was_before_a_pause_is_no_flicker_and_no_missing_road():
+    health = OutputHealth()
+    road, none = np.full((240, 320), 255, np.uint8), np.zeros((240, 320), np.uint8)
+    for i in range(25):
+        health.observe(none, none if i > 20 else road, i * 0.04)
+    for i in range(25):
+        health.observe(np.ones((240, 320), np.uint8), none if i == 0 else road, 11.0 + i * 0.04)
+        assert health.status(11.0 + i * 0.04).level == Level.OK, i
+
+
+@pytest.mark.parametrize("clock", [
+    pytest.param(lambda i: 0.0 if i < 60 else 1.7e9 + i * 0.04, id="comes late"),
+    pytest.param(lambda i: 1.7e9 + i // 25, id="ticks once a second"),
+])
+def test_a_camera_s_own_rate_is_not_learned_from_a_clock_that_stands(clock):
+    monitor = Monitor(now=None)
+    frame = Frame.from_array(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    for i in range(400):
+        now = clock(i)
+        monitor.received(now)
+        frame.data[i % 64] ^= 255  # else it stands still
+        monitor.arrived(frame, now, now)
+        if i % 25 == 24 and i > 100:
+            (camera,) = (s for s in monitor.statuses(now) if s.name == "camera")
+            assert "instead of" not in camera.reason, (i, camera)
