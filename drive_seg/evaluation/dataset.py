@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from drive_seg.core.classes import Group
-from drive_seg.footage.images import read_pixels
+from drive_seg.image_file import read_pixels
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

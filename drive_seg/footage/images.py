@@ -54,14 +54,6 @@ def read_image(path: Path) -> Frame:
     return Frame.from_array(image)
 
 
-def read_pixels(path: str | Path, flags: int) -> np.ndarray | None:
-    """cv2.imread, which is None for a file that is no image, also where it raises: a header that claims a huge one."""
-    try:
-        return cv2.imread(str(path), flags)
-    except cv2.error:
-        return None
-
-
 def is_image(path: Path) -> bool:
     """Whether a file's name is that of an image (hidden files are not)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")

@@ -6,7 +6,6 @@ import os
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 
@@ -15,7 +14,7 @@ from drive_seg.core.engine import Engine
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.images import read_pixels
+from drive_seg.image_file import EgoMaskError, read_ego_mask
 from drive_seg.network import Network
 from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, STORAGES, USUAL
 from drive_seg.resources import default_network
@@ -122,12 +121,10 @@ class Settings:
 
     def read_ego_mask(self) -> np.ndarray | None:
         """(h, w) uint8, None when there is none. Raises ReplayError."""
-        if self.ego_mask is None:
-            return None
-        mask = read_pixels(Path(self.ego_mask).expanduser(), cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise ReplayError(f"the ego mask {self.ego_mask} is no image that OpenCV reads")
-        return mask
+        try:
+            return read_ego_mask(self.ego_mask)
+        except EgoMaskError as error:
+            raise ReplayError(str(error)) from error
 
     def absolute(self) -> Settings:
         """The same for a process that was started elsewhere."""

@@ -12,7 +12,7 @@ from drive_seg.core.segmentation import Segmentation
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.scores import Scores
 from drive_seg.footage.bag import BagImage
-from drive_seg.footage.images import read_pixels
+from drive_seg.image_file import read_pixels
 
 
 class TruthError(ValueError):

@@ -8,7 +8,6 @@ import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -25,6 +24,7 @@ from drive_seg.core.health.network import Typical
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import SelfTestError, check_answer
 from drive_seg.core.temporal import TemporalFilter
+from drive_seg.image_file import read_ego_mask
 from drive_seg.network import Network, NetworkError
 from drive_seg.outputs.warm import warm_up
 from drive_seg.resources import default_network
@@ -101,7 +101,7 @@ class SegmentationNode(LifecycleNode):
             network = network.with_strictness(self.settings.strictness)
             size = (self.settings.input_height, self.settings.input_width)
             self._engine = engine = self._open(self.settings.engine, network, size if all(size) else None)
-            self._ego = _read_mask(self.settings.ego_mask)
+            self._ego = read_ego_mask(self.settings.ego_mask)
             self.segmenter = Segmenter(engine, network.table, ego=self._ego, surface=network.surface)
             self._check(network, engine)
             self._spares = self._open_spares(network, engine)
@@ -304,12 +304,3 @@ class SegmentationNode(LifecycleNode):
 
 def _rule(settings: SimpleNamespace) -> DrivableRule:
     return DrivableRule(settings.min_confidence, settings.start_width, settings.start_height)
-
-
-def _read_mask(path: str) -> np.ndarray | None:
-    if not path:
-        return None
-    mask = cv2.imread(str(Path(path).expanduser()), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise ValueError(f"ego_mask: {path} is no image that OpenCV reads")
-    return mask

@@ -1,0 +1,30 @@
+"""Image files: pixels, or a plain answer that there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class EgoMaskError(ValueError):
+    """An ego mask that can't be read; the message names the file."""
+
+
+def read_pixels(path: str | Path, flags: int) -> np.ndarray | None:
+    """cv2.imread, which is None for a file that is no image, also where it raises: a header that claims a huge one."""
+    try:
+        return cv2.imread(str(path), flags)
+    except cv2.error:
+        return None
+
+
+def read_ego_mask(path: str | None) -> np.ndarray | None:
+    """(h, w) uint8, non-zero where the camera sees the vehicle itself; None without a path. Raises EgoMaskError."""
+    if not path:
+        return None
+    mask = read_pixels(Path(path).expanduser(), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise EgoMaskError(f"the ego mask {path} is no image that OpenCV reads: give a PNG of any size")
+    return mask
