@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,7 @@ class MessageError(BagError):
     """One message whose bytes are none of its type; the bag goes on behind it."""
 
 
+_LAST_NS = 2 * 10**9  # at the end of a bag, in which its last image is looked for
 _FIRST = 5  # messages of a topic that are looked at to tell whether it is a camera
 
 
@@ -215,6 +217,15 @@ class Bag:
         chosen = set(wanted)
         for window in windows:
             yield from (image for image in window if image.log_ns in chosen)
+
+    def last_image(self, topic: Topic) -> BagImage | None:
+        """The last image of the bag's last seconds that can be read; `index` means nothing here. None where there is
+        none, or where all of the bag would have to be read."""
+        newest: deque[BagImage] = deque(maxlen=1)
+        if self._seeks:
+            with contextlib.suppress(BagError):
+                newest.extend(self.images(topic, self.end_ns - _LAST_NS))
+        return newest[0] if newest else None
 
     @property
     def _seeks(self) -> bool:

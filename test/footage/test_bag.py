@@ -89,6 +89,12 @@ def test_images_at_given_times(tmp_path, storage):
         assert np.array_equal(found[1].frame().bgr(), street(7))
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_the_last_image(tmp_path, storage):
+    with Bag(write_bag(tmp_path / "drive", storage=storage)) as opened:
+        assert opened.last_image(opened.image_topic()).stamp_ns == stamp(11)
+
+
 def _bag_with(path, topics):
     """topics: (name, type, message) with one message each."""
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -223,6 +229,7 @@ def test_an_mcap_without_index_is_read(tmp_path):
         topic = opened.image_topic()
         assert [i.stamp_ns for i in opened.images(topic)] == [stamp(i) for i in range(12)]
         assert [i.stamp_ns for i in opened.images_at(topic, [stamp(4) + DELAY_NS])] == [stamp(4)]
+        assert opened.last_image(topic) is None, "it would take reading all of it"
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "empty"])
