@@ -27,7 +27,7 @@ from drive_seg import __version__
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import FrameError
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.bag import Bag, BagError, Topic
+from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
 from drive_seg.network import NetworkError
 from drive_seg.replay.compare import Limits, check_result, compare, find_result
 from drive_seg.replay.frames import Columns, read_frames
@@ -269,8 +269,10 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
 def _references(job: Job, bag: Bag, topic: Topic, segmenter: Segmenter) -> tuple[Truth | None, Path | None]:
     """Labels and the folder of the golden result, as far as they can be checked before the first frame is replayed."""
     golden = find_result(job.golden) if job.golden else None
-    truth = Truth.open(job.labels, segmenter.table, topic.count) if job.labels else None
-    first = next(bag.images(topic), None) if truth or golden else None
+    first = next(bag.images(topic), None) if job.labels or golden else None
+    truth = None
+    if job.labels:
+        truth = Truth.open(job.labels, segmenter.table, topic.count, _stamps(first, bag.last_image(topic)))
     if first is None:
         return truth, golden
     try:
@@ -282,6 +284,13 @@ def _references(job: Job, bag: Bag, topic: Topic, segmenter: Segmenter) -> tuple
     if truth is not None and size is not None:
         truth.check(first, size)
     return truth, golden
+
+
+def _stamps(first: BagImage | None, last: BagImage | None) -> tuple[int, int] | None:
+    """Of the first and the last image, in nanoseconds; None where they say nothing of those between."""
+    if first is None or last is None or first.message is None or last.message is None:
+        return None
+    return (first.stamp_ns, last.stamp_ns) if first.stamp_ns < last.stamp_ns else None
 
 
 @contextlib.contextmanager

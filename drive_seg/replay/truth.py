@@ -14,6 +14,8 @@ from drive_seg.evaluation.scores import Scores
 from drive_seg.footage.bag import BagImage
 from drive_seg.image_file import read_pixels
 
+_NONE_BELONGS = "no labels of {} belong to a frame of the bag: name them by stamp (nanoseconds) or by frame index"
+
 
 class TruthError(ValueError):
     """Labels that do not fit the bag; the message names the fix."""
@@ -38,8 +40,8 @@ class Truth:
     """Labels by frame, and the scores so far.
 
     The folder holds one PNG of class ids a frame (or has them in labels/); its dataset.yaml lies in it or above. A PNG
-    belongs to a frame by its name: the frame's index in the bag, or, where one is too large for that, the header stamp
-    in nanoseconds. Any other names are taken in their order when there are as many as frames. Not every frame needs
+    belongs to a frame by its name: the frame's index in the bag, or the header stamp in nanoseconds, whichever the
+    names fit. Any other names are taken in their order when there are as many as frames. Not every frame needs
     labels, unless by order.
     """
 
@@ -53,8 +55,9 @@ class Truth:
         self._problem: str | None = None
 
     @classmethod
-    def open(cls, folder: Path, table: ClassTable, frames: int) -> Truth:
-        """Labels for a bag with so many frames. Raises TruthError."""
+    def open(cls, folder: Path, table: ClassTable, frames: int, stamps: tuple[int, int] | None = None) -> Truth:
+        """Labels for a bag with so many frames. stamps: of its first and its last frame in nanoseconds, None where they
+        are not known. Raises TruthError."""
         root, files = label_files(folder)
         try:
             dataset = Dataset.load(root)
@@ -64,7 +67,12 @@ class Truth:
         where = files[0].parent
         numbers = [int(p.stem) if p.stem.isdecimal() else None for p in files]
         if None not in numbers and len(set(numbers)) == len(files):
-            by_stamp = max(numbers) >= frames  # of a simulation they are small
+            by_stamp = not _are_indices(numbers, frames, stamps)
+            if not by_stamp and max(numbers) >= frames:
+                raise TruthError(f"{where} has labels for frame {max(numbers)}, the bag has {frames} frames: indices"
+                                 " begin at 0")
+            if by_stamp and stamps is not None and not _between(numbers, stamps):
+                raise TruthError(_NONE_BELONGS.format(root))
             return cls(dataset, dict(zip(numbers, files, strict=True)), by_stamp, table)
         if len(files) != frames:
             raise TruthError(f"{where} has {len(files)} labels, the bag {frames} frames: name them by stamp"
@@ -114,10 +122,23 @@ class Truth:
         if self._problem is not None:
             raise TruthError(self._problem)
         if not self._scores.images:
-            raise TruthError(f"no labels of {self.dataset.root} belong to a frame of the bag: name them by stamp"
-                             " (nanoseconds) or by frame index")
+            raise TruthError(_NONE_BELONGS.format(self.dataset.root))
         consistency = self._kept / self._steady if self._steady else None
         return {**self._scores.report(), "temporal_consistency": consistency, "dataset": self.dataset.name}
+
+
+def _are_indices(numbers: list[int], frames: int, stamps: tuple[int, int] | None) -> bool:
+    """Whether the names of labels are indices, some of which the bag may lack, and not stamps."""
+    fit = sum(number < frames for number in numbers)
+    if fit == len(numbers):
+        return True
+    if fit > 1 and 2 * fit >= len(numbers):  # of stamps, also of a simulation, two are never so close
+        return True
+    return fit > 0 and stamps is not None and not _between(numbers, stamps)
+
+
+def _between(numbers: list[int], stamps: tuple[int, int]) -> int:
+    return sum(stamps[0] <= number <= stamps[1] for number in numbers)
 
 
 def _read(file: Path, size: tuple[int, ...] | None = None) -> np.ndarray:

@@ -89,6 +89,15 @@ def test_stamps_of_a_simulation_are_small(replay, labelled, tmp_path):
     assert replay.summary()["truth"]["images"] == 6
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_label_that_no_frame_has_does_not_make_stamps_indices(replay, labelled, count):
+    bag, data = labelled
+    for number in range(count):
+        shutil.copy(data / "val/labels" / f"{stamp(0)}.png", data / "val/labels" / f"{number}.png")
+    assert replay(bag, "--labels", data / "val") == 0
+    assert replay.summary()["truth"]["images"] == 6
+
+
 def test_labels_of_several_bags(replay, labelled, tmp_path, capsys):
     """A folder for each bag, with its result's name; a bag without is told."""
     _, data = labelled
@@ -132,6 +141,26 @@ def _spoil(name):
         for file in labels.glob("*.png"):
             file.rename(file.with_name(f"drive_{file.name}"))
 
+    def by_index(labels, add):
+        for number, file in enumerate(sorted(labels.glob("*.png"))):
+            file.rename(file.with_name(f"{number + add:06d}.png"))
+
+    def from_one(labels):
+        by_index(labels, 1)
+
+    def one_stray(labels):
+        by_index(labels, 0)
+        shutil.copy(labels / "000000.png", labels / "1700000000.png")
+
+    def of_a_longer_bag(labels):
+        by_index(labels, 3)
+        for number in range(30, 50):
+            shutil.copy(labels / "000003.png", labels / f"{number}.png")
+
+    def other_stamps(labels):
+        for file in labels.glob("*.png"):
+            file.rename(file.with_name(f"{int(file.stem) + 10**15}.png"))
+
     def no_yaml(labels):
         (labels.parents[1] / "dataset.yaml").unlink()
 
@@ -143,6 +172,10 @@ def _spoil(name):
     ("other_size", "is 10x10, the frame is 200x120"),
     ("colour", "no 8-bit picture with one channel"),
     ("too_few", "has 5 labels, the bag 6 frames"),
+    ("from_one", "has labels for frame 6, the bag has 6 frames"),
+    ("one_stray", "has labels for frame 1700000000, the bag has 6 frames"),
+    ("of_a_longer_bag", "has labels for frame 49, the bag has 6 frames"),
+    ("other_stamps", "belong to a frame of the bag"),
     ("no_yaml", "no dataset.yaml"),
 ])
 def test_wrong_labels_are_one_clear_error(replay, labelled, fault, message, capsys):
@@ -154,9 +187,9 @@ def test_wrong_labels_are_one_clear_error(replay, labelled, fault, message, caps
     assert not (replay.out / "street").exists(), "told before the first frame is replayed"
 
 
-def _other_stamps(labels):
+def _between_the_stamps(labels):
     for file in labels.glob("*.png"):
-        file.rename(file.with_name(f"{int(file.stem) + 10**15}.png"))
+        file.rename(file.with_name(f"{int(file.stem) + 1}.png"))
 
 
 def _one_of_another_size(labels):
@@ -168,7 +201,7 @@ def _one_damaged(labels):
 
 
 @pytest.mark.parametrize(("spoil", "message"), [
-    (_other_stamps, "belong to a frame of the bag"),
+    (_between_the_stamps, "belong to a frame of the bag"),
     (_one_of_another_size, "is 10x10, the frame is 200x120"),
     (_one_damaged, "no 8-bit picture with one channel"),
 ])
