@@ -218,8 +218,9 @@ def _curve(columns: Columns, name: str, points: list[np.ndarray]) -> list[float 
 
 def _health(summary: dict, columns: Columns) -> list[dict]:
     """Stretches of the drive in which the node would not have been ready: {from, to, state, reasons}, in seconds."""
-    changes = [float(columns.seconds[row]) for row in columns.health]  # the summary may have but the first
-    ends = [*changes[1:], *columns.seconds[-1:].tolist()]
+    seconds = columns.seconds  # made anew each time
+    changes = seconds[list(columns.health)].tolist()  # the summary may have but the first
+    ends = [*changes[1:], *seconds[-1:].tolist()]
     return [{"from": round(start, 3), "to": round(end, 3), "state": e["state"], "reasons": "; ".join(e["reasons"])}
             for e, start, end in zip(summary["health"]["events"], changes, ends, strict=False)
             if e["state"] != "READY"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from colours import rgb
 from replays import read_summary
 
 from drive_seg.replay import summary
+from drive_seg.replay.frames import Columns
 
 HOLE = 25  # frame of the lost road
 
@@ -70,3 +72,15 @@ def test_a_stretch_of_bad_health_ends_where_the_next_begins(replay, tmp_path, mo
     assert replay.summary()["health"]["changes"] == changes
     assert page_data(page)["health"] == whole[:1]
     assert whole[0]["to"] < 4 < whole[-1]["to"]
+
+
+def test_the_axis_is_not_made_anew_for_each_change_of_health(replay, tmp_path, monkeypatch):
+    """A long drive has 100 000 frames, and each may change it."""
+    make, made = Columns.seconds.fget, Counter()
+    monkeypatch.setattr(Columns, "seconds", property(lambda columns: made.update([len(columns)]) or make(columns)))
+    for frames in (15, 70):
+        bag = write_bag(tmp_path / str(frames) / "street", frames, paint=lambda i: np.zeros((120, 200, 3), np.uint8)
+                        if 20 <= i < 30 or 50 <= i < 60 else street(i))
+        replay(bag, "--again", report=True)
+    assert replay.summary()["health"]["changes"] > 3
+    assert made[15] == made[70]
