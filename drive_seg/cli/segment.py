@@ -3,6 +3,8 @@
 In the output folder, one PNG a frame: labels/ (0 background, 1 road, 2 pavement, 3 obstacle, 255 unknown), classes/
 (the network's own ids), drivable/ (255 drivable, else 0), with --confidence also confidence/; and the picture to look
 at: overlay.png of a single image, else overlay.mp4.
+
+A frame that is no image is left out and counted; the exit code tells of it only where no frame could be segmented.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.footage import Footage, FootageError, Shot
+from drive_seg.footage.footage import Footage, Shot
 from drive_seg.footage.images import read_image
 from drive_seg.footage.open import KINDS, open_footage
 from drive_seg.footage.write import VideoWriter
@@ -66,6 +68,7 @@ def _segment(footage: Footage, segmenter: Segmenter, out: Path, with_confidence:
     stages: dict[str, list[float]] = defaultdict(list)
     pixels = np.zeros(256, np.int64)
     drivable = frames = 0
+    skipped: list[str] = []
     images = ["labels", "classes", "drivable"] + ["confidence"] * with_confidence
     for name in images:
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def _segment(footage: Footage, segmenter: Segmenter, out: Path, with_confidence:
         video = None
         if footage.count != 1:
             video = stack.enter_context(VideoWriter(out / "overlay.mp4", footage.rate))
-        for shot, bgr, result in _results(footage, segmenter):
+        for shot, bgr, result in _results(footage, segmenter, skipped):
             for name in images:
                 _write(out / name / f"{shot.name}.png", getattr(result, name))
             picture = draw_overlay(bgr, result.labels, result.drivable)
@@ -86,15 +89,22 @@ def _segment(footage: Footage, segmenter: Segmenter, out: Path, with_confidence:
             pixels += np.bincount(result.labels.ravel(), minlength=256)
             drivable += np.count_nonzero(result.drivable)
             frames += 1
-    if not frames:
+    seen = frames + len(skipped)
+    if not seen:
         raise CommandError(f"{footage.source} has no frames")
-    if footage.count is not None and frames < 0.9 * footage.count:
-        print(f"warning: {footage.source} ended after {frames} of {footage.count} frames: it may be cut short",
+    if not frames:
+        raise CommandError(f"{footage.source}: none of its {seen} frames could be segmented, {skipped[0]}")
+    if skipped:
+        print(f"warning: {footage.source}: {len(skipped)} of {seen} frames could not be segmented, {skipped[0]}",
+              file=sys.stderr)
+    if footage.count is not None and seen < 0.9 * footage.count:
+        print(f"warning: {footage.source} ended after {seen} of {footage.count} frames: it may be cut short",
               file=sys.stderr)
     engine, total = segmenter.engine, int(pixels.sum())
     medians = {stage: round(float(np.median(values)), 3) for stage, values in stages.items()}
     return {
-        "frames": frames, "out": str(out), "network": engine.network.name, "input_size": list(engine.input_size),
+        "frames": frames, "skipped": len(skipped), "out": str(out),
+        "network": engine.network.name, "input_size": list(engine.input_size),
         "engine": engine.name, "precision": engine.precision, "device": engine.device,
         "milliseconds": medians | {"total": round(sum(medians.values()), 3)},
         "label_share": {name: round(int(pixels[label]) / total, 4) for label, name in LABEL_NAMES.items()},
@@ -102,13 +112,17 @@ def _segment(footage: Footage, segmenter: Segmenter, out: Path, with_confidence:
     }
 
 
-def _results(footage: Footage, segmenter: Segmenter) -> Iterator[tuple[Shot, np.ndarray, Segmentation]]:
+def _results(footage: Footage, segmenter: Segmenter,
+             skipped: list[str]) -> Iterator[tuple[Shot, np.ndarray, Segmentation]]:
+    """skipped: gets what is wrong with each frame that is left out."""
     # A progress bar is for people: it goes to stderr, and only where that is a terminal.
     for shot in tqdm(footage, total=footage.count, unit="frame", disable=None, file=sys.stderr):
         try:
-            yield shot, shot.frame.bgr(), segmenter.segment(shot.frame)
+            bgr, result = shot.frame.bgr(), segmenter.segment(shot.frame)
         except FrameError as error:
-            raise FootageError(f"{footage.source}, frame {shot.name}: {error}") from error
+            skipped.append(f"frame {shot.name}: {error}")
+            continue
+        yield shot, bgr, result
 
 
 def _write(path: Path, image: np.ndarray) -> None:

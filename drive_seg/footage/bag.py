@@ -297,12 +297,12 @@ class BagFootage(Footage):
         with Bag(self.source) as bag:
             for image in bag.images(self.topic):
                 stamp, name = image.stamp_ns or image.log_ns, f"{image.index:06d}"
-                if image.message is None:
-                    yield Shot(stamp, name, encoded=b"")  # no image either
-                elif self.compressed:
-                    yield Shot(stamp, name, encoded=memoryview(image.message.data), encoded_format=image.message.format)
+                if not self.compressed:
+                    yield Shot(stamp, name, image.frame)
+                elif image.message is None:
+                    yield Shot(stamp, name, image.frame, encoded=b"")  # no image either
                 else:
-                    yield Shot(stamp, name, image.frame())
+                    yield Shot(stamp, name, encoded=memoryview(image.message.data), encoded_format=image.message.format)
 
 
 class _Readable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,9 +50,9 @@ class Shot:
     of their CompressedImage; None for raw images.
     """
 
-    def __init__(self, stamp_ns: int, name: str, pixels: Frame | None = None, encoded: bytes | memoryview | None = None,
-                 encoded_format: str = "") -> None:
-        """Give pixels or encoded."""
+    def __init__(self, stamp_ns: int, name: str, pixels: Frame | Callable[[], Frame] | None = None,
+                 encoded: bytes | memoryview | None = None, encoded_format: str = "") -> None:
+        """Give pixels, or what makes them or raises FrameError, or encoded."""
         self.stamp_ns = stamp_ns
         self.name = name
         self.encoded = encoded
@@ -62,8 +62,10 @@ class Shot:
     @cached_property
     def frame(self) -> Frame:
         """The image, decoded when first asked for. Raises FrameError when the bytes are no image."""
-        if self._pixels is not None:
+        if isinstance(self._pixels, Frame):
             return self._pixels
+        if self._pixels is not None:
+            return self._pixels()
         return Frame.from_compressed(self.encoded, self.encoded_format)
 
 

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from bags import write_bag
+from bags import jpeg, raw, street, write_bag
 from colours import paint_scene
 
 from drive_seg.cli.main import main
@@ -72,6 +72,46 @@ def test_bag_and_ego_mask(segment, tmp_path):
     assert code == 0
     assert drivable.shape == (120, 200)
     assert drivable.any() and not drivable[90:].any()
+
+
+def unreadable(message):
+    return b"\x00\x01\x00\x00 cut"
+
+
+def of_a_wrong_step(message):
+    message.step = 5
+    return message
+
+
+def no_picture(message):
+    message.data = np.zeros(9, np.uint8)
+    return message
+
+
+FAULTS = [(raw, unreadable, "bytes in"), (raw, of_a_wrong_step, "step is 5"), (jpeg, unreadable, "bytes in"),
+          (jpeg, no_picture, "is no image that OpenCV reads")]
+
+
+@pytest.mark.parametrize(("make", "spoil", "why"), FAULTS)
+def test_a_frame_that_is_no_image_costs_only_itself(segment, tmp_path, make, spoil, why):
+    messages = [make(i, street(i)) for i in range(12)]
+    messages[4], messages[7] = spoil(messages[4]), spoil(messages[7])
+    bag = write_bag(tmp_path / "bag", compressed=make is jpeg, messages=messages)
+    code, summary, err, out = segment(bag)
+    assert (code, summary["frames"], summary["skipped"]) == (0, 10, 2)
+    assert err.startswith(f"warning: {bag}: 2 of 12 frames could not be segmented, frame 000004: ")
+    assert why in err and err.count("\n") == 1
+    names = [f"{i:06d}.png" for i in range(12) if i not in (4, 7)]
+    assert sorted(p.name for p in (out / "labels").iterdir()) == names
+
+
+@pytest.mark.parametrize(("make", "spoil", "why"), FAULTS)
+def test_only_frames_that_are_no_images_are_one_clear_error(segment, tmp_path, make, spoil, why):
+    messages = [spoil(make(i, street(i))) for i in range(3)]
+    code, _, err, _ = segment(write_bag(tmp_path / "bag", 3, compressed=make is jpeg, messages=messages))
+    assert code == 2
+    assert "none of its 3 frames could be segmented, frame 000000: " in err
+    assert why in err and err.count("\n") == 1
 
 
 def test_a_video_that_ends_early_gets_a_warning(segment, tmp_path):
