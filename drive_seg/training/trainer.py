@@ -265,6 +265,11 @@ def check_resume(datasets: list[Dataset], out: Path) -> None:
                        " order")
     names, now = (table.names for table in (_read_table(out), data.class_table(datasets[0])))
     if names != now:
+        ignored = {c.name for c in datasets[0].classes if c.id == datasets[0].ignore} - set(now)
+        if tuple(name for name in names if name not in ignored) == now:  # it was one of the network's once
+            raise RunError(f"the class table of {out} differs from {datasets[0].name}'s now: it has"
+                           f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more:"
+                           " start a new run with another --out")
         raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: go on with the same"
                        " data set")
 

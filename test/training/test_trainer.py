@@ -81,6 +81,13 @@ def of_other_classes(world, folder):
     return [folder / "told", world[1]]
 
 
+def with_a_class_that_is_ignored_now(world, folder):
+    told = of_other_classes(world, folder)[0] / "dataset.yaml"
+    facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
+    told.write_text(yaml.safe_dump(facts | {"name": "told", "ignore": 3}))
+    return [told.parent, world[1]]
+
+
 def with_fewer_pictures(world, folder):
     shutil.copytree(world[0], folder / "told")
     (folder / "told" / "train" / "images" / "0.png").unlink()
@@ -91,6 +98,7 @@ def with_fewer_pictures(world, folder):
     (lambda world, folder: world[:1], "was trained on told (6 pictures), partly (6 pictures), --data gives told (6"),
     (with_fewer_pictures, "--data gives told (5 pictures), partly (6 pictures)"),
     (of_other_classes, "has the classes sky, road, pavement, pedestrian, --data gives sky, road, pavement"),
+    (with_a_class_that_is_ignored_now, "differs from told's now: it has pedestrian, which the data set ignores, so no"),
 ])
 def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys, change, match):
     out = tmp_path / "run"
