@@ -51,9 +51,9 @@ class Recipe:
     train_shallow: bool = False  # also train the backbone up to stride 4
 
     # Loss.
-    class_weight_power: float = 0.15  # weight of a class = (its share of the pixels) ** -power, mean 1
-    lovasz: float = 0.5
-    lovasz_pixels: int = 12000
+    class_weight_power: float = 0.2  # weight of a class = (its share of the pixels) ** -power, mean 1
+    lovasz: float = 0.8
+    lovasz_pixels: int = 16000
     auxiliary: float = 0.3  # of the logits at 1/8 and at 1/16, each
     boundary: float = 0.25
 
