@@ -6,14 +6,13 @@ takes its time from there. Leaves overlay.mp4, contact.png, summary.json and the
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from pathlib import Path
 
 from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, node_parameters
 from drive_seg.footage.clip import CLIPS, DEFAULT
 from drive_seg.footage.open import KINDS
+from drive_seg.interrupt import Interrupt
 from drive_seg.ros import transport
 
 
@@ -38,15 +37,10 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise CommandError(f"the demo needs ROS 2 ({error}): source your ROS 2 set-up, or pip install 'drive-seg[ros]'"
                            ) from error
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run_demo(args.source, args.duration, args.out, topic=args.topic, rate=args.rate,
-                           parameters=node_parameters(args))
+                           parameters=node_parameters(args), check=Interrupt().check)
     except DemoError as error:
         raise CommandError(str(error)) from error
     print(report.table(summary, args.out))
     return 0
-
-
-def _interrupt(number: int, frame: object) -> None:
-    sys.exit(128 + number)  # unwinds, so that the children are ended

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -29,11 +29,11 @@ from drive_seg.ros import transport
 
 
 def run(source: str, duration: float, out: Path, *, topic: str | None = None, rate: float = 1.0,
-        parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        parameters: dict[str, Any] | None = None, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Run the node on some footage and write overlay.mp4, contact.png and summary.json into `out`.
 
-    rate: how fast a rosbag2 is played. parameters: of the node, beyond what the footage asks for. Returns the summary.
-    Raises DemoError, FootageError.
+    rate: how fast a rosbag2 is played. parameters: of the node, beyond what the footage asks for. check: asked now and
+    then, may raise to end it all. Returns the summary. Raises DemoError, FootageError.
     """
     footage = open_footage(source, duration=duration, topic=topic)
     out.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,8 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
                                   str(settings), *(word for pair in feed.remappings for word in ("-r", pair))],
                          transport.environment(), out / "node.log")
             with node:
-                _wait_until_active(node, listener)
-                _play(feed, footage.count, node, listener, log, out)
+                _wait_until_active(node, listener, check)
+                _play(feed, footage.count, node, listener, log, out, check)
         finally:
             listener.close()
         masks = listener.masks
@@ -86,10 +86,11 @@ def _private_graph(scratch: Path) -> Iterator[int]:
         yield domain
 
 
-def _wait_until_active(node: Child, listener: Listener) -> None:
+def _wait_until_active(node: Child, listener: Listener, check: Callable[[], None]) -> None:
     """Building an engine may take minutes: there is no time limit while the node works on it."""
     with tqdm(bar_format="starting the node {elapsed}", disable=None, file=sys.stderr, leave=False) as bar:
         while (state := listener.node_state()) != "active":
+            check()
             node.check()
             bar.update()
             if state == "unconfigured" and any("[ERROR]" in line for line in node.last_lines):
@@ -97,12 +98,14 @@ def _wait_until_active(node: Child, listener: Listener) -> None:
             time.sleep(0.1)
 
 
-def _play(feed: Feed, count: int | None, node: Child, listener: Listener, log: Log, out: Path) -> None:
+def _play(feed: Feed, count: int | None, node: Child, listener: Listener, log: Log, out: Path,
+          check: Callable[[], None]) -> None:
     """Let the player play to its end, and wait for the last masks. count: of the frames, where it is known."""
     command = [sys.executable, "-m", *feed.command]
     with Child("player", command, transport.environment(), out / "player.log", log.on_line) as player, \
             tqdm(desc="playing", total=count, unit="frame", disable=None, file=sys.stderr, leave=False) as bar:
         while player.exit_code is None:
+            check()
             node.check()
             bar.n = len(log.sent)
             bar.set_postfix_str(f"{listener.complete} answered")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drive_seg.footage.bag import Bag, BagError, Topic
+from drive_seg.interrupt import Interrupt
 from drive_seg.replay.player import BagPlayer, PlayerError, header_stamp_ns
 from drive_seg.ros import transport
 
@@ -40,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     options = _parser().parse_args(remove_ros_args(words))
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # unwinds: `ros2 bag play` is ended
+    interrupt = Interrupt()
     node = rclpy.create_node("bag_player")
     try:
         with Bag(options.bag) as bag:
@@ -59,6 +59,8 @@ def main(args: Sequence[str] | None = None) -> int:
                 print(f"{player.name}: {player.lateness}", file=sys.stderr if options.report else sys.stdout,
                       flush=True)
     except (PlayerError, BagError) as error:
+        if interrupt.asked is not None:  # Ctrl-C reaches `ros2 bag play` too, which then may fail
+            return 0
         print(f"bag_player: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

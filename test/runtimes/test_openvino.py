@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from colours import paint_scene, write_colour_network
+from colours import write_colour_network
 
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.core.selftest import check_answer
+from drive_seg.core.selftest import check_answer, picture
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
@@ -63,7 +63,7 @@ def test_the_shipped_network_passes_its_self_test_in_every_arithmetic(shipped, p
 
 
 def test_int8_and_fp32_label_a_picture_alike(shipped, fast_int8):
-    frame = Frame.from_array(paint_scene(720, 1280))
+    frame = Frame.from_array(picture())
     labels, confidence = [], []
     for precision in ("fp32", "int8"):
         engine = open_engine("openvino", shipped, precision=precision)
@@ -71,7 +71,7 @@ def test_int8_and_fp32_label_a_picture_alike(shipped, fast_int8):
         labels.append(result.labels)
         confidence.append(result.confidence.astype(int))
         engine.close()
-    assert np.mean(labels[0] == labels[1]) > 0.9  # a painted street is nothing that it was quantised for
+    assert np.mean(labels[0] == labels[1]) > 0.85  # a drawn street is nothing that it was quantised for
     assert np.median(np.abs(confidence[0] - confidence[1])) < 20
     assert not np.array_equal(confidence[0], confidence[1])  # else int8 did not run
 

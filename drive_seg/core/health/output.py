@@ -14,7 +14,7 @@ class OutputHealth:
     _SMOOTH = 1.0  # seconds
     _APART = 1.0  # seconds between frames that say nothing about each other: a pause, or a camera not believed
 
-    def __init__(self, *, nothing_for: float = 1.0, flicker_warn: float = 0.15) -> None:
+    def __init__(self, *, nothing_for: float = 1.0, flicker_warn: float = 0.2) -> None:
         """nothing_for: seconds without any drivable pixel. flicker_warn: share of pixels that change their label."""
         self.nothing_for, self.flicker_warn = nothing_for, flicker_warn
         self.reset()
