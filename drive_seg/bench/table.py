@@ -46,6 +46,9 @@ def stages(result: Mapping[str, Any]) -> str:
     if "over_dds" in result:
         lines += ["", *_over_dds(result["over_dds"])]
     lines += ["", *(f"{_VERDICTS[t['met']]} {t['text']}: {t['measured']}" for t in result["targets"])]
+    if result.get("two_processors_over_one"):
+        lines.append(f"note: two processors of this machine do {result['two_processors_over_one']:.1f} times the work"
+                     " of one; where that is far below 2, camera, planner and inference wait for each other")
     lines += [f"note: {note}" for note in result["notes"]]
     return "\n".join(lines)
 

@@ -76,7 +76,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
     except ImportError as error:
         raise CommandError(f"the stages are measured with ROS messages ({error}): source your ROS distribution, or"
                            " pip install 'drive-seg[ros]'") from error
-    from drive_seg.bench import replay_rate
+    from drive_seg.bench import cores, replay_rate
     from drive_seg.bench.frames import load_frames
     from drive_seg.bench.graph import private_domain
     from drive_seg.bench.over_dds import run_over_dds
@@ -100,5 +100,6 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
         if not args.no_dds:
             result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames),
                                               parameters=node_parameters(args))
+    result["two_processors_over_one"] = cores.two_over_one()
     result["targets"] = [asdict(target) for target in check(result)]
     return result

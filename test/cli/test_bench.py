@@ -67,6 +67,15 @@ def test_frames_over_dds_are_accounted_for(result):
     assert 50 < dds["node_memory_mb"]["own"] < dds["node_memory_mb"]["highest"]
 
 
+def test_what_two_processors_do_together_is_told(result):
+    ratio = result["two_processors_over_one"]
+    if len(os.sched_getaffinity(0)) < 2:
+        assert ratio is None
+    else:
+        assert 0.3 < ratio < 2.5  # of shared processors anything up to 2, and some noise
+        assert f"{ratio:.1f} times" in table.stages(result)
+
+
 def test_each_target_has_a_verdict(result):
     assert len(result["targets"]) == 8
     assert all(isinstance(target["met"], bool) and target["measured"] for target in result["targets"])
