@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from drive_seg.ros.mailbox import Mailbox
 
 
@@ -43,3 +45,90 @@ def test_close_wakes_the_taker_and_drops_what_waits():
     assert got == [None]
     box.put("late")
     assert box.take() is None
+
+
+class Clock:
+    """Moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def regular(interval: float, clock: Clock) -> Mailbox:
+    """A mailbox into which items came regularly; the last one, "old", waits."""
+    box = Mailbox(clock)
+    for _ in range(12):
+        clock.now += interval
+        box.put("old")
+    return box
+
+
+def take_in_thread(box: Mailbox) -> tuple[threading.Thread, list]:
+    got: list = []
+    thread = threading.Thread(target=lambda: got.append(box.take()))
+    thread.start()
+    return thread, got
+
+
+def test_a_stale_item_gives_way_to_the_next_that_is_due_soon():
+    clock = Clock()
+    box = regular(60.0, clock)
+    dropped = box.dropped
+    clock.now += 40.0
+    thread, got = take_in_thread(box)
+    thread.join(0.2)
+    assert thread.is_alive() and not got
+    clock.now += 20.0
+    box.put("new")
+    thread.join(10)
+    assert got == [("new", clock.now)]
+    assert box.dropped == dropped + 1
+
+
+@pytest.mark.parametrize("waited", [0.0, 20.0, 61.0, 500.0])
+def test_a_fresh_item_and_one_whose_successor_is_late_are_taken_at_once(waited):
+    clock = Clock()
+    box = regular(60.0, clock)
+    clock.now += waited
+    assert box.take()[0] == "old"
+
+
+def test_an_item_is_not_lost_when_the_next_one_fails_to_come():
+    clock = Clock()
+    box = regular(0.2, clock)
+    clock.now += 0.15
+    assert box.take()[0] == "old"
+
+
+def test_nobody_waits_where_items_come_irregularly():
+    clock = Clock()
+    box = Mailbox(clock)
+    for interval in (60, 5, 90, 20, 60, 150, 30, 80, 10, 60, 40):
+        clock.now += interval
+        box.put("old")
+    clock.now += 35.0
+    assert box.take()[0] == "old"
+
+
+def test_nobody_waits_before_the_rhythm_is_known():
+    clock = Clock()
+    box = Mailbox(clock)
+    for _ in range(4):
+        clock.now += 60.0
+        box.put("old")
+    clock.now += 40.0
+    assert box.take()[0] == "old"
+
+
+def test_closing_wakes_a_taker_who_waits_for_a_fresher_item():
+    clock = Clock()
+    box = regular(60.0, clock)
+    clock.now += 40.0
+    thread, got = take_in_thread(box)
+    thread.join(0.2)
+    box.close()
+    thread.join(10)
+    assert got == [None]
