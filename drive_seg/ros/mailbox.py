@@ -1,15 +1,17 @@
 """A place for one message: the newest wins, the one it replaces is counted as dropped.
 
-With it lies when it came. Where a camera sends regularly, a taker who is late for a message by more than a third of
-the interval is given the next one: it works on fresher images, and what planners hold is fresher on average, though it
-changes a little less often ("Update or Wait": Sun et al., IEEE Transactions on Information Theory, 2017). A worker that
-takes whatever lies there stays behind once it fell behind.
+With it lies when it came. Where a camera sends regularly, a taker who is late for a message, by more than a third of
+the interval, and who would not be done with it before the next one comes, is given that next one: it works on fresher
+images, and what planners hold is fresher on average, though it changes less often ("Update or Wait": Sun et al., IEEE
+Transactions on Information Theory, 2017). A worker that takes whatever lies there stays behind once it fell behind.
 """
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -29,6 +31,8 @@ class Mailbox(Generic[T]):
         self._condition = threading.Condition()
         self._clock = clock
         self._rhythm = Rhythm()
+        self._taken_at = 0.0
+        self._work: deque[float] = deque([0.0], maxlen=5)  # seconds that the last items took
         self._item: tuple[T, float] | None = None
         self._closed = False
         self.received = 0
@@ -54,7 +58,13 @@ class Mailbox(Generic[T]):
                 waiting = self._item
                 self._condition.wait_for(lambda: self._closed or self._item is not waiting, patience)
             item, self._item = self._item, None
+            self._taken_at = self._clock()
             return None if self._closed else item
+
+    def done(self) -> None:
+        """The taker is done with the item that it took last."""
+        with self._condition:
+            self._work.append(self._clock() - self._taken_at)
 
     def close(self) -> None:
         """Wake the taker for good; an item that still waits is dropped."""
@@ -72,5 +82,7 @@ class Mailbox(Generic[T]):
             return 0.0
         waited = self._clock() - self._item[1]
         if not _STALE * interval < waited < interval:  # beyond: the next one is late already, and may not come
+            return 0.0
+        if waited + statistics.median(self._work) <= interval:  # there is time enough for both
             return 0.0
         return (1 + _LATE) * interval - waited

@@ -98,6 +98,7 @@ class Worker:
                 self._fail("engine_error", *failure(error))
             except Exception as error:  # the node must live on, whatever one frame does
                 self._fail("engine_error", "engine", f"a frame failed: {error!r}", "report this with the node's log")
+            self.mailbox.done()
 
     def _fail(self, kind: str, check: str, reason: str, fix: str) -> None:
         self.counts[kind] += 1

@@ -57,9 +57,14 @@ class Clock:
         return self.now
 
 
-def regular(interval: float, clock: Clock) -> Mailbox:
-    """A mailbox into which items came regularly; the last one, "old", waits."""
+def regular(interval: float, clock: Clock, work: float | None = None) -> Mailbox:
+    """A mailbox into which items came regularly; the last one, "old", waits. work: seconds that one takes."""
     box = Mailbox(clock)
+    for _ in range(5):
+        box.put("old")
+        box.take()
+        clock.now += 1.2 * interval if work is None else work
+        box.done()
     for _ in range(12):
         clock.now += interval
         box.put("old")
@@ -93,6 +98,13 @@ def test_a_fresh_item_and_one_whose_successor_is_late_are_taken_at_once(waited):
     clock = Clock()
     box = regular(60.0, clock)
     clock.now += waited
+    assert box.take()[0] == "old"
+
+
+def test_a_stale_item_is_taken_where_there_is_time_for_it_and_the_next():
+    clock = Clock()
+    box = regular(60.0, clock, work=10.0)
+    clock.now += 40.0
     assert box.take()[0] == "old"
 
 
