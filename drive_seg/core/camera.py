@@ -141,8 +141,7 @@ class Camera:
             side = np.sin(angle) / np.maximum(radius, 1e-12)
             rays = np.stack([x * side, y * side, np.cos(angle)], 1)
         elif self.D.any():
-            criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
-            flat = cv2.undistortPoints(pixels[:, None, :], self.K, self.D, criteria=criteria)[:, 0]
+            flat = _undistort(pixels, self.K, self.D)
             rays = np.concatenate([flat, np.ones((len(flat), 1))], 1)
         else:
             rays = np.stack([x, y, np.ones_like(x)], 1)
@@ -174,6 +173,20 @@ class Camera:
             slope = 1 + a2 * (3 * k1 + a2 * (5 * k2 + a2 * (7 * k3 + a2 * 9 * k4)))
             angle = angle - (_fisheye_radius(angle, self.D) - radius) / np.where(np.abs(slope) < 1e-6, 1e-6, slope)
         return angle
+
+
+def opencv_problem(error: cv2.error) -> str:
+    """What to tell where OpenCV refuses to work with a camera."""
+    return (f"OpenCV {cv2.__version__} refuses this camera ({' '.join(str(error).split())}): check K and D of its"
+            " CameraInfo, or install another OpenCV, e.g. pip install 'opencv-python-headless>=4.8,<6'")
+
+
+def _undistort(pixels: np.ndarray, K: np.ndarray, D: np.ndarray) -> np.ndarray:
+    """Pixels (N, 2) -> points (N, 2) of the plane one in front of the lens, by OpenCV of any version."""
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
+    if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4, whose undistortPoints takes no criteria
+        return cv2.undistortPointsIter(pixels[:, None, :], K, D, None, None, criteria)[:, 0]
+    return cv2.undistortPoints(pixels[:, None, :], K, D, criteria=criteria)[:, 0]
 
 
 def _nodes(pixels: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -31,7 +31,11 @@ def opencv_rays(size, K, D, model):
         flat = cv2.fisheye.undistortPoints(pixels, K, np.asarray(D, np.float64))
     else:
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
-        flat = cv2.undistortPoints(pixels, K, np.asarray(D, np.float64), criteria=criteria)
+        D = np.asarray(D, np.float64)
+        if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4
+            flat = cv2.undistortPointsIter(pixels, K, D, None, None, criteria)
+        else:
+            flat = cv2.undistortPoints(pixels, K, D, criteria=criteria)
     rays = np.concatenate([flat[:, 0], np.ones((len(pixels), 1))], 1)
     return (rays / np.linalg.norm(rays, axis=1, keepdims=True)).reshape(*size, 3)
 

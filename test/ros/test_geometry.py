@@ -2,11 +2,13 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from drive_seg.core import camera
 from drive_seg.core.ground import CameraPose
 from drive_seg.core.mounted import Mount
 from drive_seg.ros.geometry import Geometry
@@ -54,3 +56,14 @@ def test_nan_where_it_counts_is_told_once_the_camera_was_looked_at(geometry, sai
         assert ask(geometry, message) is None
     assert ["tables are being made" in text for text in said] == [True, False, False]
     assert said[1] == said[2] and "finite" in said[1], said
+
+
+def test_a_camera_that_opencv_refuses_is_told_and_not_raised(geometry, said, monkeypatch):
+    def refuse(*_):
+        raise cv2.error("OpenCV: Overload resolution failed")
+
+    monkeypatch.setattr(camera, "_undistort", refuse)
+    message = info(d=[-0.2, 0.05, 0.0, 0.0, 0.0])
+    for _ in range(2):
+        assert ask(geometry, message) is None
+    assert "refuses this camera" in said[-1] and "opencv-python-headless" in said[-1], said
