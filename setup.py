@@ -59,7 +59,10 @@ setup(
     description="Camera frames in, road / pavement / obstacle labels and drivable-area masks out, in real time.",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["**/*.cu", "**/*.h", "**/*.yaml", "**/*.xml", "**/*.html", "**/*.js", "**/*.css"]},
+    package_data={  # without **, which Ubuntu 22.04's setuptools (59.6) does not know
+        f"{NAME}.replay": ["page/*"],
+        f"{NAME}.runtimes.tensorrt": ["*.cu", "*.h"],
+    },
     data_files=DATA_FILES,
     python_requires=">=3.10",
     install_requires=[
