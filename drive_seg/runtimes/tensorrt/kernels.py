@@ -60,10 +60,14 @@ def find_nvcc() -> str | None:
 def compiled(compute_capability: tuple[int, int], folder: Path) -> Path:
     """The kernels for a GPU, e.g. (8, 7), compiled into `folder` unless they are there already.
 
-    Raises EngineError without nvcc, when it doesn't know the GPU, or when the folder can't be written.
+    Raises EngineError without nvcc or the source, when nvcc doesn't know the GPU, or when the folder can't be written.
     """
     name = "kernels-sm_{}{}".format(*compute_capability)
-    text = b"".join((SOURCE.read_bytes(), _HEADER.read_bytes(), " ".join(_FLAGS).encode()))
+    try:
+        text = b"".join((SOURCE.read_bytes(), _HEADER.read_bytes(), " ".join(_FLAGS).encode()))
+    except OSError as error:
+        raise EngineError(f"the GPU kernels' source {error.filename} can't be read ({error.strerror}): install"
+                          " drive_seg again") from error
     cubin = folder / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.cubin"
     if cubin.is_file():
         return cubin
