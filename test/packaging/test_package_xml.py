@@ -13,9 +13,11 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     "llvmlite": "python3-numba",  # numba stands on it
     "numba": "python3-numba",
+    "hypothesis": "python3-hypothesis",
     "numpy": "python3-numpy",
     "onnxruntime": "python3-onnxruntime-pip",
     "psutil": "python3-psutil",
+    "pytest": "python3-pytest",
     "rosbags": "python3-rosbags-pip",
     "tf2_ros": "tf2_ros_py",
     "tqdm": "python3-tqdm",
@@ -31,10 +33,14 @@ NOT_NEEDED_TO_RUN = {"onnxruntime", "psutil"}
 """Optional here: comparisons and tests."""
 
 
-def imported() -> set[str]:
-    """Top-level modules that the package or its launch files import, wherever in the code."""
+ONLY_BY_PIP = {"nncf", "torch", "ray", "setuptools", "pip", "onnxruntime"}
+"""What tests need and a robot does not: they skip without it, or pip brought it."""
+
+
+def imported(*patterns: str) -> set[str]:
+    """Top-level modules that files import, wherever in their code."""
     modules = set()
-    for path in [*SOURCE.glob("drive_seg/**/*.py"), *SOURCE.glob("launch/*.py")]:
+    for path in (path for pattern in patterns for path in SOURCE.glob(pattern)):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 modules |= {name.name.split(".")[0] for name in node.names}
@@ -43,10 +49,21 @@ def imported() -> set[str]:
     return modules - set(sys.stdlib_module_names) - {"drive_seg"}
 
 
+def declared(kind: str) -> set[str]:
+    """What package.xml depends on, by the end of the tag: `depend` is all."""
+    return {element.text for element in ROOT if element.tag.endswith(kind)}
+
+
 def test_what_is_imported_is_declared():
-    declared = {element.text for element in ROOT if element.tag.endswith("depend")}
-    needed = {ROSDEP_KEYS.get(name, name) for name in imported() - WITHOUT_KEY - NOT_NEEDED_TO_RUN}
-    assert needed <= declared, f"package.xml lacks {sorted(needed - declared)}"
+    modules = imported("drive_seg/**/*.py", "launch/*.py")
+    needed = {ROSDEP_KEYS.get(name, name) for name in modules - WITHOUT_KEY - NOT_NEEDED_TO_RUN}
+    assert needed <= declared("depend"), f"package.xml lacks {sorted(needed - declared('depend'))}"
+
+
+def test_what_the_tests_import_is_declared():
+    own = {path.stem for path in SOURCE.glob("test/helpers/*.py")}
+    needed = {ROSDEP_KEYS.get(name, name) for name in imported("test/**/*.py") - own - WITHOUT_KEY - ONLY_BY_PIP}
+    assert needed <= declared("depend"), f"package.xml lacks {sorted(needed - declared('depend'))}"
 
 
 def test_version_is_the_packages():
