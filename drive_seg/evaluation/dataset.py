@@ -7,7 +7,8 @@
       0: {name: background_or_unlabelled, group: [background, obstacle]}   # one of these, not told which
       2: {name: road, group: road}
 
-Beside it lie SPLIT/images/NAME.jpg (or .png) and SPLIT/labels/NAME.png (8-bit class ids) for each split.
+Beside it lie SPLIT/images/NAME.jpg (or .png) and SPLIT/labels/NAME.png (8-bit class ids) for each split. An id in
+a label picture that is neither a class nor `ignore` is an error.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ class LabelClass:
 
 @dataclass(frozen=True)
 class Pair:
-    """One image and its labels on disk."""
+    """One image and its labels on disk. ids: those that the data set describes."""
 
     name: str
     image: Path
     labels: Path
+    ids: frozenset[int]
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """The image (H, W, 3) uint8 BGR and its class ids (H, W) uint8. Raises DatasetError."""
@@ -57,7 +59,18 @@ class Pair:
             raise DatasetError(f"{self.labels} must be an 8-bit picture with one channel of class ids")
         if labels.shape != image.shape[:2]:
             raise DatasetError(f"{self.labels} is {labels.shape[::-1]}, its image {image.shape[1::-1]}")
+        self._check_ids(labels)
         return image, labels
+
+    def _check_ids(self, labels: np.ndarray) -> None:
+        """Pixels that nothing is known about would drop out of losses and scores unseen."""
+        counts = np.bincount(labels.ravel(), minlength=256)
+        strange = [int(id_) for id_ in np.flatnonzero(counts) if int(id_) not in self.ids]
+        if strange:
+            share = counts[strange].sum() / labels.size
+            raise DatasetError(f"{self.labels} has the id{'s' if len(strange) > 1 else ''}"
+                               f" {', '.join(map(str, strange))} ({share:.1%} of its pixels), which dataset.yaml does"
+                               " not name: add to `classes`, or make it `ignore`")
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,8 @@ class Dataset:
         images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not images:
             raise DatasetError(f"{folder} has no images")
-        pairs = [Pair(p.stem, p, self.root / split / "labels" / f"{p.stem}.png") for p in images]
+        ids = frozenset(c.id for c in self.classes) | ({self.ignore} if self.ignore is not None else frozenset())
+        pairs = [Pair(p.stem, p, self.root / split / "labels" / f"{p.stem}.png", ids) for p in images]
         for pair in pairs:
             if not pair.labels.is_file():
                 raise DatasetError(f"{pair.image} has no labels: {pair.labels} is missing")

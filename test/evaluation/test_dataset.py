@@ -68,6 +68,15 @@ def test_a_picture_whose_header_claims_a_huge_one(make_dataset, part):
         pair.read()
 
 
+@pytest.mark.parametrize("ignore", [None, 255])
+def test_an_id_that_nothing_is_said_about(make_dataset, ignore):
+    labels = LABELS.copy()
+    labels[1:] = 77
+    pair = Dataset.load(make_dataset(CLASSES, ignore, [(IMAGE, labels)])).pairs("val")[0]
+    with pytest.raises(DatasetError, match=r"labels/000.png has the id 77 \(75.0% of its pixels\).*`ignore`"):
+        pair.read()
+
+
 @pytest.mark.parametrize(("labels", "match"), [
     (np.zeros((4, 6, 3), np.uint8), "one channel"),
     (np.zeros((4, 6), np.uint16), "8-bit"),
