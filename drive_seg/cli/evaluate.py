@@ -9,8 +9,9 @@ A data set is a folder with SPLIT/images/NAME.jpg (or .png), SPLIT/labels/NAME.p
       0: {name: rest, group: [background, obstacle]}   # one of these, not told which
       1: {name: road, group: road}                     # background, road, pavement or obstacle
 
-One whose class ids and names differ from the network's is scored on the planner groups. A pixel that may be one of
-several groups is right with any of them and then left out of the IoU; called anything else, it is a false pixel.
+One with the network's classes, by name and group, is scored on them; any other on the planner groups. An id that is
+neither a class nor `ignore` is an error. A pixel that may be one of several groups is right with any of them and then
+left out of the IoU; called anything else, it is a false pixel.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    _check_places(args)
     try:
         dataset = Dataset.load(args.data)
         total = len(dataset.pairs(args.split))
@@ -53,6 +55,19 @@ def run(args: argparse.Namespace) -> int:
         Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
     _print(report, segmenter.engine)
     return 0
+
+
+def _check_places(args: argparse.Namespace) -> None:
+    """Before the work, not after it."""
+    if args.pictures is not None:
+        blocked = next((p for p in (args.pictures, *args.pictures.parents) if p.exists() and not p.is_dir()), None)
+        if blocked is not None:
+            raise CommandError(f"--pictures names a folder, but {blocked} is a file: name another one")
+    if args.json and args.json != "-":
+        file = Path(args.json)
+        if file.is_dir() or not file.parent.is_dir():
+            raise CommandError(f"--json names a file, but {file} is a folder: name one in it" if file.is_dir() else
+                               f"--json {file} lies in no folder: make {file.parent} first")
 
 
 def _print(report: dict, engine) -> None:

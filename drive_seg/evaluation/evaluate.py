@@ -31,7 +31,7 @@ def evaluate(segmenter: Segmenter, dataset: Dataset, split: str, pictures: Path 
         result = segmenter.segment(image)
         accuracy = scores.add(result, truth)
         if pictures is not None:
-            picture = _compare(image, truth, result, dataset, segmenter, scores.on_classes)
+            picture = _compare(image, truth, result, dataset, segmenter, scores.class_lut)
             heapq.heappush(poorest, (-accuracy, pair.name, picture))
             if len(poorest) > worst:
                 heapq.heappop(poorest)
@@ -53,10 +53,9 @@ def _draw_matrix(scores: Scores) -> np.ndarray:
 
 
 def _compare(image: np.ndarray, truth: np.ndarray, result, dataset: Dataset, segmenter: Segmenter,
-             on_classes: bool) -> np.ndarray:
-    if on_classes:
-        shown = np.where(truth == dataset.ignore, np.uint8(255), truth) if dataset.ignore is not None else truth
-        return side_by_side(image, shown, result.classes, segmenter.table.colour_lut)
+             class_lut: np.ndarray | None) -> np.ndarray:
+    if class_lut is not None:
+        return side_by_side(image, class_lut[truth], result.classes, segmenter.table.colour_lut)
     colours = np.zeros((256, 3), np.uint8)
     for label, colour in LABEL_COLOURS.items():
         colours[label] = colour

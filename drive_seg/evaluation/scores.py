@@ -14,11 +14,27 @@ PARTLY = GROUPS
 """Row of the group matrix for pixels told only as "one of several groups"."""
 
 
+def class_lut(dataset: Dataset, table: ClassTable) -> np.ndarray | None:
+    """The network's class by the data set's id, (256,) uint8, UNKNOWN where it is ignored.
+
+    Classes are the same when name and group are; ids may differ, as where training closed the gap of an ignored id.
+    None where one of the two has a class that the other lacks.
+    """
+    same = {(c.name, (c.group,)): c.id for c in table.classes}
+    told = [c for c in dataset.classes if c.id != dataset.ignore]
+    if {(c.name, c.groups) for c in told} != set(same):
+        return None
+    lut = np.full(256, UNKNOWN, np.uint8)
+    for c in told:
+        lut[c.id] = same[c.name, c.groups]
+    return lut
+
+
 class Scores:
     """Adds up images and gives the report.
 
-    Class scores need a data set with the network's own classes. Any other is scored on the planner groups; then `iou`,
-    `boundary_iou` and `pixel_accuracy` are those of the groups.
+    Class scores need a data set with the network's own classes (see class_lut). Any other is scored on the planner
+    groups; then `iou`, `boundary_iou` and `pixel_accuracy` are those of the groups.
 
     A pixel that is told only as one of several groups is right with any of them, and then left out of the IoU, which
     would have to say which. Called anything else, it is a false pixel of the group it was called.
@@ -28,8 +44,8 @@ class Scores:
     """
 
     def __init__(self, dataset: Dataset, table: ClassTable) -> None:
-        names = {c.id: c.name for c in dataset.classes if c.id != dataset.ignore}
-        self.on_classes = names == dict(enumerate(table.names))
+        self.class_lut = class_lut(dataset, table)
+        self.on_classes = self.class_lut is not None
         self.names = list(table.names) if self.on_classes else [LABEL_NAMES[g] for g in Group]
         self._table = table
         self._row = np.full(256, UNKNOWN, np.uint8)  # of the group matrix, by class id of the data set
@@ -54,11 +70,10 @@ class Scores:
         partly_right = (rows == PARTLY) & settled
         columns = np.where(result.labels == UNKNOWN, np.uint8(GROUPS), result.labels)
         self.group_matrix += confusion(np.where(partly_right, np.uint8(UNKNOWN), rows), columns, GROUPS + 1, GROUPS + 1)
-        if self.on_classes:
-            true, predicted, right = truth, result.classes, (truth == result.classes) & told
-            count = len(self._table)
-            self.class_matrix += confusion(np.where(told, truth, np.uint8(UNKNOWN)),
-                                           np.minimum(result.classes, np.uint8(count)), count + 1, count + 1)
+        if self.class_lut is not None:
+            true, predicted = self.class_lut[truth], result.classes
+            right, count = (true == predicted) & told, len(self._table)
+            self.class_matrix += confusion(true, np.minimum(predicted, np.uint8(count)), count + 1, count + 1)
         else:
             true, predicted, right = rows, result.labels, settled & told
         self._boundary += boundary_counts(true, predicted, len(self.names), ~told | partly_right)

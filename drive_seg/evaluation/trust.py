@@ -146,7 +146,7 @@ def write(network: Network, fitted: dict) -> None:
 
 
 def _ids(dataset: Dataset, group: Group) -> list[int]:
-    return [c.id for c in dataset.classes if c.groups == (group,)]
+    return [c.id for c in dataset.classes if c.groups == (group,) and c.id != dataset.ignore]
 
 
 def _wholly(mask: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from drive_seg.cli.main import main
 
@@ -59,13 +60,35 @@ def test_other_classes_are_scored_on_groups(make_dataset, street, colour_network
     assert report["group_iou"]["obstacle"] is None
 
 
+def test_ids_with_a_gap_are_scored_and_drawn_as_classes(street, colour_network_path, capsys, tmp_path):
+    """Training closes the gap of an ignored id."""
+    file = street / "dataset.yaml"
+    facts = yaml.safe_load(file.read_text())
+    classes = {id_ + 1: row for id_, row in facts["classes"].items()}
+    file.write_text(yaml.safe_dump(facts | {"ignore": 0, "classes": classes}))
+    for labels in (street / "val" / "labels").glob("*.png"):
+        ids = cv2.imread(str(labels), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(labels), np.where(ids == 99, np.uint8(0), ids + 1))
+    code, out, _ = run(capsys, "--data", street, "--split", "val", "--network", colour_network_path, "--json", "-",
+                       "--pictures", tmp_path / "pictures", "--worst", 1)
+    report = json.loads(out)
+    assert code == 0 and report["scored_on"] == "classes" and report["iou"]["road"] > 0.9
+    (worst,) = (tmp_path / "pictures").glob("worst_*.png")
+    _, truth, found = np.split(cv2.imread(str(worst)), 3, axis=1)
+    assert (truth[20:] == found[20:]).all(2).mean() > 0.9
+
+
 @pytest.mark.parametrize(("args", "match"), [
     (["--data", "nowhere", "--split", "val"], "no data set at nowhere"),
     (["--data", "STREET", "--split", "test"], "no split 'test'"),
     (["--data", "STREET", "--split", "val", "--network", "missing.onnx"], "no network at missing.onnx"),
+    (["--data", "STREET", "--split", "val", "--pictures", "FILE"], "--pictures names a folder, but"),
+    (["--data", "STREET", "--split", "val", "--pictures", "FILE/in"], "is a file: name another one"),
+    (["--data", "STREET", "--split", "val", "--json", "nodir/x.json"], "lies in no folder: make nodir first"),
+    (["--data", "STREET", "--split", "val", "--json", "STREET"], "is a folder: name one in it"),
 ])
 def test_errors_are_one_line(street, colour_network_path, capsys, args, match):
-    args = [str(street) if a == "STREET" else a for a in args]
+    args = [a.replace("STREET", str(street)).replace("FILE", str(street / "dataset.yaml")) for a in args]
     if "--network" not in args:
         args += ["--network", str(colour_network_path)]
     code, out, err = run(capsys, *args)

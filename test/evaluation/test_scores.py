@@ -43,6 +43,24 @@ def test_classes_groups_and_accuracy(make_dataset):
     assert report["images"] == 1
 
 
+@pytest.mark.parametrize("ids", [(1, 2, 3, 4), (3, 0, 2, 7)])  # 0 ignored and the rest closed up; any order
+def test_classes_are_matched_by_name_and_group(make_dataset, ids):
+    ids = np.uint8(ids)
+    classes = {int(id_): SAME[c] for c, id_ in enumerate(ids)}
+    truth = np.append(ids[[0, 0, 1, 1, 1, 2, 3]], np.uint8(9))[None]
+    report, accuracy = score(make_dataset, classes, 9, truth, result([[0, 1, 1, 1, 1, 2, 0, 0]]))
+    assert report["scored_on"] == "classes"
+    assert report["iou"] == pytest.approx({"tree": 1 / 3, "road": 3 / 4, "kerb": 1, "car": 0})
+    assert report["boundary_iou"]["kerb"] == 1
+    assert accuracy[0] == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize("changed", [{"name": "lorry"}, {"group": "background"}])
+def test_another_name_or_group_is_another_class(make_dataset, changed):
+    report, _ = score(make_dataset, SAME | {3: SAME[3] | changed}, None, [[1, 0]], result([[1, 0]]))
+    assert report["scored_on"] == "groups"
+
+
 def test_images_are_summed_before_the_ratio(make_dataset):
     truth = [[1, 1, 0, 0]]
     report, _ = score(make_dataset, SAME, None, truth, result(truth), result([[1, 0, 0, 0]]))
