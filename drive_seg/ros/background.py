@@ -1,23 +1,49 @@
-"""Configuring beside the executor: it may build a plan for minutes, and the node must answer meanwhile."""
+"""Changes of the life cycle that leave the node answering: configuring beside the executor, for it may build a plan for
+minutes, and requests that do not fit the present state."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import LifecycleNode
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.task import Future
+
+_RCLError = rclpy_implementation.RCLError
+
+
+def attempt(node: LifecycleNode, trigger: Callable[[], TransitionCallbackReturn]) -> TransitionCallbackReturn:
+    """What a trigger_... of rclpy returns; ERROR and a line in the log where the node's state does not allow it.
+
+    rclpy of Humble and Jazzy raises there (ros2/rclpy#1209); later ones return ERROR themselves.
+    """
+    try:
+        return trigger()
+    except _RCLError as error:
+        _refuse(node, error)
+        return TransitionCallbackReturn.ERROR
 
 
 def configure_in_background(node: LifecycleNode) -> None:
     """Let `change_state` run the transition `configure` in a thread of its own; its answer comes when that is done.
 
-    Another `change_state` waits for it; all else the node goes on with.
+    Another `change_state` waits for it; all else the node goes on with. One that the state does not allow is answered
+    with success = false on every ROS distribution, see `attempt`.
     """
     service = node._service_change_state  # rclpy lets nobody choose its callback or group
-    change = service.callback
+    in_rclpy = service.callback
+
+    def change(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+        try:
+            return in_rclpy(request, response)
+        except _RCLError as error:
+            _refuse(node, error)
+            response.success = False
+            return response
 
     async def answer(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
         wanted = request.transition
@@ -38,3 +64,9 @@ def configure_in_background(node: LifecycleNode) -> None:
     service.callback = answer
     service.callback_group = MutuallyExclusiveCallbackGroup()
     service.callback_group.add_entity(service)
+
+
+def _refuse(node: LifecycleNode, error: Exception) -> None:
+    state = node._state_machine.current_state[1]
+    node.get_logger().error(f"this change of the life cycle is refused, the node is {state}: ask for one that starts"
+                            f" there ({' '.join(str(error).split())})")

@@ -29,7 +29,7 @@ from drive_seg.network import Network, NetworkError
 from drive_seg.outputs.warm import warm_up
 from drive_seg.resources import default_network
 from drive_seg.ros import parameters
-from drive_seg.ros.background import configure_in_background
+from drive_seg.ros.background import attempt, configure_in_background
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.health import INACTIVE, HealthPublisher, HealthTopic
 from drive_seg.ros.label_info import publish_label_info
@@ -88,8 +88,8 @@ class SegmentationNode(LifecycleNode):
 
     def start_up(self) -> None:
         """Configure and activate, unless the parameter autostart says otherwise. Failing leaves it unconfigured."""
-        if self.get_parameter("autostart").value and self.trigger_configure() == _OK:
-            self.trigger_activate()
+        if self.get_parameter("autostart").value and attempt(self, self.trigger_configure) == _OK:
+            attempt(self, self.trigger_activate)
 
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -279,13 +279,13 @@ class SegmentationNode(LifecycleNode):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Activate or deactivate; while inactive the node listens to no image."""
         active = self.worker is not None
-        if self.segmenter is None:
+        if self._pose_source is None:  # what configuring makes last
             response.success, response.message = False, "the node is not configured"
         elif request.data == active:
             response.success, response.message = True, "active already" if active else "inactive already"
         else:
-            done = self.trigger_activate() if request.data else self.trigger_deactivate()
-            response.success = done == _OK
+            trigger = self.trigger_activate if request.data else self.trigger_deactivate
+            response.success = attempt(self, trigger) == _OK
             response.message = ("active" if request.data else "inactive") if response.success else "see the node's log"
         return response
 
