@@ -298,7 +298,7 @@ class SegmentationNode(LifecycleNode):
             if self.segmenter is not None:
                 self.segmenter.rule = _rule(settings)
             if self.worker is not None:
-                self.worker.monitor.set_timeout(settings.camera_timeout)
+                self.worker.monitor.set_timeouts(camera=settings.camera_timeout, frozen=settings.frozen_timeout)
         return result
 
 

@@ -22,7 +22,8 @@ from drive_seg.runtimes import ENGINES, PRECISIONS
 
 @dataclass(frozen=True)
 class Spec:
-    """One parameter. live: may change while the node is configured; the others need `cleanup` first."""
+    """One parameter. file: names one, or is empty. needed: may not be empty. live: may change while the node is
+    configured; the others need `cleanup` first."""
 
     name: str
     default: Any
@@ -31,6 +32,7 @@ class Spec:
     high: float | None = None
     choices: tuple[str, ...] = ()
     file: bool = False
+    needed: bool = False
     live: bool = False
 
     def descriptor(self) -> ParameterDescriptor:
@@ -61,8 +63,15 @@ class Spec:
         """Why a value can't be taken; None when it can. Types and ranges are checked by rclpy itself."""
         if self.choices and value not in self.choices:
             return f"{self.name} must be one of {', '.join(self.choices)}, not {value!r}"
-        if self.file and value and not Path(value).expanduser().is_file():
-            return f"{self.name}: there is no file {value}"
+        if self.needed and not value:
+            return f"{self.name} must not be empty: give its name, e.g. {self.default}"
+        if self.file and value:
+            try:
+                there = Path(value).expanduser().is_file()
+            except (OSError, RuntimeError, ValueError) as error:  # a user that is not, a name that can't be one
+                return f"{self.name}: {value!r} can't be a file: {error}"
+            if not there:
+                return f"{self.name}: there is no file {value}"
         return None
 
 
@@ -92,13 +101,13 @@ PARAMETERS: tuple[Spec, ...] = (
     Spec("camera_timeout", CameraLimits.timeout, "FAULT (the camera is STALE) when no image comes for so many seconds",
          0.1, 3600.0, live=True),
     Spec("frozen_timeout", CameraLimits.frozen,
-         "FAULT when the same image comes for so many seconds; 0 allows still images", 0.0, 3600.0),
+         "FAULT when the same image comes for so many seconds; 0 allows still images", 0.0, 3600.0, live=True),
     Spec("latency_budget", 0.0, "milliseconds from receiving a frame to publishing its masks; missed for a second, a"
          " smaller input size is used; 0: none",
          0.0, 10000.0),
     Spec("fault_policy", "silent", "in a fault nothing is published, or everything as unknown",
          choices=("silent", "unknown"), live=True),
-    Spec("base_frame", Mount.base_frame, "frame of grid, scan and points: x forward, y left, z up"),
+    Spec("base_frame", Mount.base_frame, "frame of grid, scan and points: x forward, y left, z up", needed=True),
     Spec("camera_height", 0.0, "metres of the camera above base_frame's origin; 0 takes the pose from TF", 0.0, 100.0),
     Spec("camera_pitch", Mount.camera_pitch, "radians that the camera looks down", -1.6, 1.6),
     Spec("camera_roll", Mount.camera_roll, "radians that the camera's right side is lower", -3.2, 3.2),

@@ -62,10 +62,10 @@ class Monitor:
         with self._at(now):
             self.camera.received(now)
 
-    def set_timeout(self, seconds: float) -> None:
-        """How long no image may come from now on."""
+    def set_timeouts(self, *, camera: float, frozen: float) -> None:
+        """For how many seconds no image may come from now on, and for how many the same one; 0 allows still images."""
         with self._lock:
-            self.camera.limits = replace(self.camera.limits, timeout=seconds)
+            self.camera.limits = replace(self.camera.limits, timeout=camera, frozen=frozen)
 
     def silence(self, now: float) -> float:
         """Seconds without an image."""
