@@ -28,7 +28,10 @@ class TemporalFilter:
         self._labels = None
 
     def apply(self, labels: np.ndarray, confidence: np.ndarray) -> None:
-        """Filter labels (H, W) uint8 in place. confidence: (H, W) uint8. A new size starts anew."""
+        """Filter labels (H, W) uint8 in place. A new size starts anew.
+
+        confidence: (H, W) uint8; becomes 0 where a label is held back, as the network does not vouch for it now.
+        """
         if self._labels is None or self._labels.shape != labels.shape:
             self._labels, self._waited = labels.copy(), np.zeros(labels.shape, np.uint8)
             return
@@ -45,4 +48,4 @@ def _filter(labels, confidence, shown, waited, sure, lag):
             shown[i], waited[i] = labels[i], 0
         else:
             waited[i] += 1
-            labels[i] = shown[i]
+            labels[i], confidence[i] = shown[i], 0

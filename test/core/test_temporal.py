@@ -47,3 +47,11 @@ def test_a_jump_or_a_new_size_starts_anew():
     assert (larger == 3).all()
     with pytest.raises(ValueError, match="lag in 1"):
         TemporalFilter(lag=0)
+
+
+def test_nobody_vouches_for_a_label_that_is_held_back():
+    temporal = TemporalFilter(sure=0.55)
+    temporal.apply(np.full((1, 2), 3, np.uint8), np.full((1, 2), 200, np.uint8))
+    confidence = np.array([[100, 120]], np.uint8)
+    temporal.apply(np.array([[3, 2]], np.uint8), confidence)
+    assert confidence.tolist() == [[100, 0]]
