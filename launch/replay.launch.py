@@ -6,6 +6,8 @@ The bag is played by `ros2 bag play` where ros2bag is installed, else by the pac
 For every frame, without drops and faster than real time, use `drive-seg replay` instead.
 """
 
+from pathlib import Path
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
@@ -34,6 +36,8 @@ WAIT_S = 1800
 def start(context):
     """Node and player, once the arguments are known."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if given["params_file"] and not Path(given["params_file"]).is_file():  # launch_ros would only warn
+        raise FileNotFoundError(f"params_file: there is no file {given['params_file']}")
     with Bag(given["bag"]) as bag:  # its errors name what is wrong with bag:= or topic:=
         topic = bag.image_topic(given["topic"] or None)
     info = info_topic(topic.name)
