@@ -22,9 +22,17 @@ help:
 
 setup: $(VENV)/.ready
 
+# A virtual environment whose pip runs is kept; one without, as an interruption or a missing python3-venv leaves it, is
+# made anew. The folder is the last word.
+make_venv = $(lastword $(1))/bin/python -m pip --version >/dev/null 2>&1 || \
+  { $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+    { echo "$(PYTHON) can make no virtual environment: sudo apt install python3-venv (for another Python, e.g. python3.12-venv)" >&2; exit 1; }; \
+    $(PYTHON) -m venv --clear $(1); }
+
 $(VENV)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else "drive_seg needs Python 3.10 to 3.13, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import platform, sys; here = platform.system() + " on " + platform.machine(); sys.exit(0 if here == "Linux on x86_64" else "PyPI has ROS 2 for Linux on x86_64 only, this is " + here + ": install drive_seg beside a ROS 2 distribution (README: Use it)")'
+	@$(call make_venv,$(VENV))
 	@echo "installing into $(VENV) (the first time takes a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@touch $@
@@ -58,7 +66,7 @@ bench: setup
 $(GPU_VENV)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
 	  { echo "gpu-check: no NVIDIA driver (libcuda.so.1) on this machine: run it on one with a GPU" >&2; exit 2; }
-	@test -x $(GPU_VENV)/bin/python || $(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	@$(call make_venv,--system-site-packages $(GPU_VENV))
 	@echo "installing into $(GPU_VENV) (building pycuda takes some minutes)"
 	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt]'
 	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt,rtx]' || \

@@ -1,0 +1,91 @@
+"""What `make` makes of the machine that it finds: with a stand-in for Python, and nothing installed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2]
+PYTHON = f"""#!/bin/sh
+case "$1 $2" in
+  "-m venv") echo "$@" >> log; mkdir -p .venv/bin; cp venv-python .venv/bin/python;;
+  -c*) exec {sys.executable} -c "$(cat before.py)
+$2";;
+  *) exit 9;;
+esac
+"""
+VENV_PYTHON = """#!/bin/sh
+echo "$@" >> log
+"""
+WITHOUT_PIP = """#!/bin/sh
+echo "No module named pip" >&2
+exit 1
+"""
+X86 = "import platform; platform.system, platform.machine = lambda: 'Linux', lambda: 'x86_64'"
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs `make setup` in a folder with stand-ins; returns its result and what it called since."""
+    shutil.copy(SOURCE / "Makefile", tmp_path)
+    for name, text in {"setup.py": "", "pyproject.toml": "", "python": PYTHON, "venv-python": VENV_PYTHON,
+                       "before.py": X86, "log": ""}.items():
+        (tmp_path / name).write_text(text)
+    for name in ("python", "venv-python"):
+        (tmp_path / name).chmod(0o755)
+
+    def run():
+        done = subprocess.run(["make", "setup", "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True,
+                              check=False)
+        calls = (tmp_path / "log").read_text().splitlines()
+        (tmp_path / "log").write_text("")
+        return done, calls
+
+    return run
+
+
+def leave(folder: Path, text: str) -> None:
+    """A virtual environment's Python, as something left it."""
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin/python").write_text(text)
+    (folder / ".venv/bin/python").chmod(0o755)
+
+
+def test_the_first_time_installs_and_the_second_does_nothing(make):
+    done, calls = make()
+    assert done.returncode == 0, done.stderr
+    assert calls[0] == "-m venv --clear .venv" and "-m pip install" in calls[-1]
+    assert make()[1] == []
+
+
+def test_an_environment_without_pip_is_made_anew(make, tmp_path):
+    leave(tmp_path, WITHOUT_PIP)
+    done, calls = make()
+    assert done.returncode == 0, done.stderr
+    assert calls[0] == "-m venv --clear .venv" and "-m pip install" in calls[-1]
+
+
+def test_an_interrupted_install_is_taken_up_again(make, tmp_path):
+    leave(tmp_path, VENV_PYTHON.replace("echo", "case $3 in install) exit 130;; esac; echo"))
+    assert make()[0].returncode != 0
+    (tmp_path / ".venv/bin/python").write_text(VENV_PYTHON)
+    done, calls = make()
+    assert done.returncode == 0 and "-m pip install" in calls[-1]
+    assert not [call for call in calls if "venv --clear" in call], "what was installed is kept"
+
+
+@pytest.mark.parametrize(("before", "line"), [
+    (X86 + "; import sys; sys.modules['ensurepip'] = None", "sudo apt install python3-venv"),
+    ("import platform; platform.machine = lambda: 'aarch64'", "Linux on x86_64 only, this is Linux on aarch64"),
+    ("import platform; platform.system = lambda: 'Darwin'", "Linux on x86_64 only, this is Darwin on "),
+])
+def test_a_machine_that_can_not_do_it_is_told_the_fix_before_anything_is_made(make, tmp_path, before, line):
+    (tmp_path / "before.py").write_text(before)
+    done, calls = make()
+    assert done.returncode != 0 and line in done.stderr, done.stderr
+    assert not calls and not (tmp_path / ".venv").exists()
+    assert len(done.stderr.splitlines()) == 2, "one line, and make's own"
