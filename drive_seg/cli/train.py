@@ -3,6 +3,9 @@
 The first --data gives the network its classes. Further ones may tell less: a class of theirs that may be one of several
 of the network's is trained with the loss of "any of these". The whole recipe is drive_seg/training/recipe.py; --recipe
 overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png, recipe.json, classes.yaml and data.yaml.
+
+A run of --steps that was killed and goes on with --resume ends in the same weights as one that was not, to the bit. One
+of --minutes does not: its schedule follows the clock, and how many steps fit differs.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.training.trainer import RECIPE, RunError, check_resume, train
     except ImportError as error:
         raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
+    blocked = next((p for p in (args.out, *args.out.parents) if p.exists() and not p.is_dir()), None)
+    if blocked is not None:
+        raise CommandError(f"--out names a folder, but {blocked} is a file: name another one")
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
     try:
         if args.resume:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.evaluate import evaluate
 from drive_seg.evaluation.trust import measure_pasted
 from drive_seg.network import Network
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 partial.write_text(json.dumps(stored, indent=1) + "\n")
                 partial.replace(record)
                 (args.out / "table.md").write_text(table(results, datasets))
-    except (DatasetError, RunError, ImportError) as error:
+    except (RunError, ImportError, ValueError) as error:  # ValueError: of the data set or the recipe
         print(f"ablation: {error}", file=sys.stderr)
         return 2
     print(table(results, datasets), end="")

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from drive_seg.training.checks import check_number, is_number, is_whole
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -15,6 +17,15 @@ class Phase:
     until: float
     size: tuple[int, int]
     scales: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        check_number("until of a phase", self.until, above=0, most=1)
+        if not (len(self.size) == 2 and all(is_whole(side) and side > 0 and side % 32 == 0 for side in self.size)):
+            raise ValueError(f"size of a phase must be height and width in multiples of 32, it is {self.size!r}")
+        if not (len(self.scales) == 2 and all(map(is_number, self.scales)) and 0 < self.scales[0] <= self.scales[1]):
+            raise ValueError("scales of a phase must be the least and the greatest magnification, above 0, it is"
+                             f" {self.scales!r}")
 
 
 @dataclass(frozen=True)
@@ -65,23 +76,73 @@ class Recipe:
     validate_every: float = 0.1  # share of the run
     save_every: float = 0.02
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value that no run could be made with."""
+        for name, least in _WHOLE.items():
+            value = getattr(self, name)
+            if not is_whole(value) or value < least:
+                raise ValueError(f"{name} must be a whole number of {least} or more, it is {value!r}")
+        for name, limits in _LIMITS.items():
+            if name != "minutes" or self.minutes is not None:
+                check_number(name, getattr(self, name), **limits)
+        if not isinstance(self.train_shallow, bool):
+            raise ValueError(f"train_shallow must be true or false, it is {self.train_shallow!r}")
+        for name in ("rare", "paste"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
+                raise ValueError(f"{name} must be a list of class names, it is {value!r}")
+        ends = [phase.until for phase in self.phases]
+        if not ends or ends != sorted(set(ends)):
+            raise ValueError(f"phases must be one or more, each with a later `until` than the one before: {ends}")
+
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """Raises ValueError for a name that is no part of a recipe."""
-        values = json.loads(path.read_text())
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"{path}: {', '.join(sorted(unknown))} is no part of a recipe")
-        if "phases" in values:
-            values["phases"] = tuple(Phase(p["until"], tuple(p["size"]), tuple(p["scales"])) for p in values["phases"])
-        for name in ("rare", "paste"):
-            if name in values:
-                values[name] = tuple(values[name])
-        return cls(**values)
+        """Raises ValueError for what is no recipe; the message names the file and the value."""
+        try:
+            values = json.loads(path.read_text())
+            if not isinstance(values, dict):
+                raise ValueError("must be a JSON object with the recipe's values, such as {\"steps\": 4000}")
+            unknown = set(values) - {f.name for f in fields(cls)}
+            if unknown:
+                raise ValueError(f"{', '.join(sorted(unknown))} is no part of a recipe")
+            if "phases" in values:
+                values["phases"] = _read_phases(values["phases"])
+            for name in ("rare", "paste"):
+                if isinstance(values.get(name), list):
+                    values[name] = tuple(values[name])
+            return cls(**values)
+        except (ValueError, IsADirectoryError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def phase(self, progress: float) -> Phase:
         """The phase at `progress` (0..1) of the run."""
         return next((p for p in self.phases if progress < p.until), self.phases[-1])
+
+
+_WHOLE = {"seed": 0, "steps": 1, "batch": 2, "lovasz_pixels": 1, "replicas": 1, "average_every": 1, "workers": 0}
+"""The least of each whole number. A batch norm needs two pictures."""
+
+_SHARE = {"least": 0, "most": 1}
+_POSITIVE = {"above": 0}
+_LIMITS: dict[str, dict[str, float]] = {
+    "minutes": _POSITIVE, "extra_share": _SHARE, "rare_share": _SHARE, "rare_image_share": _SHARE,
+    "paste_share": _SHARE, "thing_share": _SHARE, "wall_share": _SHARE, "look_strength": {"least": 0},
+    "lr": _POSITIVE, "backbone_lr": {"least": 0}, "weight_decay": {"least": 0}, "warmup": {"least": 0, "below": 1},
+    "clip": _POSITIVE, "ema": {"least": 0, "below": 1}, "class_weight_power": {"least": 0}, "lovasz": {"least": 0},
+    "auxiliary": {"least": 0}, "boundary": {"least": 0}, "validate_every": {"least": 0}, "save_every": {"least": 0},
+}
+
+
+def _read_phases(rows: object) -> tuple[Phase, ...]:
+    if not isinstance(rows, list) or not all(map(_is_phase, rows)):
+        raise ValueError("phases must be a list of {\"until\": share, \"size\": [height, width], \"scales\": [least,"
+                         f" greatest]}}, it is {rows!r}")
+    return tuple(Phase(row["until"], tuple(row["size"]), tuple(row["scales"])) for row in rows)
+
+
+def _is_phase(row: object) -> bool:
+    return (isinstance(row, dict) and set(row) == {"until", "size", "scales"}
+            and isinstance(row["size"], list) and isinstance(row["scales"], list))

@@ -1,0 +1,59 @@
+"""Recipes that no run could be made with say so before it begins."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from drive_seg.training.recipe import Phase, Recipe
+
+PHASE = {"until": 1.0, "size": [96, 128], "scales": [1, 1.5]}
+
+
+def test_a_saved_recipe_is_the_same(tmp_path):
+    recipe = Recipe(minutes=288, phases=(Phase(1, (96, 128), (1, 1.5)),), rare=())
+    recipe.save(tmp_path / "recipe.json")
+    assert Recipe.load(tmp_path / "recipe.json") == recipe
+
+
+@pytest.mark.parametrize(("values", "match"), [
+    ([1], "must be a JSON object"),
+    ({"learning": 1}, "learning is no part of a recipe"),
+    ({"steps": "many"}, "steps must be a whole number of 1 or more, it is 'many'"),
+    ({"steps": 10.5}, "steps must be"),
+    ({"batch": 1}, "batch must be a whole number of 2 or more"),
+    ({"seed": -1}, "seed must be"),
+    ({"workers": True}, "workers must be"),
+    ({"minutes": -1}, "minutes must be a number above 0"),
+    ({"minutes": float("inf")}, "minutes must be"),
+    ({"lr": "fast"}, "lr must be a number above 0, it is 'fast'"),
+    ({"rare_share": 1.5}, "rare_share must be a number at least 0 and at most 1, it is 1.5"),
+    ({"ema": 1}, "ema must be a number at least 0 and below 1"),
+    ({"train_shallow": 1}, "train_shallow must be true or false"),
+    ({"rare": "pole"}, "rare must be a list of class names, it is 'pole'"),
+    ({"phases": []}, "phases must be one or more"),
+    ({"phases": [PHASE, PHASE]}, "later `until`"),
+    ({"phases": {"until": 1}}, "phases must be a list of"),
+    ({"phases": [PHASE | {"size": 96}]}, "phases must be a list of"),
+    ({"phases": [PHASE | {"size": [100, 100]}]}, r"multiples of 32, it is \(100, 100\)"),
+    ({"phases": [PHASE | {"size": [96]}]}, "multiples of 32"),
+    ({"phases": [PHASE | {"scales": [2, 1]}]}, "scales of a phase"),
+    ({"phases": [PHASE | {"until": 0}]}, "until of a phase"),
+])
+def test_what_is_no_recipe(tmp_path, values, match):
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=rf"recipe.json: .*{match}"):
+        Recipe.load(file)
+
+
+def test_a_file_that_is_no_json(tmp_path):
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match="recipe.json: "):
+        Recipe.load(tmp_path / "recipe.json")
+    with pytest.raises(ValueError, match="directory"):
+        Recipe.load(tmp_path)
+
+
+def test_the_default_may_be_saved_as_json():
+    assert json.loads(json.dumps(asdict(Recipe())))["minutes"] is None
