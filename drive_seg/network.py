@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from drive_seg.core.selftest import SelfTest
 from drive_seg.core.surface import SurfaceRule
 
 FORMAT = 1
+STRIDE = 32
+"""What the height and the width of a network's input must be multiples of: most networks halve them five times."""
 
 
 class NetworkError(ValueError):
@@ -68,13 +71,15 @@ class Network:
             raise NetworkError(f"{sidecar} must say `format: {FORMAT}` (see the README, 'Your own network')")
         digest = _checked(path, facts.get("onnx_sha256"), sidecar)
         try:
-            int8, int8_digest = _int8(facts.get("int8"), sidecar)
+            int8, int8_digest = _int8(_mapping(facts, "int8"), sidecar)
             table = ClassTable.from_dicts(facts.get("classes"))
-            return cls(path, str(facts.get("name", path.stem)), digest, _input_size(facts), table,
-                       float(facts.get("temperature", 1.0)), _trust(facts.get("unknown"), len(table)),
-                       _surface(facts.get("unknown")),
-                       _typical(facts.get("unknown")), _self_test(facts.get("self_test")),
-                       int8, facts.get("provenance") or {}, int8_digest)
+            unknown = _mapping(facts, "unknown")
+            return cls(path, str(facts.get("name", path.stem)), digest, _input_size(_mapping(facts, "input")), table,
+                       _number(facts.get("temperature", 1.0), "temperature", above=0), _trust(unknown, len(table)),
+                       _surface(unknown), _typical(unknown), _self_test(_mapping(facts, "self_test")),
+                       int8, _mapping(facts, "provenance"), int8_digest)
+        except NetworkError:
+            raise
         except (ClassTableError, TypeError, ValueError, KeyError) as error:
             raise NetworkError(f"{sidecar}: {error}") from error
 
@@ -90,6 +95,11 @@ class Network:
         return replace(self, trust=trust, surface=surface)
 
 
+def fits_stride(size: tuple[int, int]) -> bool:
+    """Whether both sides of an input size are multiples of STRIDE."""
+    return not any(side % STRIDE for side in size)
+
+
 def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
     """The sha256 of a file. Raises NetworkError when it is not the expected one."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -99,9 +109,38 @@ def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
     return digest
 
 
-def _int8(facts: dict | None, sidecar: Path) -> tuple[Path | None, str]:
+def _mapping(facts: dict, key: str) -> dict:
+    """What the YAML says under a key, {} where it says nothing."""
+    value = facts.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"`{key}` must be names with values (see the README, 'Your own network'), it is {value!r}")
+    return value or {}
+
+
+def _number(value: object, name: str, above: float = -math.inf) -> float:
+    try:
+        number = float(value)  # YAML 1.1 reads 1e-3 as text
+    except (TypeError, ValueError):
+        number = math.nan
+    if not above < number < math.inf:
+        wanted = "a number" if above == -math.inf else f"a number above {above:g}"
+        raise ValueError(f"`{name}` must be {wanted}, it is {value!r}: correct it, or export the network again")
+    return number
+
+
+def _numbers(facts: dict, key: str, count: int, within: str = "unknown", above: float = -math.inf) -> list[float]:
+    rows = facts.get(key)
+    if not isinstance(rows, list) or len(rows) != count:
+        raise ValueError(f"`{within}: {key}` must be a list of {count} values, it is {rows!r}: correct it, or export"
+                         " the network again")
+    return [_number(value, f"{within}: {key}", above) for value in rows]
+
+
+def _int8(facts: dict, sidecar: Path) -> tuple[Path | None, str]:
     if not facts:
         return None, ""
+    if not isinstance(facts.get("file"), str):
+        raise ValueError(f"`int8` must be {{file: NAME.int8.onnx, sha256: ...}}, it is {facts!r}")
     path = sidecar.parent / facts["file"]
     if not path.is_file():
         raise NetworkError(f"{sidecar.name} names {path.name}, which is not beside it: fetch or export it again, or"
@@ -110,35 +149,39 @@ def _int8(facts: dict | None, sidecar: Path) -> tuple[Path | None, str]:
 
 
 def _input_size(facts: dict) -> tuple[int, int]:
-    size = facts.get("input") or {}
-    height, width = int(size.get("height", 0)), int(size.get("width", 0))
-    if height <= 0 or width <= 0:
-        raise ValueError("`input` must give height and width in pixels")
+    height, width = facts.get("height"), facts.get("width")
+    if any(isinstance(side, bool) or not isinstance(side, int) or side <= 0 for side in (height, width)):
+        raise ValueError(f"`input` must give height and width in whole pixels, e.g. {{height: 352, width: 480}}, it is"
+                         f" {facts!r}")
     return height, width
 
 
-def _trust(facts: dict | None, classes: int) -> TrustModel | None:
-    if not facts or "mean" not in facts:
+def _trust(facts: dict, classes: int) -> TrustModel | None:
+    if "mean" not in facts:
         return None
-    mean, std = (np.asarray(facts[key], np.float32) for key in ("mean", "std"))
-    if mean.shape != (classes,) or std.shape != (classes,):
-        raise ValueError(f"`unknown` must give {classes} values of mean and std, one a class")
-    return TrustModel(mean, std, float(facts["limit"]))
+    mean = np.asarray(_numbers(facts, "mean", classes), np.float32)  # one a class
+    std = np.asarray(_numbers(facts, "std", classes, above=0), np.float32)
+    return TrustModel(mean, std, _number(facts.get("limit"), "unknown: limit"))
 
 
-def _surface(facts: dict | None) -> SurfaceRule | None:
-    return SurfaceRule(float(facts["surface"])) if facts and "surface" in facts else None
+def _surface(facts: dict) -> SurfaceRule | None:
+    return SurfaceRule(_number(facts["surface"], "unknown: surface", above=0)) if "surface" in facts else None
 
 
-def _typical(facts: dict | None) -> Typical | None:
-    rows = (facts or {}).get("typical")
+def _typical(facts: dict) -> Typical | None:
+    """Mean and standard deviation of each."""
+    rows = _mapping(facts, "typical")
     if not rows:
         return None
-    pairs = {key: tuple(float(v) for v in rows[key]) for key in ("confidence", "unknown")}
-    if any(len(pair) != 2 for pair in pairs.values()):
-        raise ValueError("`unknown: typical` must give mean and standard deviation of confidence and unknown")
-    return Typical(**pairs)
+    return Typical(*(tuple(_numbers(rows, key, 2, "unknown: typical")) for key in ("confidence", "unknown")))
 
 
-def _self_test(facts: dict | None) -> SelfTest | None:
-    return SelfTest.from_dict(facts) if facts else None
+def _self_test(facts: dict) -> SelfTest | None:
+    if not facts:
+        return None
+    try:
+        return SelfTest.from_dict({**facts, "confidence": _number(facts["confidence"], "self_test: confidence")})
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"`self_test` must be what `drive-seg export` wrote ({reason}): export the network again, or"
+                         " take `self_test` out") from error

@@ -99,3 +99,44 @@ def test_an_input_size_other_than_its_own(colour_network):
     assert engine.input_size == (192, 320)
     with pytest.raises(EngineError, match="own size only"):
         open_engine("onnxruntime", colour_network, input_size=(192, 320))
+
+
+GOOD_SELF_TEST = {"confidence": 0.9, "classes": ["00" * 30] * 22}
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"input": [384, 512]}, "`input` must be names with values"),
+    ({"input": {"height": "a", "width": 500}}, "`input` must give height and width in whole pixels"),
+    ({"input": {"height": 352.5, "width": 480}}, "`input` must give height and width in whole pixels"),
+    ({"unknown": [1, 2]}, "`unknown` must be names with values"),
+    ({"unknown": {"mean": 5, "std": [1] * 5, "limit": 0}}, "`unknown: mean` must be a list of 5 values"),
+    ({"unknown": {"mean": ["a"] * 5, "std": [1] * 5, "limit": 0}}, "`unknown: mean` must be a number"),
+    ({"unknown": {"mean": [1] * 5, "std": [1, 1, 0, 1, 1], "limit": 0}}, "`unknown: std` must be a number above 0"),
+    ({"unknown": {"mean": [1] * 5, "std": [1] * 5}}, "`unknown: limit` must be a number"),
+    ({"unknown": {"surface": 0}}, "`unknown: surface` must be a number above 0"),
+    ({"unknown": {"typical": 3}}, "`typical` must be names with values"),
+    ({"unknown": {"typical": {"confidence": [1, 0]}}}, "`unknown: typical: unknown` must be a list of 2 values"),
+    ({"temperature": 0}, "`temperature` must be a number above 0, it is 0: correct it"),
+    ({"temperature": -1}, "`temperature` must be a number above 0"),
+    ({"temperature": float("nan")}, "`temperature` must be a number above 0"),
+    ({"temperature": "warm"}, "`temperature` must be a number above 0"),
+    ({"self_test": {"confidence": 1}}, "`self_test` must be what .* \\('classes' is missing\\): export the network"),
+    ({"self_test": {"confidence": 1, "classes": 5}}, "`self_test` must be what"),
+    ({"self_test": GOOD_SELF_TEST | {"classes": ["00"]}}, "`self_test` must be what .*22 rows of 30"),
+    ({"self_test": [1]}, "`self_test` must be names with values"),
+    ({"int8": "x.onnx"}, "`int8` must be names with values"),
+    ({"int8": {"sha256": "0"}}, "`int8` must be {file"),
+    ({"provenance": "me"}, "`provenance` must be names with values"),
+])
+def test_a_wrong_value_is_told_at_load_with_its_key(copy, change, match):
+    edit(copy, **change)
+    with pytest.raises(NetworkError, match=f"colours.yaml: {match}"):
+        Network.load(copy)
+
+
+def test_numbers_as_yaml_has_them(copy):
+    edit(copy, temperature="1e-1", self_test=GOOD_SELF_TEST, unknown={"mean": [0] * 5, "std": ["1e-3"] * 5, "limit": -1,
+                                                                      "surface": 2, "typical": {}})
+    network = Network.load(copy)
+    assert (network.temperature, network.surface.limit, network.typical) == (0.1, 2.0, None)
+    assert network.self_test.confidence == 0.9

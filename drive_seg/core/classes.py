@@ -100,7 +100,8 @@ def _read_class(row: Mapping) -> SegClass:
     try:
         group, colour = row["group"], tuple(int(v) for v in row["colour"])
         if str(group).upper() not in Group.__members__:
-            raise ClassTableError(f"group {group!r} in {dict(row)} is none of {', '.join(LABEL_NAMES.values())}")
+            raise ClassTableError(f"group {group!r} in {dict(row)} is none of"
+                                  f" {', '.join(g.name.lower() for g in Group)}")
         if len(colour) != 3 or not all(0 <= v <= 255 for v in colour):
             raise ClassTableError(f"colour in {dict(row)} must be three values of 0..255 (RGB)")
         if not isinstance(row["drivable"], bool):

@@ -40,3 +40,8 @@ def test_there_and_back():
 def test_bad_tables_say_what_is_wrong(rows, match):
     with pytest.raises(ClassTableError, match=match):
         ClassTable.from_dicts(rows)
+
+
+def test_the_groups_to_choose_from_are_named():
+    with pytest.raises(ClassTableError, match="is none of background, road, pavement, obstacle$"):
+        ClassTable.from_dicts([row(group="unknown")])
