@@ -7,16 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from drive_seg.core.frame import FrameError, decode
+
 
 class EgoMaskError(ValueError):
     """An ego mask that can't be read; the message names the file."""
 
 
 def read_pixels(path: str | Path, flags: int) -> np.ndarray | None:
-    """cv2.imread, which is None for a file that is no image, also where it raises: a header that claims a huge one."""
+    """cv2.imread, which is None for a file that is no image, also for one that is cut short (see `decode`)."""
     try:
-        return cv2.imread(str(path), flags)
-    except cv2.error:
+        return decode(np.fromfile(path, np.uint8), flags)
+    except (OSError, FrameError):
         return None
 
 

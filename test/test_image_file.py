@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drive_seg.image_file import EgoMaskError, read_ego_mask
+from drive_seg.image_file import EgoMaskError, read_ego_mask, read_pixels
 
 
 def test_an_ego_mask_is_read_and_none_is_none(tmp_path):
@@ -24,3 +24,19 @@ def test_what_is_no_image_is_told(tmp_path):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(EgoMaskError, match=name):
             read_ego_mask(str(tmp_path / name))
+
+
+def test_a_jpeg_that_is_cut_short_is_no_image(tmp_path, monkeypatch):
+    data = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    (tmp_path / "cut.jpg").write_bytes(data[:-20])
+    for name in ("imread", "imdecode"):  # as OpenCV before 5, which fills the rest with grey
+        monkeypatch.setattr(cv2, name, lambda source, flags: np.zeros((48, 64), np.uint8))
+    assert read_pixels(tmp_path / "cut.jpg", cv2.IMREAD_GRAYSCALE) is None
+
+
+@pytest.mark.parametrize("flags", [cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE, cv2.IMREAD_UNCHANGED])
+def test_pixels_are_those_of_imread(tmp_path, flags):
+    path = tmp_path / "noise.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 65536, (5, 7, 3), np.uint16))
+    assert np.array_equal(read_pixels(path, flags), cv2.imread(str(path), flags))
+    assert read_pixels(tmp_path / "nowhere.png", flags) is None and read_pixels(tmp_path, flags) is None

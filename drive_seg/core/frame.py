@@ -12,6 +12,14 @@ class FrameError(ValueError):
     """Bytes that are no image; the message says what is wrong and the fix."""
 
 
+class CutShortError(FrameError):
+    """The beginning of an image, its rest is missing."""
+
+
+_JPEG, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
+_TAIL = 128  # bytes in which the end is looked for first; a header's thumbnail ends farther from the first pixels
+
+
 @dataclass(frozen=True)
 class _Layout:
     channels: int  # interleaved bytes a pixel
@@ -106,16 +114,20 @@ class Frame:
 
     @classmethod
     def from_compressed(cls, data: bytes | memoryview | np.ndarray, form: str = "") -> Frame:
-        """Decompress the data of a sensor_msgs/CompressedImage; form is its format field. Raises FrameError."""
+        """Decompress the data of a sensor_msgs/CompressedImage; form is its format field. Raises FrameError.
+
+        See `decode`: the JPEGs of a camera that leaves their end marker out are refused, as they can't be told from
+        cut ones.
+        """
         buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
         try:
-            image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
-        except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
-            image = None
-        if image is None:
-            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is no image that OpenCV reads:"
-                             " publish JPEG or PNG")
-        return cls.from_array(image)
+            return cls.from_array(decode(buffer, cv2.IMREAD_COLOR))
+        except CutShortError as error:
+            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}: look for lost data between"
+                             " camera and driver, or let the driver encode the JPEG itself") from error
+        except FrameError as error:
+            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}: publish JPEG or PNG"
+                             ) from error
 
     def bgr(self) -> np.ndarray:
         """The image as (H, W, 3) uint8 BGR; a view where the bytes are BGR already."""
@@ -128,6 +140,40 @@ class Frame:
             small = cv2.resize(self.data, (width, height), interpolation=interpolation)
             return _to_bgr(small, self.encoding)
         return cv2.resize(self.bgr(), (width, height), interpolation=interpolation)
+
+
+def decode(data: np.ndarray, flags: int) -> np.ndarray:
+    """cv2.imdecode of the bytes (N,) uint8 of an image file, whole ones only. Raises FrameError.
+
+    OpenCV before 5 fills what is missing of a JPEG with grey, and grey passes for a road. So a JPEG must have its end
+    marker; padding behind it is fine. OpenCV itself refuses other kinds of file that are cut short.
+    """
+    if data[:2].tobytes() == _JPEG and not _jpeg_ends(data):
+        raise CutShortError("a JPEG that is cut short: its end (FF D9) is missing")
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
+        image = None
+    if image is None:
+        raise FrameError("no image that OpenCV reads")
+    return image
+
+
+def _jpeg_ends(data: np.ndarray) -> bool:
+    if _JPEG_END in data[-_TAIL:].tobytes():
+        return True
+    # Cameras pad their buffers, phones append whole films. A thumbnail's end, in the header, is not the picture's.
+    return data[_jpeg_scan(data):].tobytes().rfind(_JPEG_END) >= 0
+
+
+def _jpeg_scan(data: np.ndarray) -> int:
+    """Where a JPEG's compressed pixels begin, behind the segments of its header; its length where they never do."""
+    at = 2
+    while at + 4 <= data.size and data[at] == 0xFF:
+        if data[at + 1] == _JPEG_SCAN:
+            return at
+        at += 2 + (int(data[at + 2]) << 8 | int(data[at + 3]))
+    return data.size
 
 
 def _to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:

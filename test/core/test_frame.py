@@ -141,3 +141,61 @@ def test_channels_reach_the_network_as_rgb():
     image = np.full((352, 480, 3), (10, 20, 30), np.uint8)
     assert network_input(Frame.from_array(image), (352, 480))[0, 0].tolist() == [30, 20, 10]
     assert network_input(Frame.from_array(image, "rgb8"), (352, 480))[0, 0].tolist() == [10, 20, 30]
+
+
+def with_thumbnail(data: bytes) -> bytes:
+    """The JPEG with another one in its header, as phones write it."""
+    small = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    return data[:2] + b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small + data[2:]
+
+
+@pytest.fixture(scope="module")
+def street_jpeg() -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    return cv2.imencode(".jpg", cv2.resize(noise, (640, 480)))[1].tobytes()
+
+
+def no_decoder(monkeypatch) -> None:
+    """OpenCV before 5 makes an image of any beginning of a JPEG."""
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: colourful())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95, 0.999])
+@pytest.mark.parametrize("dress", [lambda d: d, with_thumbnail], ids=["plain", "thumbnail"])
+@pytest.mark.parametrize("padding", [b"", bytes(3000)], ids=["", "padded"])
+def test_a_jpeg_without_its_end_is_refused(monkeypatch, street_jpeg, dress, share, padding):
+    whole = dress(street_jpeg)
+    no_decoder(monkeypatch)
+    Frame.from_compressed(whole, "jpeg")
+    with pytest.raises(FrameError, match=r"cut short: its end \(FF D9\) is missing: look for lost data"):
+        Frame.from_compressed(whole[: int(len(whole) * share)] + padding, "jpeg")
+
+
+@pytest.mark.parametrize("pixels", [0, 20, 300])
+def test_a_thumbnail_just_before_the_pixels_is_no_end(monkeypatch, street_jpeg, pixels):
+    whole = with_thumbnail(street_jpeg)
+    scan = whole.rindex(b"\xff\xda", 0, len(whole) - len(street_jpeg) + 700)
+    no_decoder(monkeypatch)
+    with pytest.raises(FrameError, match="cut short"):
+        Frame.from_compressed(whole[: scan + 14 + pixels], "jpeg")
+
+
+@pytest.mark.parametrize("behind", [bytes(1), bytes(9), bytes(5000), b"film" * 5000], ids=len)
+@pytest.mark.parametrize("dress", [lambda d: d, with_thumbnail], ids=["plain", "thumbnail"])
+def test_what_lies_behind_a_jpegs_end_does_no_harm(street_jpeg, dress, behind):
+    assert Frame.from_compressed(dress(street_jpeg) + behind, "jpeg").size == (480, 640)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\xff\xd8" + b"\xff" * 3000,
+                                  b"\xff\xd8\xff\xe0\0\0" * 500])
+def test_a_damaged_jpeg_header_is_refused(monkeypatch, data):
+    no_decoder(monkeypatch)
+    with pytest.raises(FrameError, match="cut short"):
+        Frame.from_compressed(data, "jpeg")
+
+
+def test_a_png_that_is_cut_short_is_refused():
+    data = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))[1]
+    Frame.from_compressed(data, "png")
+    with pytest.raises(FrameError, match="no image that OpenCV reads: publish JPEG or PNG"):
+        Frame.from_compressed(data[: data.size // 2], "png")
