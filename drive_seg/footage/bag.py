@@ -268,6 +268,10 @@ class Bag:
         images = self.image_topics()
         if images:
             return "images are on " + ", ".join(t.name for t in images)
+        silent = [t.name for t in self.topics if t.type in (RAW, COMPRESSED)]
+        if silent:
+            return (f"nothing was recorded on {', '.join(silent)}: record again while the camera publishes, or choose"
+                    " another bag")
         others = ", ".join(f"{t.name} ({t.type})" for t in self.topics)
         return f"it has no images, only {others}" if others else "it has no messages at all"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -105,9 +106,10 @@ class Section(Footage):
     """The beginning of some footage: the shots of the first `duration` seconds."""
 
     def __init__(self, whole: Footage, duration: float) -> None:
-        """duration: seconds, more than 0. Raises FootageError when it is not."""
-        if not duration > 0:
-            raise FootageError(f"the duration must be more than 0 s, it is {duration:g}")
+        """duration: seconds, more than 0 and finite. Raises FootageError when it is not."""
+        if not (duration > 0 and math.isfinite(duration * 1e9 * whole.rate)):
+            raise FootageError(f"the duration must be more than 0 s and finite, it is {duration:g}: give seconds,"
+                               " e.g. 20")
         self.whole = whole
         self.source, self.rate, self.camera = whole.source, whole.rate, whole.camera
         self.mounting, self.ego_mask = whole.mounting, whole.ego_mask

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from drive_seg.core.frame import Frame
+from drive_seg.core.frame import CutShortError, Frame, FrameError, decode
 from drive_seg.footage.footage import Footage, FootageError, Shot
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -35,23 +36,31 @@ class ImageFootage(Footage):
         self.count = len(self._paths)
 
     def __iter__(self) -> Iterator[Shot]:
+        """See Footage. A damaged image costs only itself: its shot raises FrameError; the only one, FootageError."""
+        if self.count == 1:
+            yield Shot(0, self._names[0], read_image(self._paths[0]))
+            return
         for i, (path, name) in enumerate(zip(self._paths, self._names, strict=True)):
-            yield Shot(round(i * 1e9 / self.rate), name, read_image(path))
+            yield Shot(round(i * 1e9 / self.rate), name, partial(_read, path))
 
 
 def read_image(path: Path) -> Frame:
     """Read an image file as BGR, turned upright where its EXIF data says so. Raises FootageError."""
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise FootageError(f"can't read {path}: {error.strerror}") from error
+        return _read(path)
+    except FrameError as error:
+        raise FootageError(str(error)) from error
+
+
+def _read(path: Path) -> Frame:
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
-        image = None
-    if image is None:
-        raise FootageError(f"{path} is no image that OpenCV reads: it is damaged or of another kind")
-    return Frame.from_array(image)
+        return Frame.from_array(decode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))
+    except OSError as error:
+        raise FrameError(f"can't read {path}: {error.strerror}") from error
+    except CutShortError as error:
+        raise FrameError(f"{path} is {error}; copy it again") from error
+    except FrameError as error:
+        raise FrameError(f"{path} is {error}: it is damaged or of another kind") from error
 
 
 def is_image(path: Path) -> bool:

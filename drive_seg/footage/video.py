@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -57,9 +58,8 @@ class VideoFootage(Footage):
             capture.release()
 
     def _open(self) -> cv2.VideoCapture:
-        level = cv2.utils.logging.setLogLevel(0)  # OpenCV also complains to stderr
-        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
-        cv2.utils.logging.setLogLevel(level)
+        with _quiet():
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise FootageError(f"{self._path} is no video that OpenCV reads: it is damaged or of another kind (H.264 in"
                                " an .mp4 works)")
@@ -102,6 +102,26 @@ class CameraFootage(Footage):
             raise FootageError(f"{self.source} can't be opened: it is in use, or captures no video")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest
         return capture
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV from complaining to stderr as well."""
+    set_level = _log_level_setter()
+    level = set_level(0)
+    try:
+        yield
+    finally:
+        set_level(level)
+
+
+def _log_level_setter() -> Callable[[int], int]:
+    """OpenCV 4 has cv2.setLogLevel, OpenCV 5 has it elsewhere; a build without either only complains."""
+    utils = getattr(cv2, "utils", None)
+    for place in (cv2, getattr(utils, "logging", None)):
+        if hasattr(place, "setLogLevel"):
+            return place.setLogLevel
+    return lambda level: level
 
 
 def _plausible(rate: float) -> float:

@@ -138,6 +138,13 @@ def test_a_topic_that_does_not_fit_lists_those_that_do(bag, topic, message):
         BagFootage(bag, topic)
 
 
+@pytest.mark.parametrize(("topic", "words"), [(None, "has no camera images"), ("/camera/image_raw", "no messages")])
+def test_a_camera_that_recorded_nothing_is_told(tmp_path, topic, words):
+    bag = write_bag(tmp_path / "drive", 0)
+    with pytest.raises(BagError, match=f"{words}; nothing was recorded on /camera/image_raw: record again while"):
+        BagFootage(bag, topic)
+
+
 def test_a_bag_without_images_says_what_it_has(tmp_path):
     path = _bag_with(tmp_path / "drive", [("/cam/camera_info", INFO, info(0))])
     with pytest.raises(BagError, match=r"no camera images; it has no images, only /cam/camera_info \(sensor_msgs"):

@@ -1,11 +1,14 @@
 """Whatever a user points at becomes footage, or one error that names the fix."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 from bags import write_bag
 from colours import paint_scene
 
+from drive_seg.core.frame import FrameError
 from drive_seg.footage.footage import FootageError
 from drive_seg.footage.open import open_footage
 from drive_seg.footage.video import VideoFootage
@@ -138,3 +141,41 @@ def test_a_video_that_is_not_finished_leaves_no_file(tmp_path):
         writer.write(flat(0), 0)
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("homes", [(), ("cv2",), ("cv2.utils.logging",)], ids=str)
+def test_a_video_is_read_wherever_opencv_keeps_its_log_level(monkeypatch, video, homes):
+    levels = []
+
+    def set_level(level):
+        levels.append(level)
+        return 3
+
+    monkeypatch.delattr(cv2, "setLogLevel", raising=False)
+    monkeypatch.delattr(cv2, "utils", raising=False)
+    if "cv2" in homes:  # OpenCV 4
+        monkeypatch.setattr(cv2, "setLogLevel", set_level, raising=False)
+    if "cv2.utils.logging" in homes:  # OpenCV 5
+        utils = SimpleNamespace(logging=SimpleNamespace(setLogLevel=set_level))
+        monkeypatch.setattr(cv2, "utils", utils, raising=False)
+    assert len(list(open_footage(video))) == 10
+    assert levels == [0, 3] * (len(levels) // 2) and bool(levels) == bool(homes), "it is set back"
+
+
+def test_a_damaged_image_of_a_folder_costs_only_itself(tmp_path):
+    data = cv2.imencode(".jpg", flat(60))[1].tobytes()
+    for name, part in (("1.jpg", data), ("2.jpg", data[:-20]), ("3.png", b"no image"), ("4.jpg", data)):
+        (tmp_path / name).write_bytes(part)
+    shots = list(open_footage(tmp_path))
+    assert [shot.name for shot in shots] == ["1", "2", "3", "4"]
+    assert shots[0].frame.size == shots[3].frame.size == (48, 64)
+    for shot, words in ((shots[1], "2.jpg is a JPEG that is cut short"), (shots[2], "3.png is no image")):
+        with pytest.raises(FrameError, match=words):
+            _ = shot.frame
+
+
+@pytest.mark.parametrize("duration", [float("inf"), float("nan"), 1e300, -1])
+def test_a_duration_is_a_finite_time(tmp_path, duration):
+    (tmp_path / "1.png").write_bytes(cv2.imencode(".png", flat(1))[1].tobytes())
+    with pytest.raises(FootageError, match="more than 0 s and finite, .*give seconds"):
+        open_footage(tmp_path, duration=duration)
