@@ -144,18 +144,32 @@ class Player:
                     continue
             return False
 
+        skipped: list[str] = []
+        good = 0
         try:
             for shot in self._footage:
-                image = _compressed(shot) if self._footage.compressed else _raw(shot)
-                info = _camera_info(self._footage.camera, None if self._footage.compressed else shot.frame.size)
+                try:
+                    image = _compressed(shot) if self._footage.compressed else _raw(shot)
+                    info = _camera_info(self._footage.camera, None if self._footage.compressed else shot.frame.size)
+                except FrameError as error:  # it costs only itself
+                    skipped.append(f"frame {shot.name}: {error}")
+                    continue
                 image.header.frame_id = info.header.frame_id = self._frame_id
                 if not put((shot, image, info)):
                     return
-            put(None)
-        except FrameError as error:
-            put(FootageError(f"{self._footage.source}: {error}"))
+                good += 1
+            put(self._end(good, skipped))
         except Exception as error:  # raised again by the thread that publishes
             put(error)
+
+    def _end(self, good: int, skipped: list[str]) -> FootageError | None:
+        """Tell of frames that are no images; an error where none was one."""
+        if skipped and not good:
+            return FootageError(f"{self._footage.source}: none of its {len(skipped)} frames is an image, {skipped[0]}")
+        if skipped:
+            print(f"camera_player: warning: {self._footage.source}: {len(skipped)} of {good + len(skipped)} frames are"
+                  f" no images, {skipped[0]}", file=sys.stderr)
+        return None
 
 
 def _raw(shot: Shot) -> Image:
