@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=options.size, metavar="HxW", help="network input size (default: its own)")
     parser.add_argument("--compute-capability", type=_capability, metavar="X.Y",
                         help="of the GPU that the plan is for, e.g. 8.6 (default: the GPU of this machine)")
-    parser.add_argument("--plans", type=Path, metavar="FOLDER", help="plan folder (default: in the user's cache)")
+    parser.add_argument("--plans", type=options.out_folder, metavar="FOLDER",
+                        help="plan folder (default: in the user's cache)")
     parser.add_argument("-o", "--output", type=_plan, metavar="PLAN",
                         help="write the plan here, not to the plan folder: NAME.plan, and NAME.json beside it")
     parser.add_argument("--rebuild", action="store_true", help="build even if a fitting plan is there")
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def _plan(text: str) -> Path:
     if not text.endswith(".plan"):
         raise argparse.ArgumentTypeError(f"{text!r} must end with .plan")
-    return Path(text)
+    return options.out_file(text)
 
 
 def _capability(text: str) -> tuple[int, int]:

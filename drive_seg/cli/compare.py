@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 
 from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import out_file, out_folder
 from drive_seg.cli.replay import add_limits
 from drive_seg.footage.bag import BagError
 from drive_seg.replay.compare import Comparison, Limits, compare, draw_worst, find_results
@@ -23,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=Path, metavar="A", help="a result, or the --out folder of a run")
     parser.add_argument("b", type=Path, metavar="B", help="another")
     add_limits(parser)
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the worst frames side by side")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--pictures", type=out_folder, metavar="DIR", help="write the worst frames side by side")
+    parser.add_argument("--json", type=out_file, metavar="FILE", help="write the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     for name in missing:
         print(f"only in {args.a if name in ours else args.b}: {name}")
     if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({name: c.to_dict() for name, c in done.items()}, indent=1) + "\n")
     return 0 if not missing and all(c.same for c in done.values()) else 1
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from drive_seg.cli.errors import CommandError
-from drive_seg.cli.options import add_network, node_parameters
+from drive_seg.cli.options import add_network, node_parameters, out_folder
 from drive_seg.footage.clip import CLIPS, DEFAULT
 from drive_seg.footage.open import KINDS
 from drive_seg.interrupt import Interrupt
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}, or a clip that is fetched, clip:NAME with one of"
                         f" {', '.join(CLIPS)} (default: {DEFAULT})")
     parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="footage to play (default: 20)")
-    parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
+    parser.add_argument("--out", type=out_folder, default=Path("out"), metavar="FOLDER", help="default: out")
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")
     parser.add_argument("--rate", type=float, default=1.0, help="of a rosbag2: 2 plays twice as fast (default: 1)")
     add_network(parser)

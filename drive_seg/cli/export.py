@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from drive_seg.cli.errors import CommandError
-from drive_seg.cli.options import size
+from drive_seg.cli.options import out_file, size
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 
 CALIBRATION_STEP = 6
@@ -21,7 +21,7 @@ CALIBRATION_STEP = 6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument("-o", "--output", type=out_file, required=True, metavar="FILE.onnx")
     parser.add_argument("--size", type=size, metavar="HxW", help="input size (default: the recipe's last crop size)")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
                         help="fp16 types weights and arithmetic half, for TensorRT (default: fp32)")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": json.loads(json.dumps(asdict(finished.recipe))), "precision": args.precision,
             "logit_offsets": prior, "against_pytorch": report,
-            **({"int8_against_fp32": int8_report} if int8_report else {}), "val": finished.val,
+            **({"int8_against_fp32": int8_report} if int8_report else {}), "quick_val": finished.quick_val,
         }, calibration, quantised)
     except ImportError as error:
         raise CommandError(f"--int8 needs nncf ({error}): pip install 'drive-seg[train]'") from error

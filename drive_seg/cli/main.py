@@ -28,7 +28,7 @@ COMMANDS = {
 }
 """Subcommands, each in drive_seg/cli/NAME.py with add_arguments(parser) and run(args) -> exit code."""
 
-EXPECTED = (CommandError, EngineError, FootageError, FrameError, NetworkError, FileNotFoundError, PermissionError)
+EXPECTED = (CommandError, EngineError, FootageError, FrameError, NetworkError, OSError)
 """Errors that say what is wrong and the fix themselves; anything else is a bug and shows its traceback."""
 
 
@@ -50,10 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return module.run(args)
     except EXPECTED as error:
-        print(f"drive-seg {args.command}: {error}", file=sys.stderr)
+        print(f"drive-seg {args.command}: {_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _line(error: Exception) -> str:
+    """Of a file-system error the file, then the reason; its number says nothing."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

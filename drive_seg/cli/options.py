@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from drive_seg.core.engine import EngineError
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.network import Network
+from drive_seg.network import STRIDE, Network, fits_stride
 from drive_seg.resources import default_network
 from drive_seg.runtimes import ENGINES, PRECISIONS, open_engine
 
@@ -28,7 +30,16 @@ def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> S
     """The segmenter that --network, --engine, --precision and --size ask for. ego: see Segmenter. Raises NetworkError
     or EngineError."""
     network = Network.load(args.network or default_network())
-    engine = open_engine(args.engine, network, input_size=args.size, precision=args.precision, progress=_say)
+    try:
+        engine = open_engine(args.engine, network, input_size=args.size, precision=args.precision, progress=_say)
+    except EngineError as error:
+        if fits_stride(args.size or network.input_size):
+            raise
+        # Some networks take such a size (an odd one by design), so it is no error before the engine says so.
+        height, width = network.input_size
+        reason, sidecar = str(error).rstrip("."), network.path.with_suffix(".yaml")
+        raise EngineError(f"{reason}; the `input` of {sidecar} is {height}x{width}: most networks need multiples of"
+                          f" {STRIDE}, correct it or give --size") from error
     return Segmenter(engine, network.table, ego=ego, surface=network.surface)
 
 
@@ -52,6 +63,38 @@ def size(text: str) -> tuple[int, int]:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: use HEIGHTxWIDTH, e.g. 352x480") from None
-    if height <= 0 or width <= 0 or height % 32 or width % 32:
-        raise argparse.ArgumentTypeError(f"height and width must be positive multiples of 32, this is {text}")
+    if height <= 0 or width <= 0 or not fits_stride((height, width)):
+        raise argparse.ArgumentTypeError(f"height and width must be positive multiples of {STRIDE}, this is {text}")
     return height, width
+
+
+def out_folder(text: str) -> Path:
+    """Parse the name of a folder for results, there or not: what can't become one is told before the work."""
+    folder = Path(text)
+    there = _nearest(folder)
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file, not a folder: give another folder")
+    _check_writable(there)
+    return folder
+
+
+def out_file(text: str) -> Path:
+    """Parse the name of a file for results, likewise; its folder need not be there."""
+    file = Path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{file} is a folder: give the name of a file")
+    if file.exists():
+        _check_writable(file)
+    else:
+        out_folder(str(file.parent))
+    return file
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself or the first folder above it that is there."""
+    return next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+
+
+def _check_writable(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path} may not be written: give another place, or change its permissions")

@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from drive_seg.cli.errors import CommandError
-from drive_seg.cli.options import add_network
+from drive_seg.cli.options import add_network, out_folder
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.mounted import Mount
 from drive_seg.replay.batch import find_bags, name_results, run_jobs
@@ -34,7 +34,7 @@ _RULES = ("min_confidence", "start_width", "start_height", "strictness")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", nargs="+", metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag; or a glob"
                         " in quotes, e.g. 'archive/**/*.mcap'")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--topic", metavar="NAME", help="image topic (default: the bag's only camera)")
     add_network(parser)
     parser.add_argument("--labels", type=Path, metavar="DIR",

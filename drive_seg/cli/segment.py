@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from drive_seg.cli.errors import CommandError
-from drive_seg.cli.options import add_network, open_segmenter
+from drive_seg.cli.options import add_network, open_segmenter, out_folder
 from drive_seg.core.classes import LABEL_NAMES
 from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_overlay
@@ -40,7 +40,7 @@ _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg segment`."""
     parser.add_argument("input", metavar="INPUT", help=KINDS)
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="folder for the results")
+    parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the results")
     add_network(parser)
     parser.add_argument("--ego-mask", type=Path, metavar="IMAGE", help="non-zero where the camera sees the vehicle")
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")

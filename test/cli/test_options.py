@@ -2,7 +2,10 @@
 
 import argparse
 
-from drive_seg.cli.options import add_network, node_parameters
+import pytest
+
+from drive_seg.cli.main import main
+from drive_seg.cli.options import add_network, node_parameters, out_file, out_folder
 
 
 def test_every_choice_of_network_reaches_the_node(tmp_path):
@@ -13,3 +16,41 @@ def test_every_choice_of_network_reaches_the_node(tmp_path):
     assert node_parameters(args) == {"engine": "openvino", "precision": "fp32", "network": str(tmp_path / "n.onnx"),
                                      "input_height": 96, "input_width": 160}
     assert node_parameters(parser.parse_args([])) == {"engine": "auto", "precision": "auto"}
+
+
+FIELDS = {
+    "segment": (["in.png", "-o"], "folder"), "demo": (["--out"], "folder"), "replay": (["bag", "--out"], "folder"),
+    "compare --pictures": (["a", "b", "--pictures"], "folder"), "build --plans": (["--plans"], "folder"),
+    "compare --json": (["a", "b", "--json"], "x.json"), "export": (["run", "-o"], "x.onnx"),
+    "build -o": (["-o"], "x.plan"),
+}
+
+
+@pytest.mark.parametrize("command", FIELDS)
+def test_a_place_that_results_cannot_have_is_told_before_the_work(tmp_path, capsys, command):
+    words, name = FIELDS[command]
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SystemExit) as left:
+        main([command.split()[0], *words, str(tmp_path / "taken" / name)])
+    assert left.value.code == 2
+    assert f"{tmp_path / 'taken'} is a file, not a folder: give another folder" in capsys.readouterr().err
+
+
+def test_folders_and_files_for_results(tmp_path):
+    (tmp_path / "taken").write_text("")
+    assert out_folder(str(tmp_path / "new" / "one")) == tmp_path / "new" / "one"
+    assert out_folder(str(tmp_path)) == tmp_path
+    assert out_file(str(tmp_path / "new" / "x.json")) == tmp_path / "new" / "x.json"
+    assert out_file(str(tmp_path / "taken")) == tmp_path / "taken"
+    assert list(tmp_path.iterdir()) == [tmp_path / "taken"], "nothing is made yet"
+    with pytest.raises(argparse.ArgumentTypeError, match="is a file, not a folder"):
+        out_folder(str(tmp_path / "taken"))
+    with pytest.raises(argparse.ArgumentTypeError, match="is a folder: give the name of a file"):
+        out_file(str(tmp_path))
+
+
+def test_a_place_that_may_not_be_written_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    for place in (out_folder, out_file):
+        with pytest.raises(argparse.ArgumentTypeError, match="may not be written"):
+            place(str(tmp_path / "x"))

@@ -1,15 +1,18 @@
 """`drive-seg segment`: label PNGs, masks and a picture, for any footage."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 from bags import jpeg, raw, street, write_bag
 from colours import paint_scene
 
 from drive_seg.cli.main import main
 from drive_seg.core.classes import Group
+from drive_seg.core.engine import EngineError
 from drive_seg.footage.open import open_footage
 from drive_seg.footage.write import VideoWriter
 
@@ -134,3 +137,42 @@ def test_errors_are_one_line_and_a_code(segment, tmp_path):
         assert code == 2
         assert words in err
         assert err.startswith("drive-seg segment: ") and err.count("\n") == 1
+
+
+def test_a_damaged_image_of_a_folder_costs_only_itself(segment, tmp_path):
+    data = cv2.imencode(".jpg", paint_scene(*SIZE))[1].tobytes()
+    (tmp_path / "pictures").mkdir()
+    for i in range(4):
+        (tmp_path / "pictures" / f"{i}.jpg").write_bytes(data if i != 1 else data[: len(data) // 2])
+    code, summary, err, out = segment(tmp_path / "pictures")
+    assert (code, summary["frames"], summary["skipped"]) == (0, 3, 1)
+    assert "1 of 4 frames could not be segmented, frame 1: " in err and "cut short" in err
+    assert sorted(p.name for p in (out / "labels").iterdir()) == ["0.png", "2.png", "3.png"]
+
+
+def test_an_input_size_that_does_not_fit_the_strides_is_told(tmp_path, capsys, monkeypatch, colour_network_path):
+    def refuse(*_, **__):
+        raise EngineError("Argument shapes are inconsistent")
+
+    monkeypatch.setattr("drive_seg.cli.options.open_engine", refuse)
+    shutil.copy(colour_network_path, tmp_path)
+    facts = yaml.safe_load(colour_network_path.with_suffix(".yaml").read_text())
+    sidecar = tmp_path / colour_network_path.with_suffix(".yaml").name
+    cv2.imwrite(str(tmp_path / "street.png"), paint_scene(*SIZE))
+    command = ["segment", str(tmp_path / "street.png"), "-o", str(tmp_path / "out"), "--network",
+               str(tmp_path / colour_network_path.name), "--engine", "openvino"]
+    for size, hint in (((350, 500), True), ((352, 512), False)):
+        sidecar.write_text(yaml.safe_dump(facts | {"input": dict(zip(("height", "width"), size, strict=True))}))
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert ("is 350x500: most networks need multiples of 32" in err) == hint
+        assert "Argument shapes are inconsistent" in err
+
+
+def test_a_file_system_error_amid_the_work_is_one_line(segment, tmp_path):
+    cv2.imwrite(str(tmp_path / "street.png"), paint_scene(*SIZE))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels").write_text("")
+    code, _, err, out = segment(tmp_path / "street.png")
+    assert code == 2
+    assert err == f"drive-seg segment: {out / 'labels'}: File exists\n"
