@@ -76,7 +76,7 @@ def _shared_memory() -> Iterator[Finding]:
     if stale:
         size = sum(path.stat().st_size for path in stale)
         yield Finding("stale segments", Level.WARNING, f"{len(stale)} of killed processes, {size / 2**20:.0f} MB",
-                      "fastdds shm clean, or rm " + " ".join(str(path) + "*" for path in stale[:4]))
+                      f"fastdds shm clean, or in bash: {_removal(SHARED_MEMORY)}")
 
 
 def stale_segments(folder: Path) -> list[Path]:
@@ -93,6 +93,12 @@ def stale_segments(folder: Path) -> list[Path]:
         except OSError:  # held, or another user's
             continue
     return stale
+
+
+def _removal(folder: Path) -> str:
+    """A shell command that removes the stale segments: it looks itself which these are, so it fits when it is run."""
+    # Segments are named by a hexadecimal number; ports, which processes share, are not.
+    return (f"for f in {folder}/fast*s_[0-9a-f]*_el; do flock -ns \"$f\" rm -f \"${{f%_el}}\" \"$f\"; done")
 
 
 def _sockets() -> Finding:

@@ -93,3 +93,17 @@ def test_stale_segments_are_those_that_nobody_holds(tmp_path):
     with (tmp_path / "fastdds_alive_el").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert transport_checks.stale_segments(tmp_path) == [tmp_path / "fastdds_dead"]
+
+
+def test_the_command_it_gives_removes_all_stale_segments_and_only_these(tmp_path):
+    stale = [f"fastdds_{i:016x}" for i in range(7)] + ["fastrtps_00ff"]
+    kept = ["fastdds_00aa", "fastdds_port7400", "fastdds_0000_other", "else"]
+    for name in [*stale, *kept]:
+        (tmp_path / name).write_bytes(b"x")
+        if name not in ("else", "fastdds_0000_other"):
+            (tmp_path / f"{name}_el").touch()
+    with (tmp_path / "fastdds_00aa_el").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert len(transport_checks.stale_segments(tmp_path)) == len(stale)
+        subprocess.run(["bash", "-c", transport_checks._removal(tmp_path)], check=True)
+    assert {p.name for p in tmp_path.iterdir()} == {*kept, "fastdds_00aa_el", "fastdds_port7400_el"}
