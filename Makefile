@@ -10,12 +10,13 @@ GPU_PYTHON ?=
 GPU_VENV := .venv-gpu
 EXTRAS   := ros,bench,test
 
-.PHONY: help setup run test test-train rtx gpu-check lint bench clean
+.PHONY: help setup run test test-train test-colcon rtx gpu-check lint bench clean
 
 help:
 	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
 	@echo "make test         every test but training's"
 	@echo "make test-train   training's tests (installs torch)"
+	@echo "make test-colcon  builds it with colcon, as a workspace does (installs colcon)"
 	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python]   what only a machine with an NVIDIA GPU can prove"
 	@echo "make bench        what each stage of a frame costs"
 	@echo "make clean        remove the virtual environment and out/"
@@ -57,6 +58,16 @@ $(VENV)/.ready-train: $(VENV)/.ready
 
 test-train: $(VENV)/.ready-train
 	@$(BIN)/python -m pytest -m train test/training
+
+# Beside the environment's own packages: setuptools 80 has no more what colcon calls.
+$(VENV)/colcon/.ready: $(VENV)/.ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/colcon \
+	  colcon-common-extensions colcon-ros 'setuptools<80'
+	@touch $@
+
+test-colcon: $(VENV)/colcon/.ready
+	@PATH="$(CURDIR)/$(VENV)/colcon/bin:$$PATH" PYTHONPATH="$(CURDIR)/$(VENV)/colcon" \
+	  $(BIN)/python -m pytest -k colcon test/packaging/test_install.py
 
 bench: setup
 	@$(BIN)/drive-seg bench

@@ -97,7 +97,7 @@ def test_every_file_of_the_package_is_installed(copy, plain):
     assert files(Path(site_packages(plain)) / "drive_seg") == files(copy / "drive_seg")
 
 
-@pytest.mark.skipif(shutil.which("colcon") is None, reason="colcon is not installed (a ROS 2 machine has it)")
+@pytest.mark.skipif(shutil.which("colcon") is None, reason="colcon is not installed: make test-colcon does it")
 @pytest.mark.parametrize("options", [[], ["--symlink-install"]])
 def test_colcon_builds_the_same(copy, tmp_path, options):
     run("colcon", "build", "--base-paths", str(copy), *options, cwd=tmp_path)
