@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from drive_seg.training import log as run_log
 
 WIDTH, HEIGHT, MARGIN = 900, 420, 60
 COLOURS = ((180, 90, 30), (40, 120, 220), (60, 160, 60), (160, 60, 160), (90, 90, 90))  # BGR
@@ -14,12 +15,13 @@ COLOURS = ((180, 90, 30), (40, 120, 220), (60, 160, 60), (160, 60, 160), (90, 90
 
 def draw_curves(log: Path, picture: Path) -> None:
     """Draws loss, and mIoU of each data set's val split, over the step, one panel above the other."""
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    entries = run_log.read(log)
     loss = {"loss": [(e["step"], e["loss"]) for e in entries if "loss" in e]}
     scores: dict[str, list[tuple[int, float]]] = {}
     for entry in entries:
         for name, score in entry.get("val", {}).items():
-            scores.setdefault(f"{name} val mIoU", []).append((entry["step"], score["miou"]))
+            if score["miou"] is not None:  # a val split that shows no class alone
+                scores.setdefault(f"{name} val mIoU", []).append((entry["step"], score["miou"]))
     cv2.imwrite(str(picture), np.vstack([_panel(loss), _panel(scores)]))
 
 

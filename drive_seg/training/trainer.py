@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import tempfile
 import time
 from copy import deepcopy
@@ -23,7 +24,7 @@ from drive_seg.core.classes import ClassTable
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.scores import Scores
-from drive_seg.training import data
+from drive_seg.training import data, log
 from drive_seg.training.curves import draw_curves
 from drive_seg.training.losses import IGNORE, boundary_loss, lovasz_softmax, marginal_cross_entropy
 from drive_seg.training.model import Segmenter, double, load_imagenet
@@ -47,7 +48,7 @@ class Trainer:
                  device: str | None = None, pretrained: bool = True, replica: int = 0) -> None:
         """replica: which of recipe.replicas this is; more than one need a process group (see `train`)."""
         self.out, self.recipe, self.replica = out, recipe, replica
-        self._checkpoint = out / (CHECKPOINT if replica == 0 else f"checkpoint_{replica}.pt")
+        self._checkpoint = _checkpoint(out, replica)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         cv2.setNumThreads(1)
         torch.manual_seed(recipe.seed)
@@ -206,7 +207,7 @@ class Trainer:
                 whole = np.full(classes.shape, 255, np.uint8)
                 total.add(Segmentation(self.table.group_lut[classes], classes, None, whole), labels)
             report = total.report()
-            scores[dataset.name] = {k: _rounded(report[k]) for k in ("miou", "iou", "group_iou")}
+            scores[dataset.name] = {k: _rounded(report[k]) for k in ("images", "miou", "iou", "group_iou")}
         return {"val": scores}
 
     def save(self) -> None:
@@ -216,8 +217,10 @@ class Trainer:
             "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
             "torch_random": torch.get_rng_state(), "device": self.device.type,
         }
-        temporary = self._checkpoint.with_suffix(".part")
+        temporary = _partial(self._checkpoint)
         torch.save(state, temporary)
+        if self.recipe.replicas > 1:
+            distributed.barrier()  # once one is replaced all are whole, so that finish_save can replace the others
         temporary.replace(self._checkpoint)
 
     def _restore(self) -> None:
@@ -230,12 +233,13 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
         torch.set_rng_state(state["torch_random"])
+        if self.replica == 0:
+            log.cut(self.out / LOG, self.step)
 
     def _log(self, entry: dict) -> None:
         if self.replica:
             return
-        with (self.out / LOG).open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        log.append(self.out / LOG, entry)
         print(json.dumps(entry), flush=True)
 
 
@@ -245,6 +249,8 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
     if recipe.replicas == 1:
         Trainer(datasets, out, recipe, resume=resume, device=device).train()
         return
+    if resume:
+        finish_save(out, recipe.replicas)
     with tempfile.TemporaryDirectory() as folder:
         args = (datasets, out, recipe, resume, device, f"file://{folder}/meeting")
         try:
@@ -272,6 +278,39 @@ def check_resume(datasets: list[Dataset], out: Path) -> None:
                            " start a new run with another --out")
         raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: go on with the same"
                        " data set")
+
+
+def _checkpoint(out: Path, replica: int) -> Path:
+    return out / (CHECKPOINT if replica == 0 else f"checkpoint_{replica}.pt")
+
+
+def _partial(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".part")
+
+
+def finish_save(out: Path, replicas: int) -> None:
+    """Puts the replicas' checkpoints at one step, where a kill came between the first's and the last's."""
+    files = [_checkpoint(out, replica) for replica in range(replicas)]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise RunError(f"no {', '.join(missing)} in {out}: bring back what the run with {replicas} replicas saved, or"
+                       " start a new run with another --out")
+    steps = [_step_of(file) for file in files]
+    newest = max(step or 0 for step in steps)
+    late = [file for file, step in zip(files, steps, strict=True) if step != newest]
+    if any(_step_of(_partial(file)) != newest for file in late):
+        found = ", ".join(f"{file.name} {step}" for file, step in zip(files, steps, strict=True))
+        raise RunError(f"the checkpoints in {out} are of different steps ({found}): copy one of step {newest} over the"
+                       " others to go on from there (no longer to the bit), or start a new run with another --out")
+    for file in late:
+        _partial(file).replace(file)
+
+
+def _step_of(checkpoint: Path) -> int | None:
+    """None for a file that is not there or not whole."""
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["step"]
+    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
+        return None
 
 
 def _check_files(folder: Path, *names: str, fix: str = "") -> None:
@@ -303,7 +342,7 @@ def predict(network: torch.nn.Module, image: np.ndarray, size: tuple[int, int], 
 @dataclass(frozen=True)
 class Run:
     """A run as it stands on disk. network: the averaged one. data: name, licence and images of each data set, and
-    folders where they were. val: the last scores of its log."""
+    folders where they were. quick_val: the last scores of its log, on `images` pictures of each val split."""
 
     network: Segmenter
     table: ClassTable
@@ -313,7 +352,7 @@ class Run:
     device: str
     data: list[dict]
     folders: list[Path]
-    val: dict
+    quick_val: dict
 
 
 def load_run(folder: Path) -> Run:
@@ -324,8 +363,7 @@ def load_run(folder: Path) -> Run:
     state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     network.load_state_dict(state["average"])
     data_sets = yaml.safe_load((folder / DATA).read_text())
-    lines = (folder / LOG).read_text().splitlines() if (folder / LOG).is_file() else []
-    val = [entry for entry in map(json.loads, lines) if "val" in entry]
+    val = [entry for entry in log.read(folder / LOG) if "val" in entry and entry["step"] <= state["step"]]
     return Run(network.eval(), table, Recipe.load(folder / RECIPE), state["step"], state["seconds"],
                state.get("device", "cpu"), [{k: v for k, v in d.items() if k != "folder"} for d in data_sets],
                [Path(d["folder"]) for d in data_sets], val[-1]["val"] if val else {})

@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
+from drive_seg.training.curves import draw_curves  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
-from drive_seg.training.trainer import RunError, Trainer, load_run, train  # noqa: E402
+from drive_seg.training.trainer import RunError, Trainer, finish_save, load_run, train  # noqa: E402
 
 pytestmark = pytest.mark.train
 RECIPE = Recipe(steps=16, batch=4, workers=0, lovasz_pixels=500, validate_every=0.5, warmup=0.1,
@@ -45,6 +46,28 @@ def test_resume_is_exact(world, tmp_path):
     for kind in ("network", "average"):
         ours, theirs = getattr(resumed, kind).state_dict(), getattr(whole, kind).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_a_kill_left_of_the_log_is_done_again(world, tmp_path):
+    trainer(world, tmp_path).train(stop_after=7)
+    lines = [json.dumps({"step": step, "loss": 1.0}) for step in (5, 7, 8, 12)]
+    lines.append(json.dumps({"step": 12, "val": {"told": {"miou": 0.5}}}))
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + '\n{"step": 13, "lo')
+    assert load_run(tmp_path).quick_val == {}, "scores of a later network than the checkpoint's"
+    resumed = trainer(world, tmp_path, resume=True)
+    assert (tmp_path / "log.jsonl").read_text().splitlines() == lines[:2]
+    resumed.train()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps) and steps[-1] == RECIPE.steps
+    assert load_run(tmp_path).quick_val["told"]["images"] == 3
+
+
+def test_curves_of_a_torn_log_and_of_scores_without_a_class(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val": {"a": {"miou": null}}}\n'
+                   '{"step": 3, "val": {"a": {"miou": 0.5}, "b": {"miou": null}}}\n{"step": 4, "va')
+    draw_curves(log, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 def test_a_run_on_disk_says_what_it_is(world, tmp_path):
@@ -118,11 +141,17 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys,
     (["--data", "TOLD", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
     (["--data", "TOLD", "--out", "RUN", "--resume"], "RUN is no training run: recipe.json is missing"),
     (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "no part of a recipe"),
+    (["--data", "TOLD", "--out", "RUN", "--steps", "0"], "steps must be a whole number of 1 or more, it is 0"),
+    (["--data", "TOLD", "--out", "RUN", "--steps", "-3"], "steps must be a whole number of 1 or more, it is -3"),
+    (["--data", "TOLD", "--out", "RUN", "--minutes", "0"], "minutes must be a number above 0, it is 0.0"),
+    (["--data", "TOLD", "--out", "RECIPE"], "--out names a folder, but"),
+    (["--data", "TOLD", "--out", "RECIPE/run"], "is a file: name another one"),
 ])
 def test_errors_are_one_line(world, tmp_path, capsys, args, match):
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"learning": 1}')
-    names = {"TOLD": world[0], "PARTLY": world[1], "RUN": tmp_path / "run", "RECIPE": recipe}
+    names = {"TOLD": world[0], "PARTLY": world[1], "RUN": tmp_path / "run", "RECIPE": recipe,
+             "RECIPE/run": recipe / "run"}
     assert main(["train", *(str(names.get(a, a)) for a in args)]) == 2
     error = capsys.readouterr().err
     assert match.replace("RUN", str(tmp_path / "run")) in error
@@ -140,6 +169,15 @@ def test_replicas_agree_and_resume(world, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     moments = [s["optimizer"]["state"][0]["exp_avg"] for s in states]
     assert not torch.equal(*moments)  # each learned from batches of its own
+    late, whole = tmp_path / "checkpoint_1.pt", tmp_path / "checkpoint_1.part"
+    late.replace(whole)
+    torch.save(states[1] | {"step": 2}, late)  # killed between the two replacements
+    finish_save(tmp_path, 2)
+    assert torch.load(late, weights_only=True)["step"] == 4
+    torch.save(states[1] | {"step": 2}, late)
+    whole.write_bytes(late.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"different steps \(checkpoint.pt 4, checkpoint_1.pt 2\): copy"):
+        train(datasets, tmp_path, recipe, resume=True, device="cpu")
     (tmp_path / "checkpoint_1.pt").unlink()
     with pytest.raises(RunError, match="no checkpoint_1.pt"):
         train(datasets, tmp_path, recipe, resume=True, device="cpu")
