@@ -1,6 +1,8 @@
 """What half precision costs: mIoU of a run's network in fp32, bf16 and fp16 arithmetic, on this machine's CPU.
 
     python -m drive_seg.training.precision RUN --data DIR [--size HxW] [--every N]
+
+The network is measured as `drive-seg export` ships it: with the class prior corrected on the run's training pictures.
 """
 
 from __future__ import annotations
@@ -18,35 +20,59 @@ import torch
 from torch.nn import functional as F
 
 from drive_seg.cli.options import size as parse_size
+from drive_seg.core.classes import UNKNOWN, ClassTable
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.metrics import confusion, iou
+from drive_seg.evaluation.scores import class_lut
+from drive_seg.training.data import load_sources
 from drive_seg.training.export import fold
 from drive_seg.training.model import Segmenter
-from drive_seg.training.trainer import RunError, load_run
+from drive_seg.training.prior import fit_prior
+from drive_seg.training.trainer import Run, RunError, load_run
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @torch.no_grad()
-def compare(network: Segmenter, dataset: Dataset, size: tuple[int, int], *, split: str = "val",
-            every: int = 1) -> dict[str, float]:
-    """mIoU by precision: weights and activations rounded to it, logits enlarged to the labels' size in fp32.
+def compare(network: Segmenter, table: ClassTable, dataset: Dataset, size: tuple[int, int], *, split: str = "val",
+            every: int = 1) -> tuple[dict[str, float], int]:
+    """mIoU by precision: weights and activations rounded to it, logits enlarged to the labels' size in fp32. And the
+    number of pictures.
 
-    size: (height, width) of the network's input. every: only every so many-th picture.
+    table: the network's. size: (height, width) of its input. every: only every so many-th picture. Raises DatasetError.
     """
+    lut = class_lut(dataset, table)
+    if lut is None:
+        raise DatasetError(f"{dataset.name} does not have the network's classes ({', '.join(table.names)}) and no"
+                           " others: give --data the run's first data set")
     networks = {name: copy.deepcopy(fold(network)).to(dtype) for name, dtype in DTYPES.items()}
-    classes = len(dataset.classes)
+    classes = len(table)
     counts = dict.fromkeys(DTYPES, 0)
-    for pair in dataset.pairs(split)[::every]:
-        image, truth = pair.read()
+    pairs = dataset.pairs(split)[::every]
+    for pair in pairs:
+        image, labels = pair.read()
+        truth = lut[labels]
         small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)[..., ::-1]
         tensor = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None]
         for name, dtype in DTYPES.items():
             logits = networks[name](tensor.to(dtype)).float()
             found = F.interpolate(logits, truth.shape, mode="bilinear", align_corners=False).argmax(1)[0].byte().numpy()
-            told = truth < classes
+            told = truth != UNKNOWN
             counts[name] = counts[name] + confusion(truth[told], found[told], classes, classes)
-    return {name: float(np.nanmean(iou(count))) for name, count in counts.items()}
+    return {name: float(np.nanmean(iou(count))) for name, count in counts.items()}, len(pairs)
+
+
+def as_exported(run: Run, dataset: Dataset, size: tuple[int, int]) -> Segmenter:
+    """The run's network with the correction of the class prior that `drive-seg export` makes at this size.
+
+    dataset: taken for the run's first one where it has its name; else that is read where the run says it lies. Raises
+    DatasetError.
+    """
+    first = dataset if dataset.name == run.data[0]["name"] else Dataset.load(run.folders[0])
+    (source,), _ = load_sources([first], "train", run.table)
+    network = copy.deepcopy(run.network)
+    network.shift_logits(fit_prior(network, source, run.table, size))
+    return network
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,13 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=parse_size, help="input size HxW (default: the recipe's last crop size)")
     parser.add_argument("--every", type=int, default=1, help="only every so many-th picture")
     args = parser.parse_args(argv)
+    if args.every < 1:
+        parser.error(f"--every must be 1 or more, it is {args.every}")
     try:
         run = load_run(args.run)
-        found = compare(run.network, Dataset.load(args.data), args.size or run.recipe.phases[-1].size,
-                        every=args.every)
+        dataset, size = Dataset.load(args.data), args.size or run.recipe.phases[-1].size
+        found, pictures = compare(as_exported(run, dataset, size), run.table, dataset, size, every=args.every)
     except (DatasetError, RunError) as error:
         print(f"precision: {error}", file=sys.stderr)
         return 2
+    print(f"{pictures} pictures of {dataset.name} val at {size[0]}x{size[1]}, class prior corrected as by export")
     for name, value in found.items():
         print(f"{name}  mIoU {100 * value:.2f}" + ("" if math.isclose(value, found["fp32"]) else
                                                   f"  ({100 * (value - found['fp32']):+.2f})"))

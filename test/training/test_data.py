@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 
 from drive_seg.core.classes import Group  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
+from drive_seg.evaluation.scores import Scores  # noqa: E402
 from drive_seg.training import augment, data, things  # noqa: E402
 from drive_seg.training.losses import IGNORE  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
@@ -51,9 +52,20 @@ def test_an_ignored_class_is_none_of_the_network(world, tmp_path):
         table = data.class_table(dataset)
         assert table.names == names
         assert ignored not in data.allowed_classes(dataset, table)
+        assert Scores(dataset, table).on_classes, "validation's scores are of the classes, though their ids differ"
         sources, allowed = data.load_sources([dataset], "train", table)
         assert allowed.shape == (4, 4)
         assert set(np.unique(sources[0].codes[0])) == codes
+
+
+def test_an_id_that_nothing_is_said_about(world, tmp_path):
+    facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
+    del facts["classes"][3]
+    (tmp_path / "train").symlink_to(world[0] / "train")
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(facts))
+    dataset = Dataset.load(tmp_path)
+    with pytest.raises(DatasetError, match=r"train/labels/0.png has the id 3 .*which dataset.yaml does not name"):
+        data.load_sources([dataset], "train", data.class_table(dataset))
 
 
 def test_a_sample_depends_on_its_number_alone(loaded):

@@ -11,13 +11,15 @@ pytest.importorskip("nncf", reason="training needs nncf: make test-train")
 
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.core.segmenter import Segmenter as Core  # noqa: E402
-from drive_seg.evaluation.dataset import Dataset  # noqa: E402
+from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
 from drive_seg.runtimes import open_engine  # noqa: E402
 from drive_seg.training import export, precision, quantise  # noqa: E402
+from drive_seg.training.data import class_table, load_sources  # noqa: E402
 from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
+from drive_seg.training.prior import fit_prior  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
-from drive_seg.training.trainer import Trainer  # noqa: E402
+from drive_seg.training.trainer import Trainer, load_run  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -80,6 +82,7 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
     assert loaded.table.names == ("sky", "road", "pavement", "pedestrian")
     assert [d["name"] for d in loaded.provenance["data"]] == ["told", "partly"]
     assert loaded.provenance["recipe"]["seed"] == recipe.seed
+    assert loaded.provenance["quick_val"]["told"]["images"] == 3 and "val" not in loaded.provenance
     assert loaded.trust is not None
     for arithmetic in ("fp32", "int8"):
         engine = open_engine("openvino", loaded, precision=arithmetic)
@@ -131,7 +134,26 @@ def test_half_precision_is_compared_on_labelled_pictures(network, world, picture
     small = torch.from_numpy(np.ascontiguousarray(pictures[0][:64, :96, ::-1].transpose(2, 0, 1)))[None].float()
     with torch.no_grad():  # no class ahead of the others, so that rounding shows
         network.shift_logits((-network(small).flatten(2).median(2).values[0]).tolist())
-    found = precision.compare(network, Dataset.load(world[0]), (64, 96))
+    told, partly = map(Dataset.load, world)
+    found, count = precision.compare(network, class_table(told), told, (64, 96))
+    assert count == 3
     assert set(found) == {"fp32", "bf16", "fp16"}
     assert found["bf16"] != found["fp32"]  # else it was not rounded
     assert all(abs(value - found["fp32"]) < 0.05 for value in found.values())
+    with pytest.raises(DatasetError, match="does not have the network's classes"):
+        precision.compare(network, class_table(told), partly, (64, 96))
+
+
+def test_half_precision_is_measured_as_it_ships(world, tmp_path, capsys):
+    recipe = Recipe(steps=1, batch=2, workers=0, lovasz_pixels=100, phases=(Phase(1.0, (64, 96), (1.0, 1.2)),))
+    told = Dataset.load(world[0])
+    Trainer([told], tmp_path, recipe, pretrained=False, device="cpu").train()
+    assert precision.main([str(tmp_path), "--data", str(world[0]), "--every", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    run = load_run(tmp_path)
+    offsets = fit_prior(run.network, load_sources([told], "train", run.table)[0][0], run.table, (64, 96))
+    assert any(offsets)
+    run.network.shift_logits(offsets)
+    shipped, _ = precision.compare(run.network, run.table, told, (64, 96), every=2)
+    assert lines[0].startswith("2 pictures of told val at 64x96, class prior corrected")
+    assert lines[1] == f"fp32  mIoU {100 * shipped['fp32']:.2f}"
