@@ -15,6 +15,7 @@ from drive_seg.bench.bisenet import write_bisenetv2
 from drive_seg.bench.measure import Stages, interleave, percentile, summary
 from drive_seg.bench.nav2_way import Nav2Way
 from drive_seg.bench.node_way import NodeWay
+from drive_seg.bench.resized import at_size
 from drive_seg.bench.ros_frames import RosFrames
 from drive_seg.bench.torch_eager import TorchEager
 from drive_seg.cli.errors import CommandError
@@ -27,11 +28,12 @@ from drive_seg.runtimes import open_engine
 
 
 def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray], domain: int, folder: Path,
-            count: int) -> dict[str, Any]:
+            count: int, precision: str = "auto") -> dict[str, Any]:
     """Milliseconds by way and stage.
 
-    frames: (H, W, 3) uint8 BGR each. domain: of ROS. folder: for a temporary network. count: frames to measure each way
-    on. A comparison that can't run here is left out and `notes` says why.
+    Every way gets images of the segmenter's input size. frames: (H, W, 3) uint8 BGR each. domain: of ROS. folder: for
+    temporary networks. count: frames to measure each way on. precision: that the segmenter was asked for. A comparison
+    that can't run here is left out and `notes` says why.
     """
     engine = segmenter.engine
     notes: list[str] = []
@@ -40,23 +42,29 @@ def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray]
         ways: dict[str, Callable[[int], Stages]] = {"drive_seg": NodeWay(segmenter, ros)}
         try:
             try:
-                engines.append(open_engine("onnxruntime", network))
+                engines.append(open_engine("onnxruntime", at_size(network, engine.input_size, folder)))
                 ways["nav2"] = Nav2Way(engines[-1], ros)
             except EngineError as error:
                 notes.append(f"no Nav2 row: {error}")
             try:
                 yardstick = write_bisenetv2(folder, engine.input_size, network.table)
-                engines.append(open_engine(engine.name, yardstick))
+                # There is no 8-bit BiSeNetV2: it then runs in what the engine takes for float networks.
+                asked = "auto" if precision == "int8" else precision
+                engines.append(open_engine(engine.name, yardstick, precision=asked))
                 ways["BiSeNetV2"] = _inference(engines[-1].infer, frames, engine.input_size)
+                yardstick_precision = engines[-1].precision
+                if yardstick_precision != engine.precision:
+                    notes.append(f"BiSeNetV2 ran in {yardstick_precision}, this network in {engine.precision}")
             except (CommandError, EngineError, AttributeError) as error:  # a GPU engine has no inference by itself
                 notes.append(f"no BiSeNetV2 row: {error}")
             if find_spec("torch") is None:
                 notes.append("no PyTorch row: torch is not installed")
             else:
                 try:
-                    torch = TorchEager(network.path, getattr(engine, "threads", 2))
-                    ways["PyTorch"] = _inference(torch.infer, frames, network.input_size)
-                except (ValueError, ImportError) as error:
+                    resized = at_size(network, engine.input_size, folder)
+                    torch = TorchEager(resized.path, getattr(engine, "threads", 2))
+                    ways["PyTorch"] = _inference(torch.infer, frames, engine.input_size)
+                except (EngineError, ValueError, ImportError) as error:
                     notes.append(f"no PyTorch row: {error}")
             samples = interleave(ways, count)
             outputs = every_output.measure(segmenter, ros, max(30, count // 2))
@@ -72,6 +80,8 @@ def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray]
     for key, name in (("bisenetv2_infer_ms", "BiSeNetV2"), ("pytorch_infer_ms", "PyTorch")):
         if name in samples:
             result[key] = percentile([sample["infer"] for sample in samples[name]], 50)
+    if "BiSeNetV2" in samples:
+        result["bisenetv2_precision"] = yardstick_precision
     return result | {"notes": notes}
 
 

@@ -36,7 +36,8 @@ def stages(result: Mapping[str, Any]) -> str:
     ours = {name: stage["median"] for name, stage in ways["drive_seg"].items()}
     rest = ours["whole"] - inference(ours)
     lines.append(f"all but inference: {rest:.1f} ms = {rest / inference(ours):.0%} of this network's inference")
-    for key, name in (("bisenetv2_infer_ms", "BiSeNetV2 on the same engine"), ("pytorch_infer_ms", "PyTorch, eager")):
+    yardstick = f"BiSeNetV2 on the same engine, {result.get('bisenetv2_precision', result['precision'])}"
+    for key, name in (("bisenetv2_infer_ms", yardstick), ("pytorch_infer_ms", "PyTorch, eager")):
         if key in result:
             lines.append(f"{name}: inference {result[key]:.1f} ms = {result[key] / inference(ours):.2f} x this one's")
     if result.get("gpu"):

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg bench`."""
     parser.add_argument("--frames", type=int, default=120, metavar="N", help="frames to measure on (default: 120)")
     parser.add_argument("--source", default=DEFAULT, help=f"footage to take frames from (default: {DEFAULT})")
-    parser.add_argument("--resolutions", action="store_true", help="instead: cost and latency over resolutions")
+    parser.add_argument("--resolutions", action="store_true",
+                        help="instead: cost and latency of inference over resolutions, on OpenVINO")
     parser.add_argument("--no-dds", action="store_true", help="leave out the run over DDS")
     parser.add_argument("--json", action="store_true", help="for scripts")
     add_network(parser)
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.frames < 1:
         raise CommandError(f"--frames must be at least 1, it is {args.frames}")
+    if args.resolutions:
+        _check_resolutions(args)
     transport.apply()  # as the node's process does
     network = Network.load(args.network or default_network())
     with tempfile.TemporaryDirectory(prefix="drive_seg-") as folder:
@@ -55,6 +58,16 @@ def run(args: argparse.Namespace) -> int:
             result, text = _stages(args, network, Path(folder)), table.stages
     print(json.dumps(result, indent=2) if args.json else text(result))
     return 0
+
+
+def _check_resolutions(args: argparse.Namespace) -> None:
+    """What would be ignored is refused."""
+    given = [name for name, differs in (
+        ("--engine", args.engine not in ("auto", "openvino")), ("--precision", args.precision != "auto"),
+        ("--size", args.size is not None), ("--source", args.source != DEFAULT)) if differs]
+    if given:
+        raise CommandError("--resolutions measures on OpenVINO, in the precision that it takes by itself, at sizes of"
+                           f" its own and without footage: leave out {', '.join(given)}")
 
 
 def _pieces(engine: Engine, network: Network) -> list[dict[str, Any]]:
@@ -91,7 +104,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
     with private_domain() as domain:
         segmenter = open_segmenter(args)
         try:
-            result = measure(segmenter, network, frames, domain, folder, args.frames)
+            result = measure(segmenter, network, frames, domain, folder, args.frames, args.precision)
             result["gpu"] = _pieces(segmenter.engine, network)
         finally:
             segmenter.engine.close()

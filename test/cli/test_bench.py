@@ -12,9 +12,11 @@ import pytest
 from drive_seg.bench import table
 from drive_seg.bench.cost import count
 from drive_seg.bench.measure import interleave, summary
+from drive_seg.bench.resized import at_size
 from drive_seg.bench.resolutions import compare
 from drive_seg.bench.targets import check
 from drive_seg.core.decode import Decoder
+from drive_seg.runtimes import open_engine
 
 
 def bench(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
@@ -126,6 +128,9 @@ def test_resolutions(colour_network, tmp_path):
     (["--frames", "0"], "--frames"),
     (["--source", "nowhere.mp4"], "nowhere.mp4"),
     (["--network", "nowhere.onnx"], "nowhere.onnx"),
+    (["--resolutions", "--engine", "onnxruntime"], "leave out --engine"),
+    (["--resolutions", "--precision", "fp32", "--size", "96x160", "--source", "x.mp4"],
+     "leave out --precision, --size, --source"),
 ])
 def test_bad_arguments_end_with_one_line(arguments, says, colour_network_path):
     if "--network" not in arguments:
@@ -133,6 +138,29 @@ def test_bad_arguments_end_with_one_line(arguments, says, colour_network_path):
     done = bench(*arguments)
     assert done.returncode == 2
     assert says in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_every_way_gets_the_same_size(colour_network, tmp_path):
+    assert at_size(colour_network, (96, 160), tmp_path) is colour_network
+    resized = at_size(colour_network, (64, 128), tmp_path)
+    image = np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8)
+    answers = []
+    for name, network in (("onnxruntime", resized), ("openvino", colour_network)):
+        engine = open_engine(name, network, input_size=(64, 128), precision="fp32")
+        answers.append(engine.infer(image).copy())
+        engine.close()
+    np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-2)
+
+
+def test_all_run_at_the_size_and_precision_that_were_asked_for(footage, colour_network_path):
+    done = bench("--json", "--frames", "3", "--source", str(footage), "--network", str(colour_network_path), "--no-dds",
+                 "--size", "64x128", "--precision", "fp32")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["input_size"] == [64, 128] and "nav2" in result["ways"]
+    assert result["precision"] == result["bisenetv2_precision"] == "fp32"
+    assert not [note for note in result["notes"] if "installed" not in note]
+    assert "BiSeNetV2 on the same engine, fp32: inference" in table.stages(result)
 
 
 def test_the_nav2_way_labels_as_ours_does(colour_network):
@@ -147,13 +175,13 @@ def test_the_nav2_way_labels_as_ours_does(colour_network):
     assert confidence.min() >= 255 // 5
 
 
-def test_torch_runs_the_same_network(colour_network):
+def test_torch_runs_the_same_network(colour_network, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed (drive-seg[train])")
     from drive_seg.bench.torch_eager import TorchEager
     from drive_seg.resources import default_network
-    from drive_seg.runtimes import open_engine
 
-    for network in (colour_network, type(colour_network).load(default_network())):
+    shipped = type(colour_network).load(default_network())
+    for network in (colour_network, shipped, at_size(shipped, (128, 192), tmp_path)):
         image = np.random.default_rng(1).integers(0, 256, (*network.input_size, 3), np.uint8)
         engine = open_engine("onnxruntime", network)
         expected = engine.infer(image)
