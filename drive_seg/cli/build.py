@@ -33,13 +33,13 @@ def run(args: argparse.Namespace) -> int:
     """Build the plan; 0 when it is there and fits. Raises EngineError or NetworkError."""
     from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
     from drive_seg.runtimes.tensorrt.driver import first_gpu
-    from drive_seg.runtimes.tensorrt.files import CACHE
+    from drive_seg.runtimes.tensorrt.files import plan_folder
     from drive_seg.runtimes.tensorrt.kernels import compiled
     from drive_seg.runtimes.tensorrt.library import load_library
 
     network = Network.load(args.network or default_network())
     library = load_library()
-    folder = (args.plans or CACHE).expanduser()
+    folder = plan_folder(args.plans)
     try:
         here = first_gpu()
     except EngineError as error:

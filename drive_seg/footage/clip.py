@@ -89,7 +89,7 @@ class ClipFootage(VideoFootage):
 
 def cache_folder() -> Path:
     """Where the clips are kept: below XDG_CACHE_HOME, else below ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  Path.home() may raise
     return Path(root) / "drive_seg" / f"{_PACKAGE}-{_VERSION}"
 
 

@@ -17,6 +17,7 @@ from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.grid import GridShape
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
+from drive_seg.network import STRIDE
 from drive_seg.runtimes import ENGINES, PRECISIONS
 
 
@@ -179,8 +180,8 @@ def first_problem(values: dict[str, Any]) -> str | None:
         if problem:
             return problem
     for name in ("input_height", "input_width"):
-        if values[name] % 32:
-            return f"{name} must be a multiple of 32, it is {values[name]}"
+        if values[name] % STRIDE:
+            return f"{name} must be a multiple of {STRIDE}, it is {values[name]}"
     if bool(values["input_height"]) != bool(values["input_width"]):
         return "input_height and input_width go together: set both, or neither"
     try:

@@ -50,5 +50,6 @@ def failure(error: FrameError | EngineError) -> tuple[str, str, str]:
     """The check that it concerns, the reason and the fix: what Monitor.failed takes."""
     text = " ".join(str(error).split())
     if isinstance(error, FrameError):
-        return "camera", f"an image message is unusable: {text}", "publish an encoding that is supported"
+        fix = "publish whole images in an encoding that is supported"
+        return "camera", f"an image message is unusable: {text}", fix
     return "engine", f"the engine failed on a frame: {text}", "start the node again"

@@ -15,7 +15,7 @@ from drive_seg.core.frame import Frame, FrameError
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
 from drive_seg.runtimes.tensorrt.builder import Progress, Target, obtain_plan
-from drive_seg.runtimes.tensorrt.files import CACHE
+from drive_seg.runtimes.tensorrt.files import plan_folder as folder_for
 from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError, greatest_room
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
@@ -33,7 +33,7 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
     in the user's cache. progress takes lines on what takes long. library: the TensorRT to use, by default the one that
     is found. Raises EngineError naming the fix.
     """
-    folder = (plan_folder or CACHE).expanduser()
+    folder = folder_for(plan_folder)
     input_size = input_size or network.input_size
     start = time.monotonic()
     gpu = Gpu()

@@ -31,6 +31,14 @@ CACHE = default_cache()
 """The same, as it is when the process starts."""
 
 
+def plan_folder(given: Path | None) -> Path:
+    """The folder that the user names, else CACHE. Raises EngineError where its ~ is nobody's home."""
+    try:
+        return (given or CACHE).expanduser()
+    except RuntimeError as error:
+        raise EngineError(f"plan folder {given}: {error}; name another folder") from error
+
+
 @contextlib.contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder to write to; renamed to `path` when the block ends well, else removed.

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,8 @@ def test_a_cache_that_can_not_be_made_names_the_fix(tmp_path, monkeypatch):
     with (pytest.raises(EngineError, match="can't be written .*plan_folder"),
           files.write_whole(files.default_cache() / "a.plan")):
         pass
+
+
+def test_a_plan_folder_below_nobodys_home_names_the_fix():
+    with pytest.raises(EngineError, match="plan folder ~nobody-here/plans: .*; name another folder"):
+        files.plan_folder(Path("~nobody-here/plans"))
