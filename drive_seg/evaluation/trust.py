@@ -3,7 +3,9 @@
     python -m drive_seg.evaluation.trust --data DIR [--network FILE] [--surface] [--write]
 
 Fits on DIR's train split what confidence and unknown share are typical, with --surface also how strange the surface of
-true road may look (`unknown: surface`), records the self-test, and rewrites the network's YAML with --write. Then it
+true road may look (`unknown: surface`), records the self-test, and with --write rewrites the YAML of the network that
+--network names. Where that YAML does not say what free energy is normal (`unknown: mean, std, limit`, which `drive-seg
+export` fits), this is fitted first; what it says is left as it is. Then it
 pastes objects onto the true road of the val split and prints, for several strictnesses, how much of the objects is
 called drivable and how much true road turns unknown.
 """
@@ -20,6 +22,7 @@ import numpy as np
 import yaml
 
 from drive_seg.core.classes import UNKNOWN, Group
+from drive_seg.core.decode import TrustModel
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.health.network import measure
@@ -27,6 +30,7 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import record_answer
 from drive_seg.core.surface import CELLS, SurfaceRule, strange_surface
 from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.energy import fit_energy
 from drive_seg.evaluation.pasted import KINDS, paste
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
@@ -83,6 +87,15 @@ def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int
     answer = record_answer(segmenter).to_dict()
     runtime.close()
     return {"unknown": {"typical": typical}, "self_test": answer}
+
+
+def with_energy(network: Network, dataset: Dataset, *, engine: str = "auto") -> tuple[Network, dict]:
+    """The network with its free energy fitted (see fit_energy), and the `unknown` that says so in its YAML."""
+    trust = fit_energy(network, dataset, engine=engine)
+    mean, std = ([round(float(value), 4) for value in values] for values in (trust.mean, trust.std))
+    facts = {"mean": mean, "std": std, "limit": round(trust.limit, 4)}
+    rounded = TrustModel(np.float32(mean), np.float32(std), facts["limit"])  # what will be read from the YAML
+    return replace(network, trust=rounded), facts
 
 
 def measure_pasted(network: Network, dataset: Dataset, *, engine: str = "auto", split: str = "val", per_image: int = 3,
@@ -170,12 +183,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="rewrite the YAML beside the network")
     parser.add_argument("--no-measure", action="store_true", help="fit only")
     args = parser.parse_args(argv)
+    if args.write and args.network is None:
+        parser.error("--write rewrites the YAML beside a network: name it with --network")
     try:
         path = args.network or default_network()
         dataset, network = Dataset.load(args.data), replace(Network.load(path), surface=None)
+        energy = {}
+        if network.trust is None:
+            network, energy = with_energy(network, dataset, engine=args.engine)
         if args.surface:
             network = replace(network, surface=SurfaceRule(fit_surface(network, dataset, engine=args.engine)))
         fitted = fit(network, dataset, engine=args.engine)
+        fitted["unknown"] |= energy
         if network.surface is not None:
             fitted["unknown"]["surface"] = network.surface.limit
         print(yaml.safe_dump(fitted, sort_keys=False, default_flow_style=None, width=160))

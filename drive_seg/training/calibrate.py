@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from drive_seg.core.classes import ClassTable, Group
+from drive_seg.evaluation.energy import SHARE, log_sum_exp, normal_energy
 from drive_seg.training import data
 from drive_seg.training.losses import IGNORE
 from drive_seg.training.model import Segmenter
@@ -35,7 +36,7 @@ class Calibration:
 
 @torch.no_grad()
 def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarray, table: ClassTable, recipe: Recipe, *,
-              images: int = 80, share: float = 0.005, seed: int = 1) -> Calibration:
+              images: int = 80, share: float = SHARE, seed: int = 1) -> Calibration:
     """Fits temperature (least cross-entropy, Guo et al. 2017) and trust (free energy, Liu et al. 2020; standardised by
     class, Jung et al. 2021) on `images` augmented training pictures. sources, allowed: see data.load_sources."""
     # Without things: trust and temperature are about the classes that the network knows.
@@ -56,25 +57,11 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
     pick = np.random.default_rng(seed).permutation(np.flatnonzero(single))[:400_000]
     temperature = float(min(TEMPERATURES, key=lambda t: _cross_entropy(cells[pick] / t, truth[pick])))
 
-    energy = temperature * _log_sum_exp(cells / temperature)
-    predicted = cells.argmax(1)
-    right = allowed[truth, predicted]
-    mean, std = np.zeros(len(table)), np.ones(len(table))
-    for c in range(len(table)):
-        of_class = energy[right & (predicted == c)]
-        if len(of_class) > 1:
-            mean[c], std[c] = of_class.mean(), max(float(of_class.std()), 1e-3)
-    score = (energy - mean[predicted]) / std[predicted]
-    road = [c.id for c in table.classes if c.group is Group.ROAD]
-    limit = float(np.quantile(score[np.isin(truth, road)], share))
+    road = np.isin(truth, [c.id for c in table.classes if c.group is Group.ROAD])
+    mean, std, limit = normal_energy(cells, allowed[truth, cells.argmax(1)], road, temperature, share)
     return Calibration(round(temperature, 4), [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std],
                        round(limit, 4))
 
 
-def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
-    highest = logits.max(1)
-    return highest + np.log(np.exp(logits - highest[:, None]).sum(1))
-
-
 def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> float:
-    return float((_log_sum_exp(logits) - np.take_along_axis(logits, truth[:, None], 1)[:, 0]).mean())
+    return float((log_sum_exp(logits) - np.take_along_axis(logits, truth[:, None], 1)[:, 0]).mean())
