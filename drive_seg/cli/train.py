@@ -4,6 +4,9 @@ The first --data gives the network its classes. Further ones may tell less: a cl
 of the network's is trained with the loss of "any of these". The whole recipe is drive_seg/training/recipe.py; --recipe
 overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png, recipe.json, classes.yaml and data.yaml.
 
+A finished run learns on in a new one: --start-from FORMER begins with its weights and optimiser, in the middle of the
+schedule (the recipe's `start`), where the rate is 0.44 of the full one.
+
 A run of --steps that was killed and goes on with --resume ends in the same weights as one that was not, to the bit. One
 of --minutes does not: its schedule follows the clock, and how many steps fit differs.
 """
@@ -17,12 +20,17 @@ from pathlib import Path
 from drive_seg.cli.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 
+_START = 0.55
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR",
                         help="data set with a dataset.yaml and a train split; may be repeated")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, with its own recipe")
+    parser.add_argument("--start-from", type=Path, metavar="FORMER",
+                        help="begin with the weights of a run of the same data, at the recipe's `start` of the schedule"
+                             f" ({_START:g} unless --recipe has another)")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="JSON with the recipe's values to override")
     parser.add_argument("--steps", type=int, help="length of the run in steps")
     parser.add_argument("--minutes", type=float, help="length of the run in minutes of training, instead of steps")
@@ -42,16 +50,18 @@ def run(args: argparse.Namespace) -> int:
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
     try:
         if args.resume:
-            if changes or args.recipe:
-                raise CommandError("--resume goes on with the run's own recipe: leave --recipe, --steps, --minutes and"
-                                   " --seed out")
+            if changes or args.recipe or args.start_from:
+                raise CommandError("--resume goes on with the run's own recipe: leave --recipe, --steps, --minutes,"
+                                   " --seed and --start-from out")
             datasets = [Dataset.load(folder) for folder in args.data]
             check_resume(datasets, args.out)
             recipe = Recipe.load(args.out / RECIPE)
         else:
             recipe = replace(Recipe.load(args.recipe) if args.recipe else Recipe(), **changes)
+            if args.start_from and not recipe.start:
+                recipe = replace(recipe, start=_START)
             datasets = [Dataset.load(folder) for folder in args.data]
-        train(datasets, args.out, recipe, resume=args.resume, device=args.device)
+        train(datasets, args.out, recipe, resume=args.resume, start_from=args.start_from, device=args.device)
     except (DatasetError, RunError, ImportError, ValueError) as error:
         raise CommandError(str(error)) from error
     print(f"done: drive-seg export {args.out} -o FILE.onnx")

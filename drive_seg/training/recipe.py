@@ -35,6 +35,7 @@ class Recipe:
     # Length: steps, or minutes of training when given (then the schedule follows the clock).
     steps: int = 4000
     minutes: float | None = None
+    start: float = 0.0  # share of the schedule that is left out: above 0 for a run that starts from another one
     batch: int = 8
     extra_share: float = 0.25  # of a batch, for the data sets after the first together
 
@@ -128,7 +129,8 @@ _WHOLE = {"seed": 0, "steps": 1, "batch": 2, "lovasz_pixels": 1, "replicas": 1, 
 _SHARE = {"least": 0, "most": 1}
 _POSITIVE = {"above": 0}
 _LIMITS: dict[str, dict[str, float]] = {
-    "minutes": _POSITIVE, "extra_share": _SHARE, "rare_share": _SHARE, "rare_image_share": _SHARE,
+    "start": {"least": 0, "below": 1}, "minutes": _POSITIVE, "extra_share": _SHARE, "rare_share": _SHARE,
+    "rare_image_share": _SHARE,
     "paste_share": _SHARE, "thing_share": _SHARE, "wall_share": _SHARE, "look_strength": {"least": 0},
     "lr": _POSITIVE, "backbone_lr": {"least": 0}, "weight_decay": {"least": 0}, "warmup": {"least": 0, "below": 1},
     "clip": _POSITIVE, "ema": {"least": 0, "below": 1}, "class_weight_power": {"least": 0}, "lovasz": {"least": 0},

@@ -35,6 +35,7 @@ RECIPE = "recipe.json"
 CLASSES = "classes.yaml"
 DATA = "data.yaml"
 LOG = "log.jsonl"
+EARLIER = "earlier.json"
 
 
 class RunError(RuntimeError):
@@ -45,8 +46,11 @@ class Trainer:
     """One run in one folder. Killed and resumed, it goes on as if it had never stopped (in steps mode, to the bit)."""
 
     def __init__(self, datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
-                 device: str | None = None, pretrained: bool = True, replica: int = 0) -> None:
-        """replica: which of recipe.replicas this is; more than one need a process group (see `train`)."""
+                 start_from: Path | None = None, device: str | None = None, pretrained: bool = True,
+                 replica: int = 0) -> None:
+        """start_from: folder of a run whose weights and optimiser this one takes, to begin at recipe.start.
+        replica: which of recipe.replicas this is; more than one need a process group (see `train`).
+        """
         self.out, self.recipe, self.replica = out, recipe, replica
         self._checkpoint = _checkpoint(out, replica)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -54,13 +58,13 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
         self.table = data.class_table(datasets[0])
-        if resume:
-            check_resume(datasets, out)
+        if resume or start_from is not None:
+            check_resume(datasets, start_from or out)
         sources, allowed = data.load_sources(datasets, "train", self.table)
         self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
         self.samples = data.Samples(sources, self.table, recipe, allowed)
         self.network = Segmenter(len(self.table))
-        if pretrained and not resume:
+        if pretrained and not resume and start_from is None:
             load_imagenet(self.network.backbone)
         if not recipe.train_shallow:
             for module in self.network.backbone.shallow_modules():
@@ -69,13 +73,16 @@ class Trainer:
         self.average = deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = _optimizer(self.network, recipe)
         self.step, self.seconds = 0, 0.0
+        self._began = (0, 0.0)  # steps and seconds of the runs before this one
         self._since = 0.0  # seconds since the replicas last agreed
         out.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
         elif self._checkpoint.exists():
             raise RunError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
-        elif replica == 0:
+        elif start_from is not None:
+            self._take_up(start_from)
+        if replica == 0 and not resume:
             recipe.save(out / RECIPE)
             (out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
             (out / DATA).write_text(yaml.safe_dump([
@@ -84,9 +91,12 @@ class Trainer:
 
     def progress(self, step: int) -> float:
         """Share of the run, 0..1, that is over when this step begins."""
-        if self.recipe.minutes is not None:
-            return min(1.0, self.seconds / (60 * self.recipe.minutes))
-        return min(1.0, step / self.recipe.steps)
+        recipe, (steps, seconds) = self.recipe, self._began
+        if recipe.minutes is not None:
+            passed = (self.seconds - seconds) / (60 * recipe.minutes)
+        else:
+            passed = (step - steps) / recipe.steps
+        return min(1.0, recipe.start + (1 - recipe.start) * passed)
 
     def train(self, stop_after: int | None = None) -> None:
         """Runs to the end, or until step `stop_after`."""
@@ -215,7 +225,7 @@ class Trainer:
         state = {
             "step": self.step, "seconds": self.seconds, "network": self.network.state_dict(),
             "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "torch_random": torch.get_rng_state(), "device": self.device.type,
+            "torch_random": torch.get_rng_state(), "device": self.device.type, "began": self._began,
         }
         temporary = _partial(self._checkpoint)
         torch.save(state, temporary)
@@ -227,14 +237,30 @@ class Trainer:
         path = self._checkpoint
         if not path.is_file():
             raise RunError(f"no {path.name} in {self.out}: start the run without --resume")
+        state = self._load(path)
+        self._began = tuple(state.get("began", self._began))
+        torch.set_rng_state(state["torch_random"])
+        if self.replica == 0:
+            log.cut(self.out / LOG, self.step)
+
+    def _take_up(self, folder: Path) -> None:
+        path = folder / CHECKPOINT
+        if not path.is_file():
+            raise RunError(f"no {path.name} in {folder}: name a run that has been trained")
+        self._load(path)
+        self._began = (self.step, self.seconds)
+        if self.replica == 0:
+            before = {"steps": self.step, "minutes": round(self.seconds / 60, 1),
+                      "recipe": json.loads((folder / RECIPE).read_text())}
+            (self.out / EARLIER).write_text(json.dumps([*_earlier(folder), before], indent=1) + "\n")
+
+    def _load(self, path: Path) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
-        torch.set_rng_state(state["torch_random"])
-        if self.replica == 0:
-            log.cut(self.out / LOG, self.step)
+        return state
 
     def _log(self, entry: dict) -> None:
         if self.replica:
@@ -244,15 +270,17 @@ class Trainer:
 
 
 def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
-          device: str | None = None) -> None:
-    """Runs a whole run: in this process, or in as many as the recipe has replicas. Raises RunError."""
+          start_from: Path | None = None, device: str | None = None) -> None:
+    """Runs a whole run: in this process, or in as many as the recipe has replicas. start_from: see Trainer. Raises
+    RunError.
+    """
     if recipe.replicas == 1:
-        Trainer(datasets, out, recipe, resume=resume, device=device).train()
+        Trainer(datasets, out, recipe, resume=resume, start_from=start_from, device=device).train()
         return
     if resume:
         finish_save(out, recipe.replicas)
     with tempfile.TemporaryDirectory() as folder:
-        args = (datasets, out, recipe, resume, device, f"file://{folder}/meeting")
+        args = (datasets, out, recipe, resume, start_from, device, f"file://{folder}/meeting")
         try:
             multiprocessing.start_processes(_train_replica, args, recipe.replicas, start_method="spawn")
         except multiprocessing.ProcessRaisedException as error:
@@ -323,11 +351,11 @@ def _read_table(folder: Path) -> ClassTable:
     return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
 
 
-def _train_replica(replica: int, datasets: list[Dataset], out: Path, recipe: Recipe, resume: bool, device: str | None,
-                   meeting: str) -> None:
+def _train_replica(replica: int, datasets: list[Dataset], out: Path, recipe: Recipe, resume: bool,
+                   start_from: Path | None, device: str | None, meeting: str) -> None:
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // recipe.replicas))
     distributed.init_process_group("gloo", init_method=meeting, rank=replica, world_size=recipe.replicas)
-    Trainer(datasets, out, recipe, resume=resume, device=device, replica=replica).train()
+    Trainer(datasets, out, recipe, resume=resume, start_from=start_from, device=device, replica=replica).train()
     distributed.destroy_process_group()
 
 
@@ -342,7 +370,11 @@ def predict(network: torch.nn.Module, image: np.ndarray, size: tuple[int, int], 
 @dataclass(frozen=True)
 class Run:
     """A run as it stands on disk. network: the averaged one. data: name, licence and images of each data set, and
-    folders where they were. quick_val: the last scores of its log, on `images` pictures of each val split."""
+    folders where they were. quick_val: the last scores of its log, on `images` pictures of each val split.
+
+    step, seconds: with those of the runs that it started from, one after the other; earlier: steps and minutes at the
+    end of each, and its recipe.
+    """
 
     network: Segmenter
     table: ClassTable
@@ -353,6 +385,7 @@ class Run:
     data: list[dict]
     folders: list[Path]
     quick_val: dict
+    earlier: list[dict]
 
 
 def load_run(folder: Path) -> Run:
@@ -366,7 +399,12 @@ def load_run(folder: Path) -> Run:
     val = [entry for entry in log.read(folder / LOG) if "val" in entry and entry["step"] <= state["step"]]
     return Run(network.eval(), table, Recipe.load(folder / RECIPE), state["step"], state["seconds"],
                state.get("device", "cpu"), [{k: v for k, v in d.items() if k != "folder"} for d in data_sets],
-               [Path(d["folder"]) for d in data_sets], val[-1]["val"] if val else {})
+               [Path(d["folder"]) for d in data_sets], val[-1]["val"] if val else {}, _earlier(folder))
+
+
+def _earlier(folder: Path) -> list[dict]:
+    path = folder / EARLIER
+    return json.loads(path.read_text()) if path.is_file() else []
 
 
 def _rounded(value):

@@ -80,6 +80,38 @@ def test_a_run_on_disk_says_what_it_is(world, tmp_path):
     assert run.folders == world
 
 
+def test_a_run_that_starts_from_another_one_goes_on_with_its_weights(world, tmp_path):
+    former = trainer(world, tmp_path / "former")
+    former.train(stop_after=5)
+    recipe = replace(RECIPE, steps=6, start=0.5, seed=3)
+    later = trainer(world, tmp_path / "later", recipe, start_from=tmp_path / "former")
+    for kind in ("network", "average"):
+        ours, theirs = getattr(later, kind).state_dict(), getattr(former, kind).state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [later.progress(5), later.progress(8), later.progress(11)] == [0.5, 0.75, 1.0]
+    later.train(stop_after=8)
+    resumed = trainer(world, tmp_path / "later", recipe, resume=True)
+    assert resumed.progress(8) == 0.75
+    resumed.train()
+    run = load_run(tmp_path / "later")
+    assert run.step == 11 and run.seconds > former.seconds
+    assert [(one["steps"], one["recipe"]["seed"]) for one in run.earlier] == [(5, RECIPE.seed)]
+    third = trainer(world, tmp_path / "third", recipe, start_from=tmp_path / "later")
+    assert third.step == 11 and [one["steps"] for one in load_earlier(tmp_path / "third")] == [5, 11]
+
+
+def load_earlier(folder):
+    return json.loads((folder / "earlier.json").read_text())
+
+
+def test_a_run_can_only_start_from_one_of_the_same_data(world, tmp_path):
+    trainer(world, tmp_path / "former").train(stop_after=1)
+    with pytest.raises(RunError, match="go on with the same data sets"):
+        trainer(world[:1], tmp_path / "later", start_from=tmp_path / "former")
+    with pytest.raises(RunError, match="nothing is no training run"):
+        trainer(world, tmp_path / "later", start_from=tmp_path / "nothing")
+
+
 def test_a_folder_with_a_run_is_not_overwritten(world, tmp_path):
     trainer(world, tmp_path).train(stop_after=1)
     with pytest.raises(RunError, match="--resume"):
@@ -139,6 +171,7 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys,
     (["--data", "nowhere", "--out", "RUN"], "no data set at nowhere"),
     (["--data", "PARTLY", "--out", "RUN"], "fully told data set first"),
     (["--data", "TOLD", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
+    (["--data", "TOLD", "--out", "RUN", "--resume", "--start-from", "RUN"], "own recipe"),
     (["--data", "TOLD", "--out", "RUN", "--resume"], "RUN is no training run: recipe.json is missing"),
     (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "no part of a recipe"),
     (["--data", "TOLD", "--out", "RUN", "--steps", "0"], "steps must be a whole number of 1 or more, it is 0"),
