@@ -9,6 +9,10 @@ import numpy as np
 from drive_seg.core.health import sparse
 from drive_seg.core.health.status import Level, Status, worst
 
+_LEAST = (0.005, 0.01)
+"""Least deviations of confidence and unknown share: a network that knows nearly every pixel of its training pictures
+has next to none, and would call any other place strange."""
+
 
 @dataclass(frozen=True)
 class Typical:
@@ -46,8 +50,9 @@ class NetworkHealth:
         """How far the last second lies outside the training data, in standard deviations of its images."""
         if self.typical is None or self.confidence is None:
             return None
-        less_sure = (self.typical.confidence[0] - self.confidence) / max(self.typical.confidence[1], 0.005)
-        more_unknown = (self.unknown - self.typical.unknown[0]) / max(self.typical.unknown[1], 0.005)
+        least_sure, least_unknown = _LEAST
+        less_sure = (self.typical.confidence[0] - self.confidence) / max(self.typical.confidence[1], least_sure)
+        more_unknown = (self.unknown - self.typical.unknown[0]) / max(self.typical.unknown[1], least_unknown)
         return float(max(less_sure, more_unknown, 0.0))
 
     def status(self, now: float) -> Status:
