@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=options.size, metavar="HxW", help="network input size (default: its own)")
     parser.add_argument("--compute-capability", type=_capability, metavar="X.Y",
                         help="of the GPU that the plan is for, e.g. 8.6 (default: the GPU of this machine)")
-    # Not options.out_folder: a folder that can't be written serves the plans in it.
-    parser.add_argument("--plans", type=Path, metavar="FOLDER", help="plan folder (default: in the user's cache)")
+    parser.add_argument("--plans", type=options.cache_folder, metavar="FOLDER",
+                        help="plan folder (default: in the user's cache)")
     parser.add_argument("-o", "--output", type=_plan, metavar="PLAN",
                         help="write the plan here, not to the plan folder: NAME.plan, and NAME.json beside it")
     parser.add_argument("--rebuild", action="store_true", help="build even if a fitting plan is there")

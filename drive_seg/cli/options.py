@@ -70,11 +70,17 @@ def size(text: str) -> tuple[int, int]:
 
 def out_folder(text: str) -> Path:
     """Parse the name of a folder for results, there or not: what can't become one is told before the work."""
+    folder = cache_folder(text)
+    _check_writable(_nearest(folder))
+    return folder
+
+
+def cache_folder(text: str) -> Path:
+    """The same for a folder that serves what is in it even where it can't be written."""
     folder = Path(text)
     there = _nearest(folder)
     if not there.is_dir():
         raise argparse.ArgumentTypeError(f"{there} is a file, not a folder: give another folder")
-    _check_writable(there)
     return folder
 
 
