@@ -1,4 +1,4 @@
-"""Where the package's own files are, in a source tree and installed."""
+"""Where the package's own files are, in a source tree and installed, and where it keeps what it makes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def share(*parts: str) -> Path:
             return root / Path(*parts)
     places = ", ".join(str(root) for root in roots)
     raise FileNotFoundError(f"{'/'.join(parts)} is in none of {places}: install drive_seg again")
+
+
+def user_cache() -> Path:
+    """The folder for what can be made or fetched again: drive_seg below XDG_CACHE_HOME, else below ~/.cache.
+
+    Of a user that has no home it lies below /nonexistent, Debian's home of such users: writing there fails, and that
+    error names the fix.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME")
+    if not cache:
+        home = os.path.expanduser("~")  # noqa: PTH111  Path.home() raises for a user that has none
+        cache = Path("/nonexistent" if home == "~" else home) / ".cache"
+    return Path(cache) / NAME
 
 
 def default_network() -> Path:

@@ -17,14 +17,20 @@ left out of the IoU; called anything else, it is a false pixel.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from drive_seg.cli.errors import CommandError
-from drive_seg.cli.options import add_network, open_segmenter
+from drive_seg.cli.options import (
+    add_network,
+    is_standard_output,
+    json_file,
+    open_segmenter,
+    out_folder,
+    write_json,
+)
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.evaluate import evaluate
 
@@ -33,13 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set with a dataset.yaml")
     parser.add_argument("--split", required=True, metavar="NAME", help="e.g. val")
     add_network(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the scores as JSON; - for standard output")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the confusion matrix and the worst images")
+    parser.add_argument("--json", type=json_file, metavar="FILE",
+                        help="write the scores as JSON; - for standard output")
+    parser.add_argument("--pictures", type=out_folder, metavar="DIR",
+                        help="write the confusion matrix and the worst images")
     parser.add_argument("--worst", type=int, default=8, metavar="N", help="how many worst images (default: 8)")
 
 
 def run(args: argparse.Namespace) -> int:
-    _check_places(args)
     try:
         dataset = Dataset.load(args.data)
         total = len(dataset.pairs(args.split))
@@ -48,26 +55,11 @@ def run(args: argparse.Namespace) -> int:
             report = evaluate(segmenter, dataset, args.split, args.pictures, args.worst, lambda *_: bar.update())
     except DatasetError as error:
         raise CommandError(str(error)) from error
-    if args.json == "-":
-        print(json.dumps(report, indent=1))
-        return 0
-    if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
-    _print(report, segmenter.engine)
+    if args.json is not None:
+        write_json(report, args.json)
+    if not is_standard_output(args.json):
+        _print(report, segmenter.engine)
     return 0
-
-
-def _check_places(args: argparse.Namespace) -> None:
-    """Before the work, not after it."""
-    if args.pictures is not None:
-        blocked = next((p for p in (args.pictures, *args.pictures.parents) if p.exists() and not p.is_dir()), None)
-        if blocked is not None:
-            raise CommandError(f"--pictures names a folder, but {blocked} is a file: name another one")
-    if args.json and args.json != "-":
-        file = Path(args.json)
-        if file.is_dir() or not file.parent.is_dir():
-            raise CommandError(f"--json names a file, but {file} is a folder: name one in it" if file.is_dir() else
-                               f"--json {file} lies in no folder: make {file.parent} first")
 
 
 def _print(report: dict, engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.network import STRIDE, Network, fits_stride
 from drive_seg.resources import default_network
 from drive_seg.runtimes import ENGINES, PRECISIONS, open_engine
+
+_STANDARD_OUTPUT = Path("-")
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +97,26 @@ def out_file(text: str) -> Path:
     else:
         out_folder(str(file.parent))
     return file
+
+
+def json_file(text: str) -> Path:
+    """The same, or - for standard output."""
+    return _STANDARD_OUTPUT if text == str(_STANDARD_OUTPUT) else out_file(text)
+
+
+def is_standard_output(file: Path | None) -> bool:
+    """Whether results go to standard output, which then holds nothing else."""
+    return file == _STANDARD_OUTPUT
+
+
+def write_json(results: dict, file: Path) -> None:
+    """Write results to what json_file gave."""
+    text = json.dumps(results, indent=1)
+    if is_standard_output(file):
+        print(text)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text + "\n")
 
 
 def _nearest(path: Path) -> Path:

@@ -5,7 +5,7 @@ of the network's is trained with the loss of "any of these". The whole recipe is
 overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png, recipe.json, classes.yaml and data.yaml.
 
 A finished run learns on in a new one: --start-from FORMER begins with its weights and optimiser, in the middle of the
-schedule (the recipe's `start`), where the rate is 0.44 of the full one.
+schedule (the recipe's `start`, 0.55 unless --recipe has another), where the rate is 0.44 of the full one.
 
 A run of --steps that was killed and goes on with --resume ends in the same weights as one that was not, to the bit. One
 of --minutes does not: its schedule follows the clock, and how many steps fit differs.
@@ -18,19 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import out_folder
 from drive_seg.evaluation.dataset import Dataset, DatasetError
-
-_START = 0.55
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR",
                         help="data set with a dataset.yaml and a train split; may be repeated")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--out", type=out_folder, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, with its own recipe")
     parser.add_argument("--start-from", type=Path, metavar="FORMER",
-                        help="begin with the weights of a run of the same data, at the recipe's `start` of the schedule"
-                             f" ({_START:g} unless --recipe has another)")
+                        help="begin with the weights of a run of the same data, at the recipe's `start`")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="JSON with the recipe's values to override")
     parser.add_argument("--steps", type=int, help="length of the run in steps")
     parser.add_argument("--minutes", type=float, help="length of the run in minutes of training, instead of steps")
@@ -40,13 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from drive_seg.training.recipe import Recipe
-        from drive_seg.training.trainer import RECIPE, RunError, check_resume, train
+        from drive_seg.training.recipe import LATER_START, Recipe
+        from drive_seg.training.trainer import RunError, recipe_of, train
     except ImportError as error:
         raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
-    blocked = next((p for p in (args.out, *args.out.parents) if p.exists() and not p.is_dir()), None)
-    if blocked is not None:
-        raise CommandError(f"--out names a folder, but {blocked} is a file: name another one")
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
     try:
         if args.resume:
@@ -54,12 +49,11 @@ def run(args: argparse.Namespace) -> int:
                 raise CommandError("--resume goes on with the run's own recipe: leave --recipe, --steps, --minutes,"
                                    " --seed and --start-from out")
             datasets = [Dataset.load(folder) for folder in args.data]
-            check_resume(datasets, args.out)
-            recipe = Recipe.load(args.out / RECIPE)
+            recipe = recipe_of(args.out, datasets)
         else:
             recipe = replace(Recipe.load(args.recipe) if args.recipe else Recipe(), **changes)
             if args.start_from and not recipe.start:
-                recipe = replace(recipe, start=_START)
+                recipe = replace(recipe, start=LATER_START)
             datasets = [Dataset.load(folder) for folder in args.data]
         train(datasets, args.out, recipe, resume=args.resume, start_from=args.start_from, device=args.device)
     except (DatasetError, RunError, ImportError, ValueError) as error:

@@ -175,18 +175,20 @@ class Camera:
         return angle
 
 
-def opencv_problem(error: cv2.error) -> str:
-    """What to tell where OpenCV refuses to work with a camera."""
-    return (f"OpenCV {cv2.__version__} refuses this camera ({' '.join(str(error).split())}): check K and D of its"
-            " CameraInfo, or install another OpenCV, e.g. pip install 'opencv-python-headless>=4.8,<6'")
-
-
 def _undistort(pixels: np.ndarray, K: np.ndarray, D: np.ndarray) -> np.ndarray:
-    """Pixels (N, 2) -> points (N, 2) of the plane one in front of the lens, by OpenCV of any version."""
+    """Pixels (N, 2) -> points (N, 2) of the plane one in front of the lens, by OpenCV of any version.
+
+    Raises CameraError.
+    """
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
-    if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4, whose undistortPoints takes no criteria
-        return cv2.undistortPointsIter(pixels[:, None, :], K, D, None, None, criteria)[:, 0]
-    return cv2.undistortPoints(pixels[:, None, :], K, D, criteria=criteria)[:, 0]
+    try:
+        if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4, whose undistortPoints takes no criteria
+            return cv2.undistortPointsIter(pixels[:, None, :], K, D, None, None, criteria)[:, 0]
+        return cv2.undistortPoints(pixels[:, None, :], K, D, criteria=criteria)[:, 0]
+    except cv2.error as error:
+        raise CameraError(f"OpenCV {cv2.__version__} refuses this camera ({' '.join(str(error).split())}): check K"
+                          " and D of its CameraInfo, or install another OpenCV, e.g. pip install"
+                          " 'opencv-python-headless>=4.8,<6'") from error
 
 
 def _nodes(pixels: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -9,7 +9,8 @@ from numba import njit
 
 from drive_seg.core.classes import ClassTable, Group
 
-ROAD, PAVEMENT = np.uint8(Group.ROAD), np.uint8(Group.PAVEMENT)
+_ROAD, _PAVEMENT = np.uint8(Group.ROAD), np.uint8(Group.PAVEMENT)  # bytes, for vector instructions
+
 
 @dataclass(frozen=True)
 class DrivableRule:
@@ -107,13 +108,13 @@ def _open_road(label, cls, confidence, drivable, ego, has_ego, least, is_open, l
             line[x] |= cls[x] == k
     if has_ego:
         for x in range(width):
-            is_open[x] &= (label[x] == ROAD) | (label[x] == PAVEMENT) | ego[x]
+            is_open[x] &= (label[x] == _ROAD) | (label[x] == _PAVEMENT) | ego[x]
             line[x] &= ego[x] ^ True
     else:
         for x in range(width):
-            is_open[x] &= (label[x] == ROAD) | (label[x] == PAVEMENT)
+            is_open[x] &= (label[x] == _ROAD) | (label[x] == _PAVEMENT)
     for x in range(width):
-        line[x] &= is_open[x] & (label[x] == ROAD) & (confidence[x] >= least)
+        line[x] &= is_open[x] & (label[x] == _ROAD) & (confidence[x] >= least)
     still_open = np.uint8(0)
     for x in range(width):
         still_open = max(still_open, is_open[x])

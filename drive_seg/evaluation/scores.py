@@ -6,7 +6,7 @@ import numpy as np
 
 from drive_seg.core.classes import LABEL_NAMES, UNKNOWN, ClassTable, Group
 from drive_seg.core.segmentation import Segmentation
-from drive_seg.evaluation.dataset import Dataset
+from drive_seg.evaluation.dataset import Dataset, possible_classes
 from drive_seg.evaluation.metrics import boundary_counts, confusion, iou
 
 GROUPS = len(Group)
@@ -20,13 +20,12 @@ def class_lut(dataset: Dataset, table: ClassTable) -> np.ndarray | None:
     Classes are the same when name and group are; ids may differ, as where training closed the gap of an ignored id.
     None where one of the two has a class that the other lacks.
     """
-    same = {(c.name, (c.group,)): c.id for c in table.classes}
     told = [c for c in dataset.classes if c.id != dataset.ignore]
-    if {(c.name, c.groups) for c in told} != set(same):
+    if {(c.name, c.groups) for c in told} != {(c.name, (c.group,)) for c in table.classes}:
         return None
     lut = np.full(256, UNKNOWN, np.uint8)
     for c in told:
-        lut[c.id] = same[c.name, c.groups]
+        (lut[c.id],) = possible_classes(c, table)
     return lut
 
 

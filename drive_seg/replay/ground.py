@@ -6,10 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
-from drive_seg.core.camera import CameraError, opencv_problem
+from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
 from drive_seg.core.mounted import Mount, MountedCamera, camera_key
 from drive_seg.footage.bag import CAMERA_INFO, TF, Bag, BagImage, Topic, info_topic
@@ -149,6 +148,4 @@ class Ground:
             ground.prepare()
         except (CameraError, GroundError, ValueError) as error:
             return _Built(key, view.pose, None, (type(error), str(error)))
-        except cv2.error as error:
-            return _Built(key, view.pose, None, (CameraError, opencv_problem(error)))
         return _Built(key, view.pose, ground)

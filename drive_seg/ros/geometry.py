@@ -10,12 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from drive_seg.core.camera import CameraError, opencv_problem
+from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
 from drive_seg.core.mounted import Mount, MountedCamera, camera_key
 from drive_seg.outputs.messages import GroundMessages
@@ -83,8 +82,6 @@ class Geometry:
             ground.prepare()
         except (CameraError, GroundError, ValueError) as error:
             return _Built(key, pose, None, str(error))
-        except cv2.error as error:
-            return _Built(key, pose, None, opencv_problem(error))
         return _Built(key, pose, ground)
 
     def wait(self, seconds: float) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from drive_seg.core.classes import ClassTable, Group
-from drive_seg.evaluation.energy import SHARE, log_sum_exp, normal_energy
 from drive_seg.training import data
+from drive_seg.training.energy import SHARE, log_sum_exp, normal_energy
 from drive_seg.training.losses import IGNORE
 from drive_seg.training.model import Segmenter
 from drive_seg.training.recipe import Recipe

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from drive_seg.core.classes import ClassTable, Group, SegClass
-from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.dataset import Dataset, DatasetError, possible_classes
 from drive_seg.training import augment, things
 from drive_seg.training.losses import IGNORE, CodeBook
 from drive_seg.training.recipe import Recipe
@@ -41,17 +41,11 @@ def class_table(dataset: Dataset) -> ClassTable:
 
 
 def allowed_classes(dataset: Dataset, table: ClassTable) -> dict[int, tuple[int, ...]]:
-    """For each class id of a data set that is not ignored, the network classes that it may be.
-
-    A class with the name and group of a network class is that one; any other is any class of its groups.
-    """
-    same = {(c.name, c.group): c.id for c in table.classes}
-    allowed = {}
-    for c in dataset.classes:
-        if c.id == dataset.ignore:
-            continue
-        exact = same.get((c.name, c.groups[0])) if len(c.groups) == 1 else None
-        allowed[c.id] = (exact,) if exact is not None else tuple(n.id for n in table.classes if n.group in c.groups)
+    """For each class id of a data set that is not ignored, the network classes that it may be. Raises DatasetError
+    where there is none."""
+    told = [c for c in dataset.classes if c.id != dataset.ignore]
+    allowed = {c.id: possible_classes(c, table) for c in told}
+    for c in told:
         if not allowed[c.id]:
             raise DatasetError(f"{dataset.name}: class {c.name!r} fits no class of the network")
     return allowed

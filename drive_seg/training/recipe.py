@@ -8,6 +8,9 @@ from pathlib import Path
 
 from drive_seg.training.checks import check_number, is_number, is_whole
 
+LATER_START = 0.55
+"""Recipe.start of a run that starts from another one and whose recipe does not say."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -130,8 +133,8 @@ _SHARE = {"least": 0, "most": 1}
 _POSITIVE = {"above": 0}
 _LIMITS: dict[str, dict[str, float]] = {
     "start": {"least": 0, "below": 1}, "minutes": _POSITIVE, "extra_share": _SHARE, "rare_share": _SHARE,
-    "rare_image_share": _SHARE,
-    "paste_share": _SHARE, "thing_share": _SHARE, "wall_share": _SHARE, "look_strength": {"least": 0},
+    "rare_image_share": _SHARE, "paste_share": _SHARE, "thing_share": _SHARE, "wall_share": _SHARE,
+    "look_strength": {"least": 0},
     "lr": _POSITIVE, "backbone_lr": {"least": 0}, "weight_decay": {"least": 0}, "warmup": {"least": 0, "below": 1},
     "clip": _POSITIVE, "ema": {"least": 0, "below": 1}, "class_weight_power": {"least": 0}, "lovasz": {"least": 0},
     "auxiliary": {"least": 0}, "boundary": {"least": 0}, "validate_every": {"least": 0}, "save_every": {"least": 0},

@@ -36,6 +36,7 @@ CLASSES = "classes.yaml"
 DATA = "data.yaml"
 LOG = "log.jsonl"
 EARLIER = "earlier.json"
+_NOTHING_TO_RESUME = "start the run without --resume"
 
 
 class RunError(RuntimeError):
@@ -58,8 +59,10 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
         self.table = data.class_table(datasets[0])
-        if resume or start_from is not None:
-            check_resume(datasets, start_from or out)
+        if resume:
+            _check_former(datasets, out, _NOTHING_TO_RESUME)
+        elif start_from is not None:
+            _check_former(datasets, start_from, "name a run that has been trained")
         sources, allowed = data.load_sources(datasets, "train", self.table)
         self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
         self.samples = data.Samples(sources, self.table, recipe, allowed)
@@ -287,10 +290,17 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
             raise RunError(f"a replica failed: {str(error).strip().splitlines()[-1]}") from error
 
 
-def check_resume(datasets: list[Dataset], out: Path) -> None:
+def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:
+    """The recipe of a run that shall go on with these data sets. Raises RunError where it can't, ValueError where the
+    recipe is none."""
+    _check_former(datasets, out, _NOTHING_TO_RESUME)
+    return Recipe.load(out / RECIPE)
+
+
+def _check_former(datasets: list[Dataset], out: Path, fix: str) -> None:
     """Whether the run in a folder can go on with these data sets: those that it began with, wherever they lie now.
-    Raises RunError."""
-    _check_files(out, RECIPE, CLASSES, DATA, fix=": start the run without --resume")
+    fix: what to do where the folder holds no run. Raises RunError."""
+    _check_files(out, RECIPE, CLASSES, DATA, fix=f": {fix}")
     began = [(d["name"], d["images"]) for d in yaml.safe_load((out / DATA).read_text())]
     given = [(d.name, len(d.pairs("train"))) for d in datasets]
     if given != began:

@@ -22,7 +22,9 @@ FIELDS = {
     "segment": (["in.png", "-o"], "folder"), "demo": (["--out"], "folder"), "replay": (["bag", "--out"], "folder"),
     "compare --pictures": (["a", "b", "--pictures"], "folder"), "build --plans": (["--plans"], "folder"),
     "compare --json": (["a", "b", "--json"], "x.json"), "export": (["run", "-o"], "x.onnx"),
-    "build -o": (["-o"], "x.plan"),
+    "build -o": (["-o"], "x.plan"), "train": (["--data", "d", "--out"], "run"),
+    "evaluate --pictures": (["--data", "d", "--split", "val", "--pictures"], "folder"),
+    "evaluate --json": (["--data", "d", "--split", "val", "--json"], "x.json"),
 }
 
 

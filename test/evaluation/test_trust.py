@@ -10,9 +10,9 @@ from colours import COLOURS, paint_scene, rgb
 from drive_seg.core.classes import UNKNOWN
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.evaluation import trust
-from drive_seg.evaluation.energy import normal_energy
 from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
+from drive_seg.training.energy import normal_energy
 
 
 @pytest.fixture

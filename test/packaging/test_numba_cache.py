@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import drive_seg
+from drive_seg import numba_cache
 
 PACKAGE = Path(drive_seg.__file__).parent
 USE = """
@@ -74,4 +75,4 @@ def test_who_has_a_cache_keeps_it_and_importing_the_package_loads_nothing(copy):
 
 def test_every_folder_with_compiled_functions_is_known():
     folders = {str(path.parent.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "@njit" in path.read_text()}
-    assert folders == set(drive_seg._COMPILED)
+    assert folders == set(numba_cache.COMPILED)

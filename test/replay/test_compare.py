@@ -43,6 +43,13 @@ def test_a_result_is_the_same_as_itself(results, capsys):
     assert "12 frames in both, 12 identical, 0 under a limit" in capsys.readouterr().out
 
 
+def test_figures_on_standard_output_stand_alone_there(results, capsys):
+    assert main(["compare", str(results / "before"), str(results / "before"), "--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert next(iter(json.loads(out).values()))["identical"] == 12
+    assert "12 identical" in err
+
+
 def test_the_frame_that_changed_is_found_measured_and_drawn(results, tmp_path, capsys):
     code = main(["compare", str(results / "before"), str(results / "wall"), "--pictures", str(tmp_path / "worst"),
                  "--json", str(tmp_path / "figures.json")])

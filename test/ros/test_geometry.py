@@ -8,7 +8,6 @@ import pytest
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from drive_seg.core import camera
 from drive_seg.core.ground import CameraPose
 from drive_seg.core.mounted import Mount
 from drive_seg.ros.geometry import Geometry
@@ -62,7 +61,8 @@ def test_a_camera_that_opencv_refuses_is_told_and_not_raised(geometry, said, mon
     def refuse(*_):
         raise cv2.error("OpenCV: Overload resolution failed")
 
-    monkeypatch.setattr(camera, "_undistort", refuse)
+    for name in ("undistortPoints", "undistortPointsIter"):  # OpenCV 5 and 4
+        monkeypatch.setattr(cv2, name, refuse, raising=False)
     message = info(d=[-0.2, 0.05, 0.0, 0.0, 0.0])
     for _ in range(2):
         assert ask(geometry, message) is None

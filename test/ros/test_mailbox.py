@@ -57,14 +57,19 @@ class Clock:
         return self.now
 
 
-def regular(interval: float, clock: Clock, work: float | None = None) -> Mailbox:
-    """A mailbox into which items came regularly; the last one, "old", waits. work: seconds that one takes."""
-    box = Mailbox(clock)
-    for _ in range(5):
-        box.put("old")
+def work(box: Mailbox, clock: Clock, seconds: float) -> None:
+    """Take items that need so long each."""
+    for _ in range(3):
+        box.put("before")
         box.take()
-        clock.now += 1.2 * interval if work is None else work
+        clock.now += seconds
         box.done()
+
+
+def regular(interval: float, clock: Clock, busy: float | None = None) -> Mailbox:
+    """A mailbox into which items came regularly; the last one, "old", waits. busy: seconds that one takes."""
+    box = Mailbox(clock)
+    work(box, clock, 1.2 * interval if busy is None else busy)
     for _ in range(12):
         clock.now += interval
         box.put("old")
@@ -103,7 +108,7 @@ def test_a_fresh_item_and_one_whose_successor_is_late_are_taken_at_once(waited):
 
 def test_a_stale_item_is_taken_where_there_is_time_for_it_and_the_next():
     clock = Clock()
-    box = regular(60.0, clock, work=10.0)
+    box = regular(60.0, clock, busy=10.0)
     clock.now += 40.0
     assert box.take()[0] == "old"
 
@@ -115,24 +120,22 @@ def test_an_item_is_not_lost_when_the_next_one_fails_to_come():
     assert box.take()[0] == "old"
 
 
-def test_nobody_waits_where_items_come_irregularly():
+@pytest.mark.parametrize("intervals", [
+    pytest.param((60, 5, 90, 20, 60, 150, 30, 80, 10, 60, 40), id="irregular"),
+    pytest.param((60,) * 4, id="too few to tell"),
+])
+def test_nobody_waits_where_it_is_not_known_when_the_next_item_is_due(intervals):
     clock = Clock()
     box = Mailbox(clock)
-    for interval in (60, 5, 90, 20, 60, 150, 30, 80, 10, 60, 40):
+    work(box, clock, 72.0)
+    for interval in intervals:
         clock.now += interval
         box.put("old")
-    clock.now += 35.0
-    assert box.take()[0] == "old"
-
-
-def test_nobody_waits_before_the_rhythm_is_known():
-    clock = Clock()
-    box = Mailbox(clock)
-    for _ in range(4):
-        clock.now += 60.0
-        box.put("old")
     clock.now += 40.0
-    assert box.take()[0] == "old"
+    thread, got = take_in_thread(box)
+    thread.join(10)
+    assert [item for item, _ in got] == ["old"]
+    box.close()
 
 
 def test_closing_wakes_a_taker_who_waits_for_a_fresher_item():

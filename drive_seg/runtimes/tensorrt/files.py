@@ -13,22 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from drive_seg.core.engine import EngineError
+from drive_seg.resources import user_cache
 
-_NO_HOME = "/nonexistent"
-"""Debian's home of users that have none: writing there fails, and the error names the fix."""
-
-
-def default_cache() -> Path:
-    """Where plans and kernels go unless the user names a folder."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    if not cache:
-        home = os.path.expanduser("~")  # noqa: PTH111  Path.home() raises for a user that has none
-        cache = Path(_NO_HOME if home == "~" else home) / ".cache"
-    return Path(cache) / "drive_seg"
-
-
-CACHE = default_cache()
-"""The same, as it is when the process starts."""
+CACHE = user_cache()
+"""Where plans and kernels go unless the user names a folder."""
 
 
 def plan_folder(given: Path | None) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from drive_seg.core.engine import EngineError
+from drive_seg.resources import user_cache
 from drive_seg.runtimes.tensorrt import files, kernels
 
 
@@ -38,7 +39,7 @@ def test_a_cache_that_can_not_be_made_names_the_fix(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with (pytest.raises(EngineError, match="can't be written .*plan_folder"),
-          files.write_whole(files.default_cache() / "a.plan")):
+          files.write_whole(user_cache() / "a.plan")):
         pass
 
 

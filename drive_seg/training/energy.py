@@ -9,7 +9,7 @@ import numpy as np
 
 from drive_seg.core.classes import UNKNOWN, ClassTable, Group
 from drive_seg.core.decode import TrustModel
-from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.dataset import Dataset, DatasetError, possible_classes
 from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
 from drive_seg.training import augment
@@ -78,17 +78,13 @@ def log_sum_exp(logits: np.ndarray) -> np.ndarray:
 
 
 def _codes(dataset: Dataset, table: ClassTable) -> tuple[np.ndarray, np.ndarray]:
-    """Whether a network class is right for a code, (codes, classes) bool, and the codes by id, (256,) uint8.
-
-    A class with the name and group of a network class is that one, any other is any of its groups.
-    """
+    """Whether a network class is right for a code, (codes, classes) bool, and the codes by id, (256,) uint8."""
     told = [c for c in dataset.classes if c.id != dataset.ignore]
     codes = np.full(256, UNKNOWN, np.uint8)
     fits = np.zeros((len(told), len(table)), np.bool_)
     for code, c in enumerate(told):
         codes[c.id] = code
-        same = [n.id for n in table.classes if (n.name, (n.group,)) == (c.name, c.groups)]
-        fits[code, same or [n.id for n in table.classes if n.group in c.groups]] = True
+        fits[code, list(possible_classes(c, table))] = True
     return fits, codes
 
 
