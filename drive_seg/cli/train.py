@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, with its own recipe")
     parser.add_argument("--start-from", type=Path, metavar="FORMER",
                         help="begin with the weights of a run of the same data, at the recipe's `start`")
+    parser.add_argument("--teacher", type=Path, metavar="OTHER",
+                        help="a trained run, as of a wider network, whose answers count beside the labels (the recipe's"
+                             " `distillation`)")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="JSON with the recipe's values to override")
     parser.add_argument("--steps", type=int, help="length of the run in steps")
     parser.add_argument("--minutes", type=float, help="length of the run in minutes of training, instead of steps")
@@ -39,15 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         from drive_seg.training.recipe import LATER_START, Recipe
-        from drive_seg.training.trainer import RunError, recipe_of, train
+        from drive_seg.training.run_folder import RunError, recipe_of
+        from drive_seg.training.trainer import train
     except ImportError as error:
         raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
     try:
         if args.resume:
-            if changes or args.recipe or args.start_from:
+            if changes or args.recipe or args.start_from or args.teacher:
                 raise CommandError("--resume goes on with the run's own recipe: leave --recipe, --steps, --minutes,"
-                                   " --seed and --start-from out")
+                                   " --seed, --start-from and --teacher out")
             datasets = [Dataset.load(folder) for folder in args.data]
             recipe = recipe_of(args.out, datasets)
         else:
@@ -55,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
             if args.start_from and not recipe.start:
                 recipe = replace(recipe, start=LATER_START)
             datasets = [Dataset.load(folder) for folder in args.data]
-        train(datasets, args.out, recipe, resume=args.resume, start_from=args.start_from, device=args.device)
+        train(datasets, args.out, recipe, resume=args.resume, start_from=args.start_from,
+              teacher_run=args.teacher, device=args.device)
     except (DatasetError, RunError, ImportError, ValueError) as error:
         raise CommandError(str(error)) from error
     print(f"done: drive-seg export {args.out} -o FILE.onnx")

@@ -23,7 +23,8 @@ from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
 from drive_seg.training import export
 from drive_seg.training.recipe import Phase, Recipe
-from drive_seg.training.trainer import CHECKPOINT, RunError, Trainer, load_run
+from drive_seg.training.run_folder import CHECKPOINT, RunError, load_run
+from drive_seg.training.trainer import Trainer
 
 SIZE = (352, 480)
 SHORT = Recipe(steps=200, phases=(Phase(1.0, (256, 352), (0.72, 1.9)),), ema=0.99, validate_every=2.0, save_every=0.1)
@@ -41,17 +42,27 @@ VARIANTS: dict[str, dict] = {
     "no auxiliary heads": {"auxiliary": 0.0},
     "no change of light, weather, camera": {"look_strength": 0.0},
     "no class weights": {"class_weight_power": 0.0},
+    "no pasting": {"paste_share": 0.0},
+    "no averaging of weights": {"ema": 0.0},
+    "width 0.75": {"width": 0.75},
+    "width 1.5": {"width": 1.5},
+    "taught by width 1.5": {},
     "seed": {"seed": 1},
     "no ImageNet weights": {"train_shallow": True},
 }
 """What differs from SHORT, by name."""
+
+TEACHERS = {"taught by width 1.5": "width 1.5"}
+"""Which variant teaches another one."""
 
 
 def train_variant(name: str, datasets: list[Dataset], out: Path, steps: int) -> Path:
     """Trains it, or goes on with it; returns its run folder."""
     folder = out / name.replace(" ", "_")
     recipe = replace(SHORT, steps=steps, **VARIANTS[name])
-    Trainer(datasets, folder, recipe, resume=(folder / CHECKPOINT).exists(),
+    resume = (folder / CHECKPOINT).exists()
+    teacher = train_variant(TEACHERS[name], datasets, out, steps) if name in TEACHERS and not resume else None
+    Trainer(datasets, folder, recipe, resume=resume, teacher_run=teacher,
             pretrained=name != "no ImageNet weights").train()
     return folder
 

@@ -110,11 +110,17 @@ def double(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
+CHANNELS = (128, 96, 48, 64)
+"""Of the context branch at 1/32 and 1/16, of the same at 1/8, of the detail branch and of the head at 1/4."""
+
+
 class Segmenter(nn.Module):
     """Images (N, 3, H, W), RGB in 0..255, to logits (N, classes, H/4, W/4). H and W are multiples of 32."""
 
-    def __init__(self, classes: int, context: int = 128, middle: int = 96, detail: int = 48, head: int = 64) -> None:
+    def __init__(self, classes: int, width: float = 1.0) -> None:
+        """width: factor of the channels of all but the backbone."""
         super().__init__()
+        context, middle, detail, head = (8 * max(1, round(channels * width / 8)) for channels in CHANNELS)
         self.backbone = Lite0()
         # Context: what is where, from stride 32 down to 8.
         self.context32 = ConvNorm(320, context, 1)

@@ -28,7 +28,7 @@ from drive_seg.training.data import load_sources
 from drive_seg.training.export import fold
 from drive_seg.training.model import Segmenter
 from drive_seg.training.prior import fit_prior
-from drive_seg.training.trainer import Run, RunError, load_run
+from drive_seg.training.run_folder import Run, RunError, load_run
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -56,6 +56,9 @@ class Recipe:
     wall_share: float = 0.12  # of these things: are walls along the road
     look_strength: float = 1.0  # how far light, weather and camera stray
 
+    # Network.
+    width: float = 1.0  # factor of the channels of all but the backbone
+
     # Optimiser: AdamW, cosine after a warm-up.
     lr: float = 2e-3
     backbone_lr: float = 3e-4
@@ -71,6 +74,7 @@ class Recipe:
     lovasz_pixels: int = 16000
     auxiliary: float = 0.3  # of the logits at 1/8 and at 1/16, each
     boundary: float = 0.25
+    distillation: float = 1.0  # of the teacher's answers, in a run that has a teacher
 
     # Machine. Replicas are processes that train on their own batches and take the mean of their weights now and then
     # (local SGD): on shared CPUs, several of one thread are faster than one of several.
@@ -137,7 +141,8 @@ _LIMITS: dict[str, dict[str, float]] = {
     "look_strength": {"least": 0},
     "lr": _POSITIVE, "backbone_lr": {"least": 0}, "weight_decay": {"least": 0}, "warmup": {"least": 0, "below": 1},
     "clip": _POSITIVE, "ema": {"least": 0, "below": 1}, "class_weight_power": {"least": 0}, "lovasz": {"least": 0},
-    "auxiliary": {"least": 0}, "boundary": {"least": 0}, "validate_every": {"least": 0}, "save_every": {"least": 0},
+    "auxiliary": {"least": 0}, "boundary": {"least": 0}, "distillation": {"least": 0},
+    "width": _POSITIVE, "validate_every": {"least": 0}, "save_every": {"least": 0},
 }
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import pickle
 import tempfile
 import time
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,53 +18,56 @@ import torch.multiprocessing as multiprocessing
 import yaml
 from torch.nn import functional as F
 
-from drive_seg.core.classes import ClassTable
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.scores import Scores
-from drive_seg.training import data, log
+from drive_seg.training import data, log, teacher
 from drive_seg.training.curves import draw_curves
 from drive_seg.training.losses import IGNORE, boundary_loss, lovasz_softmax, marginal_cross_entropy
 from drive_seg.training.model import Segmenter, double, load_imagenet
 from drive_seg.training.recipe import Recipe
-
-CHECKPOINT = "checkpoint.pt"
-RECIPE = "recipe.json"
-CLASSES = "classes.yaml"
-DATA = "data.yaml"
-LOG = "log.jsonl"
-EARLIER = "earlier.json"
-_NOTHING_TO_RESUME = "start the run without --resume"
-
-
-class RunError(RuntimeError):
-    """A run folder that can't be used; the message names the fix."""
+from drive_seg.training.run_folder import (
+    CHECKPOINT,
+    CLASSES,
+    DATA,
+    EARLIER,
+    LOG,
+    RECIPE,
+    TEACHER,
+    RunError,
+    check_former,
+    checkpoint,
+    earlier,
+    finish_save,
+    partial,
+)
 
 
 class Trainer:
     """One run in one folder. Killed and resumed, it goes on as if it had never stopped (in steps mode, to the bit)."""
 
     def __init__(self, datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
-                 start_from: Path | None = None, device: str | None = None, pretrained: bool = True,
-                 replica: int = 0) -> None:
+                 start_from: Path | None = None, teacher_run: Path | None = None, device: str | None = None,
+                 pretrained: bool = True, replica: int = 0) -> None:
         """start_from: folder of a run whose weights and optimiser this one takes, to begin at recipe.start.
+        teacher_run: folder of a run whose network teaches this one, see recipe.distillation.
         replica: which of recipe.replicas this is; more than one need a process group (see `train`).
         """
         self.out, self.recipe, self.replica = out, recipe, replica
-        self._checkpoint = _checkpoint(out, replica)
+        self._checkpoint = checkpoint(out, replica)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         cv2.setNumThreads(1)
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
         self.table = data.class_table(datasets[0])
         if resume:
-            _check_former(datasets, out, _NOTHING_TO_RESUME)
+            check_former(datasets, out, "start the run without --resume")
         elif start_from is not None:
-            _check_former(datasets, start_from, "name a run that has been trained")
+            check_former(datasets, start_from, "name a run that has been trained")
         sources, allowed = data.load_sources(datasets, "train", self.table)
         self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
         self.samples = data.Samples(sources, self.table, recipe, allowed)
-        self.network = Segmenter(len(self.table))
+        self.network = Segmenter(len(self.table), recipe.width)
         if pretrained and not resume and start_from is None:
             load_imagenet(self.network.backbone)
         if not recipe.train_shallow:
@@ -75,6 +76,10 @@ class Trainer:
         self.network.to(self.device, memory_format=torch.channels_last)
         self.average = deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = _optimizer(self.network, recipe)
+        taught_by = teacher.of_run(teacher_run, self.table) if teacher_run is not None else None
+        if resume and (out / TEACHER).is_file():
+            taught_by = torch.load(out / TEACHER, map_location="cpu", weights_only=True)
+        self._teacher = None if taught_by is None else teacher.network(taught_by, self.device)
         self.step, self.seconds = 0, 0.0
         self._began = (0, 0.0)  # steps and seconds of the runs before this one
         self._since = 0.0  # seconds since the replicas last agreed
@@ -86,6 +91,7 @@ class Trainer:
         elif start_from is not None:
             self._take_up(start_from)
         if replica == 0 and not resume:
+            teacher.keep(taught_by, out / TEACHER)
             recipe.save(out / RECIPE)
             (out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
             (out / DATA).write_text(yaml.safe_dump([
@@ -150,6 +156,10 @@ class Trainer:
             parts["boundary"] = recipe.boundary * boundary_loss(edges, codes, self.book)
         if recipe.lovasz:
             parts["lovasz"] = recipe.lovasz * self._lovasz(full, codes)
+        if self._teacher is not None:
+            with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+                answer = self._teacher(images).float()
+            parts["distillation"] = recipe.distillation * teacher.distillation_loss(logits, answer)
         loss = sum(parts.values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -230,7 +240,7 @@ class Trainer:
             "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
             "torch_random": torch.get_rng_state(), "device": self.device.type, "began": self._began,
         }
-        temporary = _partial(self._checkpoint)
+        temporary = partial(self._checkpoint)
         torch.save(state, temporary)
         if self.recipe.replicas > 1:
             distributed.barrier()  # once one is replaced all are whole, so that finish_save can replace the others
@@ -250,12 +260,16 @@ class Trainer:
         path = folder / CHECKPOINT
         if not path.is_file():
             raise RunError(f"no {path.name} in {folder}: name a run that has been trained")
+        width = Recipe.load(folder / RECIPE).width
+        if width != self.recipe.width:
+            raise RunError(f"{folder} has a network of width {width}, this run's recipe says {self.recipe.width}: make"
+                           " them the same")
         self._load(path)
         self._began = (self.step, self.seconds)
         if self.replica == 0:
             before = {"steps": self.step, "minutes": round(self.seconds / 60, 1),
                       "recipe": json.loads((folder / RECIPE).read_text())}
-            (self.out / EARLIER).write_text(json.dumps([*_earlier(folder), before], indent=1) + "\n")
+            (self.out / EARLIER).write_text(json.dumps([*earlier(folder), before], indent=1) + "\n")
 
     def _load(self, path: Path) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -273,99 +287,30 @@ class Trainer:
 
 
 def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
-          start_from: Path | None = None, device: str | None = None) -> None:
-    """Runs a whole run: in this process, or in as many as the recipe has replicas. start_from: see Trainer. Raises
-    RunError.
+          start_from: Path | None = None, teacher_run: Path | None = None, device: str | None = None) -> None:
+    """Runs a whole run: in this process, or in as many as the recipe has replicas. start_from, teacher_run: see
+    Trainer. Raises RunError.
     """
     if recipe.replicas == 1:
-        Trainer(datasets, out, recipe, resume=resume, start_from=start_from, device=device).train()
+        Trainer(datasets, out, recipe, resume=resume, start_from=start_from, teacher_run=teacher_run,
+                device=device).train()
         return
     if resume:
         finish_save(out, recipe.replicas)
     with tempfile.TemporaryDirectory() as folder:
-        args = (datasets, out, recipe, resume, start_from, device, f"file://{folder}/meeting")
+        args = (datasets, out, recipe, resume, start_from, teacher_run, device, f"file://{folder}/meeting")
         try:
             multiprocessing.start_processes(_train_replica, args, recipe.replicas, start_method="spawn")
         except multiprocessing.ProcessRaisedException as error:
             raise RunError(f"a replica failed: {str(error).strip().splitlines()[-1]}") from error
 
 
-def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:
-    """The recipe of a run that shall go on with these data sets. Raises RunError where it can't, ValueError where the
-    recipe is none."""
-    _check_former(datasets, out, _NOTHING_TO_RESUME)
-    return Recipe.load(out / RECIPE)
-
-
-def _check_former(datasets: list[Dataset], out: Path, fix: str) -> None:
-    """Whether the run in a folder can go on with these data sets: those that it began with, wherever they lie now.
-    fix: what to do where the folder holds no run. Raises RunError."""
-    _check_files(out, RECIPE, CLASSES, DATA, fix=f": {fix}")
-    began = [(d["name"], d["images"]) for d in yaml.safe_load((out / DATA).read_text())]
-    given = [(d.name, len(d.pairs("train"))) for d in datasets]
-    if given != began:
-        began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
-        raise RunError(f"{out} was trained on {began}, --data gives {given}: go on with the same data sets in the same"
-                       " order")
-    names, now = (table.names for table in (_read_table(out), data.class_table(datasets[0])))
-    if names != now:
-        ignored = {c.name for c in datasets[0].classes if c.id == datasets[0].ignore} - set(now)
-        if tuple(name for name in names if name not in ignored) == now:  # it was one of the network's once
-            raise RunError(f"the class table of {out} differs from {datasets[0].name}'s now: it has"
-                           f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more:"
-                           " start a new run with another --out")
-        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: go on with the same"
-                       " data set")
-
-
-def _checkpoint(out: Path, replica: int) -> Path:
-    return out / (CHECKPOINT if replica == 0 else f"checkpoint_{replica}.pt")
-
-
-def _partial(checkpoint: Path) -> Path:
-    return checkpoint.with_suffix(".part")
-
-
-def finish_save(out: Path, replicas: int) -> None:
-    """Puts the replicas' checkpoints at one step, where a kill came between the first's and the last's."""
-    files = [_checkpoint(out, replica) for replica in range(replicas)]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise RunError(f"no {', '.join(missing)} in {out}: bring back what the run with {replicas} replicas saved, or"
-                       " start a new run with another --out")
-    steps = [_step_of(file) for file in files]
-    newest = max(step or 0 for step in steps)
-    late = [file for file, step in zip(files, steps, strict=True) if step != newest]
-    if any(_step_of(_partial(file)) != newest for file in late):
-        found = ", ".join(f"{file.name} {step}" for file, step in zip(files, steps, strict=True))
-        raise RunError(f"the checkpoints in {out} are of different steps ({found}): copy one of step {newest} over the"
-                       " others to go on from there (no longer to the bit), or start a new run with another --out")
-    for file in late:
-        _partial(file).replace(file)
-
-
-def _step_of(checkpoint: Path) -> int | None:
-    """None for a file that is not there or not whole."""
-    try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["step"]
-    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
-        return None
-
-
-def _check_files(folder: Path, *names: str, fix: str = "") -> None:
-    for name in names:
-        if not (folder / name).is_file():
-            raise RunError(f"{folder} is no training run: {name} is missing{fix}")
-
-
-def _read_table(folder: Path) -> ClassTable:
-    return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
-
-
 def _train_replica(replica: int, datasets: list[Dataset], out: Path, recipe: Recipe, resume: bool,
-                   start_from: Path | None, device: str | None, meeting: str) -> None:
+                   start_from: Path | None, teacher_run: Path | None, device: str | None, meeting: str) -> None:
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // recipe.replicas))
     distributed.init_process_group("gloo", init_method=meeting, rank=replica, world_size=recipe.replicas)
-    Trainer(datasets, out, recipe, resume=resume, start_from=start_from, device=device, replica=replica).train()
+    Trainer(datasets, out, recipe, resume=resume, start_from=start_from, teacher_run=teacher_run, device=device,
+            replica=replica).train()
     distributed.destroy_process_group()
 
 
@@ -375,46 +320,6 @@ def predict(network: torch.nn.Module, image: np.ndarray, size: tuple[int, int], 
     tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float().to(device, memory_format=torch.channels_last)
     logits = F.interpolate(network(tensor), image.shape[:2], mode="bilinear", align_corners=False)
     return logits.argmax(1)[0].byte().cpu().numpy()
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as it stands on disk. network: the averaged one. data: name, licence and images of each data set, and
-    folders where they were. quick_val: the last scores of its log, on `images` pictures of each val split.
-
-    step, seconds: with those of the runs that it started from, one after the other; earlier: steps and minutes at the
-    end of each, and its recipe.
-    """
-
-    network: Segmenter
-    table: ClassTable
-    recipe: Recipe
-    step: int
-    seconds: float
-    device: str
-    data: list[dict]
-    folders: list[Path]
-    quick_val: dict
-    earlier: list[dict]
-
-
-def load_run(folder: Path) -> Run:
-    """Reads a run folder. Raises RunError."""
-    _check_files(folder, CHECKPOINT, RECIPE, CLASSES, DATA)
-    table = _read_table(folder)
-    network = Segmenter(len(table))
-    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["average"])
-    data_sets = yaml.safe_load((folder / DATA).read_text())
-    val = [entry for entry in log.read(folder / LOG) if "val" in entry and entry["step"] <= state["step"]]
-    return Run(network.eval(), table, Recipe.load(folder / RECIPE), state["step"], state["seconds"],
-               state.get("device", "cpu"), [{k: v for k, v in d.items() if k != "folder"} for d in data_sets],
-               [Path(d["folder"]) for d in data_sets], val[-1]["val"] if val else {}, _earlier(folder))
-
-
-def _earlier(folder: Path) -> list[dict]:
-    path = folder / EARLIER
-    return json.loads(path.read_text()) if path.is_file() else []
 
 
 def _rounded(value):

@@ -19,7 +19,8 @@ from drive_seg.training.data import class_table, load_sources  # noqa: E402
 from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
 from drive_seg.training.prior import fit_prior  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
-from drive_seg.training.trainer import Trainer, load_run  # noqa: E402
+from drive_seg.training.run_folder import load_run  # noqa: E402
+from drive_seg.training.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.train
 

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
 
+from drive_seg.training import teacher  # noqa: E402
 from drive_seg.training.losses import (  # noqa: E402
     IGNORE,
     CodeBook,
@@ -94,3 +95,12 @@ def test_no_boundary_is_claimed_inside_a_partly_told_region():
     edge, valid = boundary_target(codes, book())
     assert valid[0, 0].tolist() == [0, 1, 1, 1]
     assert edge[0, 0].tolist() == [0, 1, 1, 0]
+
+
+def test_distillation_is_the_divergence_of_softened_probabilities():
+    torch.manual_seed(1)
+    student, answer = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    p, q = ((x.double() / teacher.TEMPERATURE).softmax(1) for x in (answer, student))
+    want = (p * (p / q).log()).sum(1).mean() * teacher.TEMPERATURE ** 2
+    assert float(teacher.distillation_loss(student, answer)) == pytest.approx(float(want), rel=1e-5)
+    assert float(teacher.distillation_loss(answer + 3.0, answer)) == pytest.approx(0, abs=1e-6)  # constants say nothing

@@ -13,7 +13,8 @@ from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.training.curves import draw_curves  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
-from drive_seg.training.trainer import RunError, Trainer, finish_save, load_run, train  # noqa: E402
+from drive_seg.training.run_folder import RunError, finish_save, load_run  # noqa: E402
+from drive_seg.training.trainer import Trainer, train  # noqa: E402
 
 pytestmark = pytest.mark.train
 RECIPE = Recipe(steps=16, batch=4, workers=0, lovasz_pixels=500, validate_every=0.5, warmup=0.1,
@@ -110,6 +111,37 @@ def test_a_run_can_only_start_from_one_of_the_same_data(world, tmp_path):
         trainer(world[:1], tmp_path / "later", start_from=tmp_path / "former")
     with pytest.raises(RunError, match="nothing is no training run"):
         trainer(world, tmp_path / "later", start_from=tmp_path / "nothing")
+
+
+def test_a_wider_network_teaches_a_narrow_one(world, tmp_path):
+    trainer(world, tmp_path / "wide", replace(RECIPE, width=1.5)).train(stop_after=2)
+    narrow, wide = replace(RECIPE, width=0.5), tmp_path / "wide"
+    whole = trainer(world, tmp_path / "whole", narrow, teacher_run=wide)
+    whole.train()
+    trainer(world, tmp_path / "parts", narrow, teacher_run=wide).train(stop_after=7)
+    run = load_run(tmp_path / "parts")
+    assert (run.teacher["steps"], run.teacher["recipe"]["width"]) == (2, 1.5)
+    assert [load_run(tmp_path / name).network.classify.in_channels for name in ("parts", "wide")] == [32, 96]
+    shutil.rmtree(wide)
+    resumed = trainer(world, tmp_path / "parts", narrow, resume=True)
+    resumed.train()
+    ours, theirs = resumed.network.state_dict(), whole.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    logged = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert all(entry["distillation"] > 0 for entry in logged if "loss" in entry)
+    untaught = trainer(world, tmp_path / "alone", narrow)
+    untaught.train()
+    assert not torch.equal(untaught.network.classify.weight, whole.network.classify.weight)
+
+
+def test_networks_that_do_not_fit_are_told(world, tmp_path):
+    trainer(world, tmp_path / "wide", replace(RECIPE, width=1.5)).train(stop_after=1)
+    with pytest.raises(RunError, match=r"has a network of width 1.5, this run's recipe says 1.0"):
+        trainer(world, tmp_path / "later", start_from=tmp_path / "wide")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunError, match="pavement, pedestrian, this run has sky, road, pavement: name"):
+        trainer(with_a_class_that_is_ignored_now(world, tmp_path / "other"), tmp_path / "taught",
+                teacher_run=tmp_path / "wide")
 
 
 def test_a_folder_with_a_run_is_not_overwritten(world, tmp_path):

@@ -1,0 +1,152 @@
+"""A run's folder: what lies in it, whether it can go on, and the trained network in it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from drive_seg.core.classes import ClassTable
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.training import data, log
+from drive_seg.training.model import Segmenter
+from drive_seg.training.recipe import Recipe
+
+CHECKPOINT = "checkpoint.pt"
+RECIPE = "recipe.json"
+CLASSES = "classes.yaml"
+DATA = "data.yaml"
+LOG = "log.jsonl"
+EARLIER = "earlier.json"
+TEACHER = "teacher.pt"
+
+
+class RunError(RuntimeError):
+    """A run folder that can't be used; the message names the fix."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it stands on disk. network: the averaged one. data: name, licence and images of each data set, and
+    folders where they were. quick_val: the last scores of its log, on `images` pictures of each val split.
+
+    step, seconds: with those of the runs that it started from, one after the other; earlier: steps and minutes at the
+    end of each, and its recipe. teacher: steps, minutes and recipe of the network that taught this one, if one did.
+    """
+
+    network: Segmenter
+    table: ClassTable
+    recipe: Recipe
+    step: int
+    seconds: float
+    device: str
+    data: list[dict]
+    folders: list[Path]
+    quick_val: dict
+    earlier: list[dict]
+    teacher: dict | None
+
+
+def load_run(folder: Path) -> Run:
+    """Reads a run folder. Raises RunError."""
+    _check_files(folder, CHECKPOINT, RECIPE, CLASSES, DATA)
+    table, recipe = _read_table(folder), Recipe.load(folder / RECIPE)
+    network = Segmenter(len(table), recipe.width)
+    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+    network.load_state_dict(state["average"])
+    data_sets = yaml.safe_load((folder / DATA).read_text())
+    val = [entry for entry in log.read(folder / LOG) if "val" in entry and entry["step"] <= state["step"]]
+    return Run(network.eval(), table, recipe, state["step"], state["seconds"],
+               state.get("device", "cpu"), [{k: v for k, v in d.items() if k != "folder"} for d in data_sets],
+               [Path(d["folder"]) for d in data_sets], val[-1]["val"] if val else {}, earlier(folder),
+               _teacher(folder))
+
+
+def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:
+    """The recipe of a run that shall go on with these data sets. Raises RunError where it can't, ValueError where the
+    recipe is none."""
+    check_former(datasets, out, "start the run without --resume")
+    return Recipe.load(out / RECIPE)
+
+
+def check_former(datasets: list[Dataset], out: Path, fix: str) -> None:
+    """Whether the run in a folder can go on with these data sets: those that it began with, wherever they lie now.
+    fix: what to do where the folder holds no run. Raises RunError."""
+    _check_files(out, RECIPE, CLASSES, DATA, fix=f": {fix}")
+    began = [(d["name"], d["images"]) for d in yaml.safe_load((out / DATA).read_text())]
+    given = [(d.name, len(d.pairs("train"))) for d in datasets]
+    if given != began:
+        began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
+        raise RunError(f"{out} was trained on {began}, --data gives {given}: go on with the same data sets in the same"
+                       " order")
+    names, now = (table.names for table in (_read_table(out), data.class_table(datasets[0])))
+    if names != now:
+        ignored = {c.name for c in datasets[0].classes if c.id == datasets[0].ignore} - set(now)
+        if tuple(name for name in names if name not in ignored) == now:  # it was one of the network's once
+            raise RunError(f"the class table of {out} differs from {datasets[0].name}'s now: it has"
+                           f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more:"
+                           " start a new run with another --out")
+        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: go on with the same"
+                       " data set")
+
+
+def checkpoint(out: Path, replica: int) -> Path:
+    """Where a replica keeps its state."""
+    return out / (CHECKPOINT if replica == 0 else f"checkpoint_{replica}.pt")
+
+
+def partial(file: Path) -> Path:
+    """Where a checkpoint is written before it takes its place."""
+    return file.with_suffix(".part")
+
+
+def finish_save(out: Path, replicas: int) -> None:
+    """Puts the replicas' checkpoints at one step, where a kill came between the first's and the last's."""
+    files = [checkpoint(out, replica) for replica in range(replicas)]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise RunError(f"no {', '.join(missing)} in {out}: bring back what the run with {replicas} replicas saved, or"
+                       " start a new run with another --out")
+    steps = [_step_of(file) for file in files]
+    newest = max(step or 0 for step in steps)
+    late = [file for file, step in zip(files, steps, strict=True) if step != newest]
+    if any(_step_of(partial(file)) != newest for file in late):
+        found = ", ".join(f"{file.name} {step}" for file, step in zip(files, steps, strict=True))
+        raise RunError(f"the checkpoints in {out} are of different steps ({found}): copy one of step {newest} over the"
+                       " others to go on from there (no longer to the bit), or start a new run with another --out")
+    for file in late:
+        partial(file).replace(file)
+
+
+def earlier(folder: Path) -> list[dict]:
+    """Of the runs that one started from: see Run."""
+    path = folder / EARLIER
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+def _teacher(folder: Path) -> dict | None:
+    path = folder / TEACHER
+    if not path.is_file():
+        return None
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["facts"]
+
+
+def _step_of(file: Path) -> int | None:
+    """None for a file that is not there or not whole."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["step"]
+    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
+        return None
+
+
+def _check_files(folder: Path, *names: str, fix: str = "") -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise RunError(f"{folder} is no training run: {name} is missing{fix}")
+
+
+def _read_table(folder: Path) -> ClassTable:
+    return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
