@@ -120,7 +120,7 @@ GOOD_SELF_TEST = {"confidence": 0.9, "classes": ["00" * 30] * 22}
     ({"temperature": -1}, "`temperature` must be a number above 0"),
     ({"temperature": float("nan")}, "`temperature` must be a number above 0"),
     ({"temperature": "warm"}, "`temperature` must be a number above 0"),
-    ({"self_test": {"confidence": 1}}, "`self_test` must be what .* \\('classes' is missing\\): export the network"),
+    ({"self_test": {"confidence": 1}}, "`self_test` must be what .* \\('classes' is missing\\): run it again"),
     ({"self_test": {"confidence": 1, "classes": 5}}, "`self_test` must be what"),
     ({"self_test": GOOD_SELF_TEST | {"classes": ["00"]}}, "`self_test` must be what .*22 rows of 30"),
     ({"self_test": [1]}, "`self_test` must be names with values"),

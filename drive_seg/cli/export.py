@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.training.calibrate import calibrate
         from drive_seg.training.data import load_sources
         from drive_seg.training.prior import fit_prior
-        from drive_seg.training.run_folder import RunError, load_run
+        from drive_seg.training.run_folder import RunError, check_former, load_run
     except ImportError as error:
         raise CommandError(f"export needs torch and onnx ({error}): pip install 'drive-seg[train]'") from error
     if args.output.suffix != ".onnx":
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--int8 quantises the fp32 network: leave out --precision")
     try:
         finished = load_run(args.run)
-        datasets = [Dataset.load(folder) for folder in args.data or finished.folders]
+        datasets = _datasets(args, finished.folders)
+        check_former(datasets, args.run, "name a run that has been trained", "export the run with its own data")
         shape = args.size or finished.recipe.phases[-1].size
         sources, allowed = load_sources(datasets, "train", finished.table)
         prior = fit_prior(finished.network, sources[0], finished.table, shape)
@@ -89,6 +90,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _datasets(args: argparse.Namespace, folders: list[Path]) -> list[Dataset]:
+    try:
+        return [Dataset.load(folder) for folder in args.data or folders]
+    except DatasetError as error:
+        moved = "" if args.data else " (where the run had it; if it has moved, name all data sets of the run by --data)"
+        raise CommandError(f"{error}{moved}") from error
+
+
 def _earlier(runs: list[dict], recipe: dict) -> list[dict]:
-    """The runs before, with what their recipes had otherwise than the last one."""
-    return [run | {"recipe": {k: v for k, v in run["recipe"].items() if recipe.get(k) != v}} for run in runs]
+    """The runs before, with what their recipes had otherwise than the last one: null where they did not know it."""
+    return [run | {"recipe": {k: run["recipe"].get(k) for k in run["recipe"] | recipe
+                              if run["recipe"].get(k) != recipe.get(k)}} for run in runs]

@@ -2,13 +2,14 @@
 
 The first --data gives the network its classes. Further ones may tell less: a class of theirs that may be one of several
 of the network's is trained with the loss of "any of these". The whole recipe is drive_seg/training/recipe.py; --recipe
-overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png, recipe.json, classes.yaml and data.yaml.
+overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png, recipe.json, classes.yaml and data.yaml; also
+earlier.json where it started from another run, and teacher.pt where a network taught it.
 
 A finished run learns on in a new one: --start-from FORMER begins with its weights and optimiser, in the middle of the
-schedule (the recipe's `start`, 0.55 unless --recipe has another), where the rate is 0.44 of the full one.
+schedule, at the recipe's `start` (where it has none, where the rate is 0.44 of the full one).
 
-A run of --steps that was killed and goes on with --resume ends in the same weights as one that was not, to the bit. One
-of --minutes does not: its schedule follows the clock, and how many steps fit differs.
+On a CPU, a run of --steps that was killed and goes on with --resume ends in the same weights as one that was not, to
+the bit. One of --minutes does not: its schedule follows the clock, and how many steps fit differs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What each part of the recipe brings: short runs, each with one part left out, scored through the node's own core.
+"""What each part of the recipe brings: short runs, each with one part left out or changed, scored through the node's
+core.
 
     python -m drive_seg.training.ablation --data camvid --data lums_road --out DIR [--steps N] [--only NAME ...]
 
@@ -12,7 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from drive_seg.core.segmenter import Segmenter
@@ -113,12 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         datasets = [Dataset.load(folder) for folder in args.data]
-        settings = {"steps": args.steps, "data": [d.name for d in datasets]}
+        settings = {"steps": args.steps, "data": [d.name for d in datasets],
+                    "recipe": json.loads(json.dumps(asdict(SHORT)))}
         record = args.out / "results.json"
         stored = json.loads(record.read_text()) if record.is_file() else settings | {"results": {}}
-        if {key: stored[key] for key in settings} != settings:
-            raise RunError(f"{args.out} holds runs of {stored['steps']} steps on {', '.join(stored['data'])}: name"
-                           " another folder")
+        if {key: stored.get(key) for key in settings} != settings:
+            raise RunError(f"{args.out} holds runs of {stored['steps']} steps on {', '.join(stored['data'])}, or of"
+                           " another recipe: name another folder")
         results = stored["results"]
         for name in args.only:
             if name not in results:

@@ -44,8 +44,7 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
     size, scales = recipe.phases[-1].size, (1.0, 1.3)
     logits, codes = [], []
     for number in range(images):
-        source = number % len(sources) if number % 4 == 3 else 0
-        image, target = samples[data.Request(number, source, size, scales)]
+        image, target = samples[data.Request(number, source_of(number, len(sources)), size, scales)]
         out = network(image[None].float().to(next(network.parameters()).device))
         logits.append(out[0].float().permute(1, 2, 0).reshape(-1, len(table)).cpu().numpy())
         codes.append(target[::2, ::2].reshape(-1).numpy())
@@ -61,6 +60,11 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
     mean, std, limit = normal_energy(cells, allowed[truth, cells.argmax(1)], road, temperature, share)
     return Calibration(round(temperature, 4), [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std],
                        round(limit, 4))
+
+
+def source_of(number: int, sources: int) -> int:
+    """Every fourth picture comes from one of the further data sets, by turns."""
+    return number // 4 % (sources - 1) + 1 if number % 4 == 3 and sources > 1 else 0
 
 
 def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> float:

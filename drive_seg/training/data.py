@@ -117,7 +117,7 @@ def code_book(source: Source, allowed: np.ndarray, recipe: Recipe) -> CodeBook:
 
 @dataclass(frozen=True)
 class CutOut:
-    """A person or cyclist cut from a training picture. top, left: where it was; mask in 0..1, softened at the edge."""
+    """A person or cyclist cut from a training picture. mask: uint8, 1 on it; bottom: row below it in its picture."""
 
     image: np.ndarray
     codes: np.ndarray

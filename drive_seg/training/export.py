@@ -23,11 +23,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.network import FORMAT
+from drive_seg.runtimes.tensorrt.typed_onnx import FP16_MAX
 from drive_seg.training.calibrate import Calibration
 from drive_seg.training.model import ConvNorm, Segmenter
 
 OPSET = 17
-FP16_MAX = 65504.0
 
 
 class ExportError(RuntimeError):
@@ -91,7 +91,7 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
     """Runs ONNX (in OpenVINO, fp32 arithmetic) and PyTorch on the same images (BGR uint8) and compares.
 
     Returns the greatest difference of a logit, the share of cells with the same class, and the greatest magnitude
-    that any layer puts out (half precision ends at 65504). Raises ExportError.
+    that any layer puts out (half precision ends at FP16_MAX). Raises ExportError.
     """
     import openvino as ov
 

@@ -13,6 +13,11 @@ def read(path: Path) -> list[dict]:
     return [entry for line in path.read_text(errors="replace").splitlines() if (entry := _parsed(line)) is not None]
 
 
+def last_validation(path: Path, start: float) -> float:
+    """Progress at the last validation of a run, `start` where there was none."""
+    return max((entry["progress"] for entry in read(path) if "val" in entry and "progress" in entry), default=start)
+
+
 def append(path: Path, entry: dict) -> None:
     with path.open("a") as file:
         file.write(json.dumps(entry) + "\n")

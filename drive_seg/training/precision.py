@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = load_run(args.run)
         dataset, size = Dataset.load(args.data), args.size or run.recipe.phases[-1].size
         found, pictures = compare(as_exported(run, dataset, size), run.table, dataset, size, every=args.every)
-    except (DatasetError, RunError) as error:
+    except (RunError, ValueError) as error:
         print(f"precision: {error}", file=sys.stderr)
         return 2
     print(f"{pictures} pictures of {dataset.name} val at {size[0]}x{size[1]}, class prior corrected as by export")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,10 @@ DATA = "data.yaml"
 LOG = "log.jsonl"
 EARLIER = "earlier.json"
 TEACHER = "teacher.pt"
+OTHER_OUT = "start a new run with another --out"
+
+_DAMAGE = (EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError)
+"""What torch raises for a file that is not whole."""
 
 
 class RunError(RuntimeError):
@@ -52,12 +58,13 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Reads a run folder. Raises RunError."""
+    """Reads a run folder. Raises RunError or ValueError (what is no recipe)."""
     _check_files(folder, CHECKPOINT, RECIPE, CLASSES, DATA)
     table, recipe = _read_table(folder), Recipe.load(folder / RECIPE)
     network = Segmenter(len(table), recipe.width)
-    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["average"])
+    state = read_state(folder / CHECKPOINT)
+    with damage_told(folder / CHECKPOINT):
+        network.load_state_dict(state["average"])
     data_sets = yaml.safe_load((folder / DATA).read_text())
     val = [entry for entry in log.read(folder / LOG) if "val" in entry and entry["step"] <= state["step"]]
     return Run(network.eval(), table, recipe, state["step"], state["seconds"],
@@ -66,32 +73,50 @@ def load_run(folder: Path) -> Run:
                _teacher(folder))
 
 
+def read_state(file: Path) -> dict:
+    """What a checkpoint or a kept teacher holds, on the CPU. Raises RunError."""
+    with damage_told(file):
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+@contextlib.contextmanager
+def damage_told(file: Path) -> Iterator[None]:
+    """Raises RunError for what torch raises where a file is damaged, or is of another network than its recipe says."""
+    try:
+        yield
+    except (OSError, *_DAMAGE) as error:
+        raise RunError(f"{file} is damaged, or of another network than {RECIPE} beside it tells"
+                       f" ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}): bring"
+                       f" back the file, or {OTHER_OUT}") from error
+
+
 def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:
     """The recipe of a run that shall go on with these data sets. Raises RunError where it can't, ValueError where the
     recipe is none."""
-    check_former(datasets, out, "start the run without --resume")
+    check_former(datasets, out, "start the run without --resume", OTHER_OUT)
     return Recipe.load(out / RECIPE)
 
 
-def check_former(datasets: list[Dataset], out: Path, fix: str) -> None:
+def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str) -> None:
     """Whether the run in a folder can go on with these data sets: those that it began with, wherever they lie now.
-    fix: what to do where the folder holds no run. Raises RunError."""
+    fix: what to do where the folder holds no run. instead: what to do where the same data can't be given. Raises
+    RunError."""
     _check_files(out, RECIPE, CLASSES, DATA, fix=f": {fix}")
     began = [(d["name"], d["images"]) for d in yaml.safe_load((out / DATA).read_text())]
     given = [(d.name, len(d.pairs("train"))) for d in datasets]
     if given != began:
         began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
-        raise RunError(f"{out} was trained on {began}, --data gives {given}: go on with the same data sets in the same"
-                       " order")
+        raise RunError(f"{out} was trained on {began}, --data gives {given}: give the same data sets in the same order,"
+                       f" or {instead}")
     names, now = (table.names for table in (_read_table(out), data.class_table(datasets[0])))
     if names != now:
         ignored = {c.name for c in datasets[0].classes if c.id == datasets[0].ignore} - set(now)
         if tuple(name for name in names if name not in ignored) == now:  # it was one of the network's once
             raise RunError(f"the class table of {out} differs from {datasets[0].name}'s now: it has"
                            f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more:"
-                           " start a new run with another --out")
-        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: go on with the same"
-                       " data set")
+                           f" {instead}")
+        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: give the same data"
+                       f" set, or {instead}")
 
 
 def checkpoint(out: Path, replica: int) -> Path:
@@ -107,9 +132,9 @@ def partial(file: Path) -> Path:
 def finish_save(out: Path, replicas: int) -> None:
     """Puts the replicas' checkpoints at one step, where a kill came between the first's and the last's."""
     files = [checkpoint(out, replica) for replica in range(replicas)]
-    if missing := [file.name for file in files if not file.is_file()]:
+    if missing := [file.name for file in files if not file.is_file() and not partial(file).is_file()]:
         raise RunError(f"no {', '.join(missing)} in {out}: bring back what the run with {replicas} replicas saved, or"
-                       " start a new run with another --out")
+                       f" {OTHER_OUT}")
     steps = [_step_of(file) for file in files]
     newest = max(step or 0 for step in steps)
     late = [file for file, step in zip(files, steps, strict=True) if step != newest]
@@ -129,16 +154,14 @@ def earlier(folder: Path) -> list[dict]:
 
 def _teacher(folder: Path) -> dict | None:
     path = folder / TEACHER
-    if not path.is_file():
-        return None
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["facts"]
+    return read_state(path)["facts"] if path.is_file() else None
 
 
 def _step_of(file: Path) -> int | None:
     """None for a file that is not there or not whole."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["step"]
-    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
+    except (OSError, *_DAMAGE):
         return None
 
 

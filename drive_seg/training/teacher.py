@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.training.model import Segmenter
-from drive_seg.training.run_folder import RunError, load_run
+from drive_seg.training.run_folder import RunError, damage_told, load_run
 
 TEMPERATURE = 2.0
 """Softens both networks' probabilities, so that the classes a teacher ranks second count too."""
@@ -27,21 +27,17 @@ def of_run(run: Path, table: ClassTable) -> dict:
         raise RunError(f"the teacher in {run} has the classes {', '.join(taught.table.names)}, this run has"
                        f" {', '.join(table.names)}: name a run on the same first data set")
     facts = {"steps": taught.step, "minutes": round(taught.seconds / 60, 1), "recipe": asdict(taught.recipe)}
+    facts |= {"data": taught.data, **({"earlier": taught.earlier} if taught.earlier else {}),
+              **({"teacher": taught.teacher} if taught.teacher else {})}
     return {"facts": facts, "classes": len(table), "width": taught.recipe.width,
             "network": taught.network.state_dict()}
 
 
-def keep(teacher: dict | None, file: Path) -> None:
-    """Write it to a file. None leaves no file there."""
-    file.unlink(missing_ok=True)
-    if teacher is not None:
-        torch.save(teacher, file)
-
-
-def network(teacher: dict, device: torch.device) -> Segmenter:
-    """The network of it, to be asked only."""
-    asked = Segmenter(teacher["classes"], teacher["width"])
-    asked.load_state_dict(teacher["network"])
+def network(teacher: dict, file: Path, device: torch.device) -> Segmenter:
+    """The network of it, to be asked only. file: where it is kept, for errors. Raises RunError."""
+    with damage_told(file):
+        asked = Segmenter(teacher["classes"], teacher["width"])
+        asked.load_state_dict(teacher["network"])
     return asked.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 

@@ -32,19 +32,23 @@ from drive_seg.training.run_folder import (
     DATA,
     EARLIER,
     LOG,
+    OTHER_OUT,
     RECIPE,
     TEACHER,
     RunError,
     check_former,
     checkpoint,
-    earlier,
+    damage_told,
     finish_save,
+    load_run,
     partial,
+    read_state,
 )
 
 
 class Trainer:
-    """One run in one folder. Killed and resumed, it goes on as if it had never stopped (in steps mode, to the bit)."""
+    """One run in one folder. Killed and resumed, it goes on as if it had never stopped (in steps mode on a CPU, to the
+    bit)."""
 
     def __init__(self, datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
                  start_from: Path | None = None, teacher_run: Path | None = None, device: str | None = None,
@@ -55,15 +59,17 @@ class Trainer:
         """
         self.out, self.recipe, self.replica = out, recipe, replica
         self._checkpoint = checkpoint(out, replica)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RunError("torch can use no GPU here: leave --device out, or install a torch with CUDA")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         cv2.setNumThreads(1)
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
         self.table = data.class_table(datasets[0])
         if resume:
-            check_former(datasets, out, "start the run without --resume")
+            check_former(datasets, out, "start the run without --resume", OTHER_OUT)
         elif start_from is not None:
-            check_former(datasets, start_from, "name a run that has been trained")
+            check_former(datasets, start_from, "name a run that has been trained", "name another run to start from")
         sources, allowed = data.load_sources(datasets, "train", self.table)
         self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
         self.samples = data.Samples(sources, self.table, recipe, allowed)
@@ -78,8 +84,8 @@ class Trainer:
         self.optimizer = _optimizer(self.network, recipe)
         taught_by = teacher.of_run(teacher_run, self.table) if teacher_run is not None else None
         if resume and (out / TEACHER).is_file():
-            taught_by = torch.load(out / TEACHER, map_location="cpu", weights_only=True)
-        self._teacher = None if taught_by is None else teacher.network(taught_by, self.device)
+            taught_by = read_state(out / TEACHER)
+        self._teacher = None if taught_by is None else teacher.network(taught_by, out / TEACHER, self.device)
         self.step, self.seconds = 0, 0.0
         self._began = (0, 0.0)  # steps and seconds of the runs before this one
         self._since = 0.0  # seconds since the replicas last agreed
@@ -88,10 +94,15 @@ class Trainer:
             self._restore()
         elif self._checkpoint.exists():
             raise RunError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
-        elif start_from is not None:
-            self._take_up(start_from)
+        else:
+            if replica == 0:  # of a run that was killed before its first checkpoint
+                for name in (LOG, EARLIER, TEACHER):
+                    (out / name).unlink(missing_ok=True)
+            if start_from is not None:
+                self._take_up(start_from)
         if replica == 0 and not resume:
-            teacher.keep(taught_by, out / TEACHER)
+            if taught_by is not None:
+                torch.save(taught_by, out / TEACHER)
             recipe.save(out / RECIPE)
             (out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
             (out / DATA).write_text(yaml.safe_dump([
@@ -112,13 +123,15 @@ class Trainer:
         batches = iter(data.loader(self.samples, data.Schedule(len(self.samples.sources), self.recipe, self.step,
                                                                 self.progress, self.replica)))
         saved = validated = self.progress(self.step)
+        if self.step > self._began[0]:  # a resumed run
+            validated = log.last_validation(self.out / LOG, self.recipe.start)
         losses: list[dict[str, float]] = []
         while self.progress(self.step) < 1 and (stop_after is None or self.step < stop_after):
             start = time.monotonic()
             losses.append(self._train_step(*next(batches)))
             self.step += 1
             self._since += time.monotonic() - start
-            if self.recipe.replicas > 1 and self.step % self.recipe.average_every:
+            if not self._together(stop_after):
                 continue
             self._agree()
             now = self.progress(self.step)
@@ -135,6 +148,11 @@ class Trainer:
                 self.save()
                 saved = now
         self.save()
+
+    def _together(self, stop_after: int | None) -> bool:
+        """Whether the replicas meet after this step: now and then, and at the end. All of them say the same."""
+        ends = self.step == stop_after or self.progress(self.step) >= 1  # by the clock it moves only when they meet
+        return self.recipe.replicas == 1 or self.step % self.recipe.average_every == 0 or ends
 
     def _train_step(self, images: torch.Tensor, codes: torch.Tensor) -> dict[str, float]:
         recipe = self.recipe
@@ -239,6 +257,7 @@ class Trainer:
             "step": self.step, "seconds": self.seconds, "network": self.network.state_dict(),
             "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
             "torch_random": torch.get_rng_state(), "device": self.device.type, "began": self._began,
+            "taught": self._teacher is not None,
         }
         temporary = partial(self._checkpoint)
         torch.save(state, temporary)
@@ -251,6 +270,9 @@ class Trainer:
         if not path.is_file():
             raise RunError(f"no {path.name} in {self.out}: start the run without --resume")
         state = self._load(path)
+        if state.get("taught") and self._teacher is None:
+            raise RunError(f"{self.out} has lost {TEACHER}, the network that teaches it: bring the file back, or"
+                           f" {OTHER_OUT}")
         self._began = tuple(state.get("began", self._began))
         torch.set_rng_state(state["torch_random"])
         if self.replica == 0:
@@ -260,23 +282,29 @@ class Trainer:
         path = folder / CHECKPOINT
         if not path.is_file():
             raise RunError(f"no {path.name} in {folder}: name a run that has been trained")
-        width = Recipe.load(folder / RECIPE).width
-        if width != self.recipe.width:
-            raise RunError(f"{folder} has a network of width {width}, this run's recipe says {self.recipe.width}: make"
-                           " them the same")
+        former = load_run(folder)
+        for name in ("width", "train_shallow"):
+            theirs, ours = getattr(former.recipe, name), getattr(self.recipe, name)
+            if theirs != ours:
+                raise RunError(f"{folder} was trained with {name} {theirs}, this run's recipe says {ours}: make them"
+                               " the same")
         self._load(path)
         self._began = (self.step, self.seconds)
         if self.replica == 0:
             before = {"steps": self.step, "minutes": round(self.seconds / 60, 1),
-                      "recipe": json.loads((folder / RECIPE).read_text())}
-            (self.out / EARLIER).write_text(json.dumps([*earlier(folder), before], indent=1) + "\n")
+                      "recipe": json.loads((folder / RECIPE).read_text()),
+                      **({"teacher": former.teacher} if former.teacher else {})}
+            (self.out / EARLIER).write_text(json.dumps([*former.earlier, before], indent=1) + "\n")
 
     def _load(self, path: Path) -> dict:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        state, own = read_state(path), [dict(group) for group in self.optimizer.param_groups]
+        with damage_told(path):
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = state["step"], state["seconds"]
+        for group, recipe in zip(self.optimizer.param_groups, own, strict=True):  # the moments are the run's alone
+            group.update(base_lr=recipe["base_lr"], weight_decay=recipe["weight_decay"])
         return state
 
     def _log(self, entry: dict) -> None:
@@ -301,6 +329,9 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
         args = (datasets, out, recipe, resume, start_from, teacher_run, device, f"file://{folder}/meeting")
         try:
             multiprocessing.start_processes(_train_replica, args, recipe.replicas, start_method="spawn")
+        except multiprocessing.ProcessExitedException as error:
+            raise RunError(f"a replica was ended from outside ({error}), as where memory runs out: go on with --resume,"
+                           " or start with fewer replicas or a smaller batch") from error
         except multiprocessing.ProcessRaisedException as error:
             raise RunError(f"a replica failed: {str(error).strip().splitlines()[-1]}") from error
 

@@ -9,12 +9,14 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 onnx = pytest.importorskip("onnx", reason="training needs onnx: make test-train")
 pytest.importorskip("nncf", reason="training needs nncf: make test-train")
 
+from drive_seg.cli.export import _earlier  # noqa: E402
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.core.segmenter import Segmenter as Core  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
 from drive_seg.runtimes import open_engine  # noqa: E402
 from drive_seg.training import export, precision, quantise  # noqa: E402
+from drive_seg.training.calibrate import source_of  # noqa: E402
 from drive_seg.training.data import class_table, load_sources  # noqa: E402
 from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
 from drive_seg.training.prior import fit_prior  # noqa: E402
@@ -71,13 +73,19 @@ def test_a_network_that_differs_is_not_exported(network, pictures):
         export.check(other, network, pictures, (96, 128))
 
 
-def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, monkeypatch):
+def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quantise, "LEAST_SAME", 0.5)  # two steps teach no margin between classes
     recipe = Recipe(steps=2, batch=2, workers=0, lovasz_pixels=100, phases=(Phase(1.0, (96, 128), (1.0, 1.2)),))
     datasets = [Dataset.load(root) for root in world]
     Trainer(datasets, tmp_path / "run", recipe, pretrained=False, device="cpu").train()
     file = tmp_path / "net.onnx"
     assert main(["export", str(tmp_path / "run"), "-o", str(file), "--size", "64x96", "--int8"]) == 0
+    capsys.readouterr()
+    for given, told in ((world[::-1], "trained on told (6 pictures), partly (6 pictures), --data gives partly"),
+                        ([tmp_path / "gone"], "no data set at")):
+        data = [word for root in given for word in ("--data", str(root))]
+        assert main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "other.onnx"), *data]) == 2
+        assert told in capsys.readouterr().err
     loaded = Network.load(file)
     assert loaded.input_size == (64, 96)
     assert loaded.table.names == ("sky", "road", "pavement", "pedestrian")
@@ -91,6 +99,17 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
         assert engine.precision == arithmetic
         engine.close()
         assert result.labels.shape == (96, 128)
+
+
+def test_the_recipes_of_earlier_runs_tell_what_the_last_one_has_otherwise():
+    runs = [{"steps": 3, "recipe": {"lr": 1, "gone": 2}}, {"steps": 5, "recipe": {"lr": 2, "new": 3}}]
+    told = _earlier(runs, {"lr": 2, "new": 3})
+    assert [run["recipe"] for run in told] == [{"lr": 1, "gone": 2, "new": None}, {}]
+
+
+def test_every_data_set_is_calibrated_on():
+    assert [source_of(number, 3) for number in range(12)] == [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1]
+    assert {source_of(number, 1) for number in range(12)} == {0}
 
 
 def test_the_backbone_keeps_its_imagenet_features():
@@ -125,7 +144,9 @@ def test_the_int8_network_does_what_the_float_one_does(network, pictures):
     assert len(quantised.SerializeToString()) < 0.4 * len(model.SerializeToString())
     report = quantise.compare(model, model, pictures)
     assert report["same_class"] == 1
-    wrong = export.to_onnx(Segmenter(4).eval(), (64, 96))
+    other = copy.deepcopy(network)
+    other.shift_logits([0.0, 0.0, 0.0, 99.0])
+    wrong = export.to_onnx(other, (64, 96))
     with pytest.raises(quantise.QuantiseError, match="differs"):
         quantise.compare(model, wrong, pictures)
 

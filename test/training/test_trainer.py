@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
+from drive_seg.training import log  # noqa: E402
 from drive_seg.training.curves import draw_curves  # noqa: E402
-from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
+from drive_seg.training.recipe import LATER_START, Phase, Recipe  # noqa: E402
 from drive_seg.training.run_folder import RunError, finish_save, load_run  # noqa: E402
 from drive_seg.training.trainer import Trainer, train  # noqa: E402
 
@@ -47,6 +48,41 @@ def test_resume_is_exact(world, tmp_path):
     for kind in ("network", "average"):
         ours, theirs = getattr(resumed, kind).state_dict(), getattr(whole, kind).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert validated(tmp_path / "parts") == validated(tmp_path / "whole") == [8, 16]
+
+
+def logged(folder):
+    return log.read(folder / "log.jsonl")
+
+
+def validated(folder):
+    return [entry["step"] for entry in logged(folder) if "val" in entry]
+
+
+def test_nothing_stays_of_a_run_that_was_killed_before_its_first_checkpoint(world, tmp_path):
+    for name in ("log.jsonl", "earlier.json", "teacher.pt"):
+        (tmp_path / name).write_text('{"step": 99}\n')
+    trainer(world, tmp_path).train(stop_after=1)
+    assert load_run(tmp_path).earlier == [] and not (tmp_path / "teacher.pt").exists()
+    assert logged(tmp_path) == []
+
+
+def test_a_damaged_checkpoint_is_told(world, tmp_path, capsys):
+    trainer(world, tmp_path).train(stop_after=1)
+    file = tmp_path / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[:5000])
+    data = [word for root in world for word in ("--data", str(root))]
+    assert main(["train", *data, "--out", str(tmp_path), "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert f"{file} is damaged" in error and error.count("\n") == 1
+    with pytest.raises(RunError, match="is damaged"):
+        load_run(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU here")
+def test_a_gpu_that_is_not_there_is_told(world, tmp_path):
+    with pytest.raises(RunError, match="torch can use no GPU here: leave --device out"):
+        Trainer([Dataset.load(world[0])], tmp_path, RECIPE, pretrained=False, device="cuda")
 
 
 def test_what_a_kill_left_of_the_log_is_done_again(world, tmp_path):
@@ -64,10 +100,10 @@ def test_what_a_kill_left_of_the_log_is_done_again(world, tmp_path):
 
 
 def test_curves_of_a_torn_log_and_of_scores_without_a_class(tmp_path):
-    log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val": {"a": {"miou": null}}}\n'
+    torn = tmp_path / "log.jsonl"
+    torn.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val": {"a": {"miou": null}}}\n'
                    '{"step": 3, "val": {"a": {"miou": 0.5}, "b": {"miou": null}}}\n{"step": 4, "va')
-    draw_curves(log, tmp_path / "curves.png")
+    draw_curves(torn, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
@@ -85,6 +121,10 @@ def test_a_run_that_starts_from_another_one_goes_on_with_its_weights(world, tmp_
     former = trainer(world, tmp_path / "former")
     former.train(stop_after=5)
     recipe = replace(RECIPE, steps=6, start=0.5, seed=3)
+    later = trainer(world, tmp_path / "later", replace(recipe, lr=0.5, weight_decay=0.1),
+                    start_from=tmp_path / "former")
+    assert {group["base_lr"] for group in later.optimizer.param_groups} == {0.5, recipe.backbone_lr}
+    assert {group["weight_decay"] for group in later.optimizer.param_groups} == {0.0, 0.1}
     later = trainer(world, tmp_path / "later", recipe, start_from=tmp_path / "former")
     for kind in ("network", "average"):
         ours, theirs = getattr(later, kind).state_dict(), getattr(former, kind).state_dict()
@@ -107,7 +147,7 @@ def load_earlier(folder):
 
 def test_a_run_can_only_start_from_one_of_the_same_data(world, tmp_path):
     trainer(world, tmp_path / "former").train(stop_after=1)
-    with pytest.raises(RunError, match="go on with the same data sets"):
+    with pytest.raises(RunError, match="give the same data sets in the same order, or name another run to start from"):
         trainer(world[:1], tmp_path / "later", start_from=tmp_path / "former")
     with pytest.raises(RunError, match="nothing is no training run"):
         trainer(world, tmp_path / "later", start_from=tmp_path / "nothing")
@@ -121,22 +161,27 @@ def test_a_wider_network_teaches_a_narrow_one(world, tmp_path):
     trainer(world, tmp_path / "parts", narrow, teacher_run=wide).train(stop_after=7)
     run = load_run(tmp_path / "parts")
     assert (run.teacher["steps"], run.teacher["recipe"]["width"]) == (2, 1.5)
+    assert [d["name"] for d in run.teacher["data"]] == ["told", "partly"]
     assert [load_run(tmp_path / name).network.classify.in_channels for name in ("parts", "wide")] == [32, 96]
     shutil.rmtree(wide)
     resumed = trainer(world, tmp_path / "parts", narrow, resume=True)
     resumed.train()
     ours, theirs = resumed.network.state_dict(), whole.network.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    logged = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
-    assert all(entry["distillation"] > 0 for entry in logged if "loss" in entry)
+    assert all(entry["distillation"] > 0 for entry in logged(tmp_path / "whole") if "loss" in entry)
     untaught = trainer(world, tmp_path / "alone", narrow)
     untaught.train()
     assert not torch.equal(untaught.network.classify.weight, whole.network.classify.weight)
+    trainer(world, tmp_path / "later", narrow, start_from=tmp_path / "parts")
+    assert load_earlier(tmp_path / "later")[0]["teacher"]["steps"] == 2
+    (tmp_path / "parts" / "teacher.pt").unlink()
+    with pytest.raises(RunError, match="has lost teacher.pt"):
+        trainer(world, tmp_path / "parts", narrow, resume=True)
 
 
 def test_networks_that_do_not_fit_are_told(world, tmp_path):
     trainer(world, tmp_path / "wide", replace(RECIPE, width=1.5)).train(stop_after=1)
-    with pytest.raises(RunError, match=r"has a network of width 1.5, this run's recipe says 1.0"):
+    with pytest.raises(RunError, match=r"was trained with width 1.5, this run's recipe says 1.0"):
         trainer(world, tmp_path / "later", start_from=tmp_path / "wide")
     (tmp_path / "other").mkdir()
     with pytest.raises(RunError, match="pavement, pedestrian, this run has sky, road, pavement: name"):
@@ -204,6 +249,7 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys,
     (["--data", "PARTLY", "--out", "RUN"], "fully told data set first"),
     (["--data", "TOLD", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
     (["--data", "TOLD", "--out", "RUN", "--resume", "--start-from", "RUN"], "own recipe"),
+    (["--data", "TOLD", "--out", "RUN", "--resume", "--teacher", "RUN"], "own recipe"),
     (["--data", "TOLD", "--out", "RUN", "--resume"], "RUN is no training run: recipe.json is missing"),
     (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "no part of a recipe"),
     (["--data", "TOLD", "--out", "RUN", "--steps", "0"], "steps must be a whole number of 1 or more, it is 0"),
@@ -220,13 +266,24 @@ def test_errors_are_one_line(world, tmp_path, capsys, args, match):
     assert len(error.strip().splitlines()) == 1
 
 
+def test_the_command_hands_its_choices_on(world, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("drive_seg.training.trainer.train",
+                        lambda *args, **options: seen.update(options, recipe=args[2]))
+    words = ["train", "--data", str(world[0]), "--out", str(tmp_path / "run"), "--seed", "5", "--device", "cpu"]
+    assert main([*words, "--teacher", "wide", "--start-from", "former"]) == 0
+    assert (str(seen["teacher_run"]), str(seen["start_from"]), seen["device"]) == ("wide", "former", "cpu")
+    assert (seen["recipe"].seed, seen["recipe"].start) == (5, LATER_START)
+
+
 def test_replicas_agree_and_resume(world, tmp_path):
-    recipe = replace(RECIPE, steps=4, batch=2, replicas=2, average_every=2,
+    recipe = replace(RECIPE, steps=5, batch=2, replicas=2, average_every=2,
                      phases=(Phase(1.0, (64, 96), (0.9, 1.2)),))
     datasets = [Dataset.load(root) for root in world]
     train(datasets, tmp_path, recipe, device="cpu")
     states = [torch.load(tmp_path / name, weights_only=True) for name in ("checkpoint.pt", "checkpoint_1.pt")]
-    assert [s["step"] for s in states] == [4, 4]
+    assert [s["step"] for s in states] == [5, 5]
+    assert validated(tmp_path)[-1] == 5, "the end is no multiple of average_every"
     weights = [s["network"] for s in states]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     moments = [s["optimizer"]["state"][0]["exp_avg"] for s in states]
@@ -235,11 +292,13 @@ def test_replicas_agree_and_resume(world, tmp_path):
     late.replace(whole)
     torch.save(states[1] | {"step": 2}, late)  # killed between the two replacements
     finish_save(tmp_path, 2)
-    assert torch.load(late, weights_only=True)["step"] == 4
+    assert torch.load(late, weights_only=True)["step"] == 5
+    train(datasets, tmp_path, recipe, resume=True, device="cpu")
     torch.save(states[1] | {"step": 2}, late)
     whole.write_bytes(late.read_bytes()[:1000])
-    with pytest.raises(RunError, match=r"different steps \(checkpoint.pt 4, checkpoint_1.pt 2\): copy"):
+    with pytest.raises(RunError, match=r"different steps \(checkpoint.pt 5, checkpoint_1.pt 2\): copy"):
         train(datasets, tmp_path, recipe, resume=True, device="cpu")
-    (tmp_path / "checkpoint_1.pt").unlink()
+    late.unlink()
+    whole.unlink()
     with pytest.raises(RunError, match="no checkpoint_1.pt"):
         train(datasets, tmp_path, recipe, resume=True, device="cpu")
