@@ -20,7 +20,7 @@ class DrivableRule:
     start_height: share of the image height from the bottom, in which the road in front of the vehicle begins.
     """
 
-    min_confidence: float = 0.6
+    min_confidence: float = 0.75
     start_width: float = 0.6
     start_height: float = 0.15
 

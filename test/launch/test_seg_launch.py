@@ -56,7 +56,7 @@ def launched(colour_network_path, tmp_path):
     except (PackageNotFoundError, OSError):
         pytest.skip("drive_seg is not in AMENT_PREFIX_PATH: source the workspace, or add the virtual environment")
     parameters = tmp_path / "parameters.yaml"
-    parameters.write_text("/**:\n  ros__parameters:\n    min_confidence: 0.75\n    engine: nonsense\n")
+    parameters.write_text("/**:\n  ros__parameters:\n    min_confidence: 0.5\n    engine: nonsense\n")
     from domain_coordinator import domain_id
 
     with domain_id() as domain:

@@ -13,6 +13,7 @@ import pytest
 from bags import DELAY_NS, cut, raw, stamp, street, write_bag
 from rosbags.rosbag2.enums import CompressionMode
 
+from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.footage.bag import Bag, BagError
 from drive_seg.replay import job as job_module
@@ -180,7 +181,7 @@ def test_a_result_of_other_settings_is_not_overwritten(replay, street_bag, capsy
     assert replay(street_bag, "--min-confidence", "0.9") == 1
     out = capsys.readouterr().out
     assert "another settings" in out and "--again" in out
-    assert replay.summary()["fingerprint"]["settings"]["min_confidence"] == 0.6
+    assert replay.summary()["fingerprint"]["settings"]["min_confidence"] == DrivableRule.min_confidence
 
 
 def test_somebody_else_s_folder_is_not_touched(replay, street_bag, capsys):
