@@ -101,13 +101,16 @@ class Trainer:
             if start_from is not None:
                 self._take_up(start_from)
         if replica == 0 and not resume:
-            if taught_by is not None:
-                torch.save(taught_by, out / TEACHER)
-            recipe.save(out / RECIPE)
-            (out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
-            (out / DATA).write_text(yaml.safe_dump([
-                {"name": d.name, "licence": d.licence, "images": len(s.images), "folder": str(d.root.resolve())}
-                for d, s in zip(datasets, sources, strict=True)], sort_keys=False))
+            self._write_facts([len(source.images) for source in sources], taught_by)
+
+    def _write_facts(self, images: list[int], taught_by: dict | None) -> None:
+        if taught_by is not None:
+            torch.save(taught_by, self.out / TEACHER)
+        self.recipe.save(self.out / RECIPE)
+        (self.out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
+        (self.out / DATA).write_text(yaml.safe_dump([
+            {"name": d.name, "licence": d.licence, "images": count, "folder": str(d.root.resolve())}
+            for d, count in zip(self.datasets, images, strict=True)], sort_keys=False))
 
     def progress(self, step: int) -> float:
         """Share of the run, 0..1, that is over when this step begins."""
