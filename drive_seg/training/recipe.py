@@ -78,6 +78,7 @@ class Recipe:
 
     # Machine. Replicas are processes that train on their own batches and take the mean of their weights now and then
     # (local SGD): on shared CPUs, several of one thread are faster than one of several.
+    mixed_precision: bool | None = None  # layers in bfloat16, weights and losses in float32; None: on a GPU
     replicas: int = 1
     average_every: int = 8  # steps
     workers: int = 1  # that prepare samples, for each replica
@@ -95,6 +96,9 @@ class Recipe:
                 check_number(name, getattr(self, name), **limits)
         if not isinstance(self.train_shallow, bool):
             raise ValueError(f"train_shallow must be true or false, it is {self.train_shallow!r}")
+        if self.mixed_precision is not None and not isinstance(self.mixed_precision, bool):
+            raise ValueError("mixed_precision must be true, false or null (true on a GPU), it is"
+                             f" {self.mixed_precision!r}")
         for name in ("rare", "paste"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):

@@ -163,7 +163,7 @@ class Trainer:
         rates = self._set_rates()
         images = images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
         codes = codes.to(self.device, non_blocking=True)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+        with self._autocast():
             outputs = self.network(images)
         logits, eighth, sixteenth, edges = (o.float() for o in outputs)
         full = double(logits)
@@ -178,7 +178,7 @@ class Trainer:
         if recipe.lovasz:
             parts["lovasz"] = recipe.lovasz * self._lovasz(full, codes)
         if self._teacher is not None:
-            with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            with torch.no_grad(), self._autocast():
                 answer = self._teacher(images).float()
             parts["distillation"] = recipe.distillation * teacher.distillation_loss(logits, answer)
         loss = sum(parts.values())
@@ -190,6 +190,11 @@ class Trainer:
         self.optimizer.step()
         self._update_average()
         return {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}, "gradient": norm.item(), "lr": rates}
+
+    def _autocast(self) -> torch.autocast:
+        mixed = self.recipe.mixed_precision
+        enabled = self.device.type == "cuda" if mixed is None else mixed
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Lovász-softmax on a random part of the fully told pixels."""

@@ -30,6 +30,7 @@ def test_a_saved_recipe_is_the_same(tmp_path):
     ({"rare_share": 1.5}, "rare_share must be a number at least 0 and at most 1, it is 1.5"),
     ({"ema": 1}, "ema must be a number at least 0 and below 1"),
     ({"train_shallow": 1}, "train_shallow must be true or false"),
+    ({"mixed_precision": "bf16"}, "mixed_precision must be true, false or null"),
     ({"rare": "pole"}, "rare must be a list of class names, it is 'pole'"),
     ({"phases": []}, "phases must be one or more"),
     ({"phases": [PHASE, PHASE]}, "later `until`"),

@@ -22,13 +22,33 @@ RECIPE = Recipe(steps=16, batch=4, workers=0, lovasz_pixels=500, validate_every=
                 phases=(Phase(0.5, (64, 96), (0.9, 1.2)), Phase(1.0, (96, 128), (0.9, 1.2))))
 
 
-def trainer(world, out, recipe=RECIPE, **options):
-    return Trainer([Dataset.load(root) for root in world], out, recipe, pretrained=False, device="cpu", **options)
+def trainer(world, out, recipe=RECIPE, device="cpu", **options):
+    return Trainer([Dataset.load(root) for root in world], out, recipe, pretrained=False, device=device, **options)
 
 
-def test_the_loss_falls(world, tmp_path):
-    recipe = replace(RECIPE, steps=60, train_shallow=True, look_strength=0.1, lr=3e-3, backbone_lr=1e-3)
-    trainer(world, tmp_path, recipe).train()
+def precisions(run):
+    """The precisions of the logits that a run computes."""
+    seen = set()
+    run.network.register_forward_hook(lambda _, __, outputs: seen.update(out.dtype for out in outputs))
+    return seen
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch can use no GPU here")
+
+
+@pytest.mark.parametrize(("device", "mixed", "precision"), [
+    ("cpu", None, torch.float32), ("cpu", True, torch.bfloat16),
+    pytest.param("cuda", None, torch.bfloat16, marks=on_a_gpu),
+    pytest.param("cuda", False, torch.float32, marks=on_a_gpu),
+])
+def test_the_loss_falls(world, tmp_path, device, mixed, precision):
+    recipe = replace(RECIPE, steps=60, train_shallow=True, look_strength=0.1, lr=3e-3, backbone_lr=1e-3,
+                     mixed_precision=mixed)
+    run = trainer(world, tmp_path, recipe, device)
+    seen = precisions(run)
+    run.train()
+    assert seen == {precision}
+    assert {weight.dtype for weight in run.network.parameters()} == {torch.float32}
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [e["cross_entropy"] for e in entries if "loss" in e]
     assert losses[-1] < 0.7 * losses[0]
