@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -268,11 +269,22 @@ class Schedule:
             step += 1
 
 
-def loader(samples: Samples, schedule: Schedule) -> DataLoader:
-    """Batches (images (N, 3, H, W) uint8, codes (N, H/2, W/2) int64), prepared in worker processes."""
+def loader(samples: Samples, schedule: Schedule, device: torch.device) -> DataLoader:
+    """Batches (images (N, 3, H, W) uint8, codes (N, H/2, W/2) int64), prepared in worker processes.
+
+    device: that trains on them, for the number of workers where the recipe has none. The batches do not depend on it.
+    """
+    cv2.setNumThreads(1)  # here too: a worker that is forked beside OpenCV's threads waits for them for ever
     workers = samples.recipe.workers
+    if workers is None:
+        workers = _workers_for_a_gpu(samples.recipe.replicas) if device.type == "cuda" else 1
     return DataLoader(samples, batch_sampler=schedule, num_workers=workers, worker_init_fn=_quiet_worker,
-                      prefetch_factor=3 if workers else None)
+                      prefetch_factor=3 if workers else None, pin_memory=device.type == "cuda")
+
+
+def _workers_for_a_gpu(replicas: int) -> int:
+    """A GPU takes samples faster than a core prepares them: all cores but one for each training process."""
+    return max(1, len(os.sched_getaffinity(0)) // replicas - 1)
 
 
 def _quiet_worker(_: int) -> None:

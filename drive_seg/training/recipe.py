@@ -81,7 +81,7 @@ class Recipe:
     mixed_precision: bool | None = None  # layers in bfloat16, weights and losses in float32; None: on a GPU
     replicas: int = 1
     average_every: int = 8  # steps
-    workers: int = 1  # that prepare samples, for each replica
+    workers: int | None = None  # that prepare samples, for each replica; None: 1, or as many as keep a GPU busy
     validate_every: float = 0.1  # share of the run
     save_every: float = 0.02
 
@@ -89,10 +89,11 @@ class Recipe:
         """Raises ValueError for a value that no run could be made with."""
         for name, least in _WHOLE.items():
             value = getattr(self, name)
-            if not is_whole(value) or value < least:
-                raise ValueError(f"{name} must be a whole number of {least} or more, it is {value!r}")
+            if (value is None and name in _MAY_BE_LEFT) or (is_whole(value) and value >= least):
+                continue
+            raise ValueError(f"{name} must be a whole number of {least} or more, it is {value!r}")
         for name, limits in _LIMITS.items():
-            if name != "minutes" or self.minutes is not None:
+            if name not in _MAY_BE_LEFT or getattr(self, name) is not None:
                 check_number(name, getattr(self, name), **limits)
         if not isinstance(self.train_shallow, bool):
             raise ValueError(f"train_shallow must be true or false, it is {self.train_shallow!r}")
@@ -136,6 +137,9 @@ class Recipe:
 
 _WHOLE = {"seed": 0, "steps": 1, "batch": 2, "lovasz_pixels": 1, "replicas": 1, "average_every": 1, "workers": 0}
 """The least of each whole number. A batch norm needs two pictures."""
+
+_MAY_BE_LEFT = ("minutes", "workers")
+"""The numbers that may be None."""
 
 _SHARE = {"least": 0, "most": 1}
 _POSITIVE = {"above": 0}

@@ -62,7 +62,6 @@ class Trainer:
         if device == "cuda" and not torch.cuda.is_available():
             raise RunError("torch can use no GPU here: leave --device out, or install a torch with CUDA")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        cv2.setNumThreads(1)
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
         self.table = data.class_table(datasets[0])
@@ -123,8 +122,8 @@ class Trainer:
 
     def train(self, stop_after: int | None = None) -> None:
         """Runs to the end, or until step `stop_after`."""
-        batches = iter(data.loader(self.samples, data.Schedule(len(self.samples.sources), self.recipe, self.step,
-                                                                self.progress, self.replica)))
+        schedule = data.Schedule(len(self.samples.sources), self.recipe, self.step, self.progress, self.replica)
+        batches = iter(data.loader(self.samples, schedule, self.device))
         saved = validated = self.progress(self.step)
         if self.step > self._began[0]:  # a resumed run
             validated = log.last_validation(self.out / LOG, self.recipe.start)

@@ -1,5 +1,8 @@
 """Target codes, and samples that depend on their number alone."""
 
+from dataclasses import replace
+from itertools import islice
+
 import numpy as np
 import pytest
 import yaml
@@ -182,3 +185,27 @@ def test_a_look_of_no_strength_leaves_the_picture_alone(loaded):
     changed = augment.change_look(np.random.default_rng(0), image, sources[0].codes[0], Recipe(look_strength=0.0),
                                   sources[0].look[0])
     assert np.array_equal(changed, image)
+
+
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_batches_do_not_depend_on_who_prepares_them(loaded, workers):
+    _, table, sources, allowed = loaded
+
+    def batches(count, device="cpu"):
+        samples = data.Samples(sources, table, replace(RECIPE, workers=count), allowed)
+        schedule = data.Schedule(2, samples.recipe, 0, lambda step: step / 4)
+        return list(islice(data.loader(samples, schedule, torch.device(device)), 4))
+
+    for ours, theirs in zip(batches(workers), batches(0), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_a_gpu_is_kept_busy(loaded, monkeypatch):
+    _, table, sources, allowed = loaded
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+
+    def workers(device, **changes):
+        samples = data.Samples(sources, table, replace(RECIPE, **changes), allowed)
+        return data.loader(samples, data.Schedule(2, RECIPE, 0, lambda _: 0.0), torch.device(device)).num_workers
+
+    assert (workers("cuda"), workers("cuda", replicas=2), workers("cuda", workers=3), workers("cpu")) == (15, 7, 3, 1)
