@@ -30,29 +30,32 @@ def iou(matrix: np.ndarray) -> np.ndarray:
     return np.divide(hit, true + called - hit, out=np.full(len(hit), np.nan), where=true > 0)
 
 
-def boundary(mask: np.ndarray, distance: int) -> np.ndarray:
+def boundary(mask: np.ndarray, distance: int, void: np.ndarray | None = None) -> np.ndarray:
     """The pixels of a mask within `distance` pixels of its contour, as seen from inside; the image's edge is contour.
 
-    mask: (H, W) uint8 of 0 and 1. Cheng, Girshick, Dollar, Berg and Kirillov, "Boundary IoU", CVPR 2021.
+    mask: (H, W) bool. void: (H, W) bool, pixels of which nothing is told: no part of the band, and what borders on
+    them is no contour. Returns (H, W) bool. Cheng, Girshick, Dollar, Berg and Kirillov, "Boundary IoU", CVPR 2021.
     """
-    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    void = np.zeros_like(mask) if void is None else void
+    padded = cv2.copyMakeBorder((mask | void).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     inner = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
-    return mask - inner
+    return mask & ~void & (inner == 0)
 
 
-def boundary_counts(truth: np.ndarray, predicted: np.ndarray, classes: int, void: np.ndarray) -> np.ndarray:
+def boundary_counts(truth: np.ndarray, predicted: np.ndarray, classes: int, void: np.ndarray,
+                    settled: np.ndarray | None = None) -> np.ndarray:
     """Pixels in the intersection and the union of the boundary bands of each class, (classes, 2) int64.
 
-    truth, predicted: (H, W) uint8. void: (H, W) bool, pixels that count for nothing. A void region cuts both masks
-    alike, so its outline is no mistake.
+    truth, predicted: (H, W) uint8. void: (H, W) bool, pixels that count for nothing. settled: (H, W) bool, pixels whose
+    truth is one of several classes and that are called one of them: void for that class.
     """
     distance = max(1, round(BOUNDARY_SHARE * float(np.hypot(*truth.shape))))
     counts = np.zeros((classes, 2), np.int64)
     for c in range(classes):
-        real = ((truth == c) & ~void).astype(np.uint8)
-        called = ((predicted == c) & ~void).astype(np.uint8)
-        if not real.any() and not called.any():
+        real, called = truth == c, predicted == c
+        if not (real & ~void).any() and not (called & ~void).any():
             continue
-        real, called = boundary(real, distance), boundary(called, distance)
+        untold = void if settled is None else void | (settled & called)
+        real, called = boundary(real, distance, untold), boundary(called, distance, untold)
         counts[c] = np.count_nonzero(real & called), np.count_nonzero(real | called)
     return counts

@@ -75,7 +75,7 @@ class Scores:
             self.class_matrix += confusion(true, np.minimum(predicted, np.uint8(count)), count + 1, count + 1)
         else:
             true, predicted, right = rows, result.labels, settled & told
-        self._boundary += boundary_counts(true, predicted, len(self.names), ~told | partly_right)
+        self._boundary += boundary_counts(true, predicted, len(self.names), ~told, partly_right)
         if result.drivable is not None:
             self._add_drivable(result.drivable > 0, truth, rows, told)
         self.images += 1

@@ -41,7 +41,7 @@ def test_boundary_is_what_lies_near_the_contour():
         part = mask[rows, columns]
         window[:part.shape[0], :part.shape[1]] = part
         expected[y, x] = part.size < window.size or (part == 0).any()
-    assert np.array_equal(boundary(mask, distance), expected)
+    assert np.array_equal(boundary(mask > 0, distance), expected > 0)
 
 
 def test_boundary_counts_of_a_shifted_square():
@@ -51,19 +51,37 @@ def test_boundary_counts_of_a_shifted_square():
     void = np.zeros(truth.shape, np.bool_)
     distance = 10  # 2 % of the diagonal of 500
     band = 100 * 100 - 80 * 80
-    inside = [boundary((m == 1).astype(np.uint8), distance).astype(bool) for m in (truth, predicted)]
+    inside = [boundary(m == 1, distance) for m in (truth, predicted)]
     assert inside[0].sum() == band
     both = int((inside[0] & inside[1]).sum())
     assert boundary_counts(truth, predicted, 2, void)[1].tolist() == [both, 2 * band - both]
     assert boundary_counts(truth, truth, 2, void)[1].tolist() == [band, band]
 
 
-def test_void_is_no_mistake_of_the_boundary():
-    truth = np.zeros((50, 50), np.uint8)
-    truth[:, 25:] = 1
-    predicted = truth.copy()
+def test_void_is_no_contour():
+    truth = np.zeros((300, 400), np.uint8)
+    truth[:, 200:] = 1
+    predicted = np.roll(truth, 5, 1)
+    predicted[:, :5] = 0
+    nothing = np.zeros(truth.shape, np.bool_)
+    void = nothing.copy()
+    void[100:200, 300:304] = True  # well inside a class: nothing changes
+    counts = boundary_counts(truth, predicted, 2, nothing)
+    assert counts.tolist() == boundary_counts(truth, predicted, 2, void).tolist()
+    assert (counts[:, 0] < counts[:, 1]).all()
+    void[:, 195:210] = True  # over both contours: no mistake is left, nor any credit for them
+    left = boundary_counts(truth, predicted, 2, void)
+    assert (left[:, 0] == left[:, 1]).all() and (left[:, 1] < counts[:, 0]).all()
+
+
+def test_a_pixel_that_may_be_several_classes_is_void_for_the_one_it_is_called():
+    truth = np.zeros((300, 400), np.uint8)
+    truth[:, 200:] = 7  # 0 or 1
+    predicted = np.zeros(truth.shape, np.uint8)
     void = np.zeros(truth.shape, np.bool_)
-    void[:20] = True
-    predicted[void] = 0
-    counts = boundary_counts(truth, predicted, 2, void)
-    assert (counts[:, 0] == counts[:, 1]).all()
+    same = boundary_counts(truth, predicted, 2, void, truth == 7)
+    assert same[0, 0] == same[0, 1] > 0, "called 0 everywhere: no contour to find"
+    predicted[truth == 7] = 1
+    other = boundary_counts(truth, predicted, 2, void, truth == 7)
+    assert other[0, 0] == other[0, 1] > same[0, 0], "class 0 ends where the others may begin"
+    assert other[1].tolist() == [0, 0]
