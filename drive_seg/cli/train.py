@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a trained run, as of a wider network, whose answers count beside the labels (the recipe's"
                              " `distillation`)")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="JSON with the recipe's values to override")
-    parser.add_argument("--steps", type=int, help="length of the run in steps")
-    parser.add_argument("--minutes", type=float, help="length of the run in minutes of training, instead of steps")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="length of the run in steps (default: the recipe's)")
+    length.add_argument("--minutes", type=float, help="length of the run in minutes of training, instead of steps")
     parser.add_argument("--seed", type=int, help="seed of every random choice (default: the recipe's)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
 
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
+    if args.steps is not None:
+        changes["minutes"] = None  # which a recipe may have
     try:
         if args.resume:
             if changes or args.recipe or args.start_from or args.teacher:

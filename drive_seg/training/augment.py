@@ -8,8 +8,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from drive_seg.training.recipe import Recipe
-
 Random = np.random.Generator
 
 
@@ -212,10 +210,10 @@ def _resurface(rng: Random, image: np.ndarray, labels: np.ndarray) -> np.ndarray
     return _multiply(image, 1 + region * (factor - 1))
 
 
-def change_look(rng: Random, image: np.ndarray, labels: np.ndarray, recipe: Recipe,
+def change_look(rng: Random, image: np.ndarray, labels: np.ndarray, strength: float,
                 other: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Light, weather, camera. image: (H, W, 3) uint8 RGB. other: mean and deviation (1, 3) of another picture."""
-    strength = recipe.look_strength
+    """Light, weather, camera. image: (H, W, 3) uint8 RGB. strength: how far they stray, 0 not at all, see
+    Recipe.look_strength. other: mean and deviation (1, 3) of another picture."""
     if not strength:
         return image
     if chance(rng, 0.25 * strength):

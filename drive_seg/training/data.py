@@ -173,16 +173,17 @@ def paste(rng: np.random.Generator, image: np.ndarray, codes: np.ndarray, cut: C
 
 @dataclass(frozen=True)
 class Request:
-    """What a sample is asked for: its number in the run, its data set and the shape of the crop."""
+    """What a sample is asked for: its number in the run, its data set, and what the phase says of crop and look."""
 
     number: int
     source: int
     size: tuple[int, int]
     scales: tuple[float, float]
+    look: float = 1.0
 
 
 class Samples(TorchDataset):
-    """Augmented samples (image (3, H, W) uint8, codes (H/2, W/2) int64) by Request."""
+    """Augmented samples (image (3, H, W) uint8, codes (H/2, W/2) uint8) by Request."""
 
     def __init__(self, sources: list[Source], table: ClassTable, recipe: Recipe, allowed: np.ndarray) -> None:
         """allowed: the code book's table."""
@@ -215,8 +216,8 @@ class Samples(TorchDataset):
         image, codes = augment.apply_view(image, codes, view, request.size, IGNORE)
         other = self.sources[int(rng.integers(len(self.sources)))]
         look = other.look[int(rng.integers(len(other.look)))]
-        image = augment.change_look(rng, image, codes, self.recipe, look)
-        return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), torch.from_numpy(codes).long()
+        image = augment.change_look(rng, image, codes, self.recipe.look_strength * request.look, look)
+        return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), torch.from_numpy(codes)
 
     def _draw_on_road(self, rng: np.random.Generator, image: np.ndarray, codes: np.ndarray) -> None:
         for _ in range(int(rng.integers(0, 3))):
@@ -260,17 +261,17 @@ class Schedule:
             phase = self._recipe.phase(self._progress(step))
             first = self._recipe.batch - self._extra
             place = step * self._recipe.replicas + self._replica
-            batch = [Request(place * first + i, 0, phase.size, phase.scales) for i in range(first)]
+            batch = [Request(place * first + i, 0, phase.size, phase.scales, phase.look) for i in range(first)]
             for i in range(self._extra):
                 number = place * self._extra + i
                 source = 1 + number % (self._sources - 1)
-                batch.append(Request(number // (self._sources - 1), source, phase.size, phase.scales))
+                batch.append(Request(number // (self._sources - 1), source, phase.size, phase.scales, phase.look))
             yield batch
             step += 1
 
 
 def loader(samples: Samples, schedule: Schedule, device: torch.device) -> DataLoader:
-    """Batches (images (N, 3, H, W) uint8, codes (N, H/2, W/2) int64), prepared in worker processes.
+    """Batches (images (N, 3, H, W) uint8, codes (N, H/2, W/2) uint8), prepared in worker processes.
 
     device: that trains on them, for the number of workers where the recipe has none. The batches do not depend on it.
     """
@@ -279,12 +280,13 @@ def loader(samples: Samples, schedule: Schedule, device: torch.device) -> DataLo
     if workers is None:
         workers = _workers_for_a_gpu(samples.recipe.replicas) if device.type == "cuda" else 1
     return DataLoader(samples, batch_sampler=schedule, num_workers=workers, worker_init_fn=_quiet_worker,
-                      prefetch_factor=3 if workers else None, pin_memory=device.type == "cuda")
+                      prefetch_factor=2 if workers else None, pin_memory=device.type == "cuda")
 
 
 def _workers_for_a_gpu(replicas: int) -> int:
-    """A GPU takes samples faster than a core prepares them: all cores but one for each training process."""
-    return max(1, len(os.sched_getaffinity(0)) // replicas - 1)
+    """A GPU takes samples faster than a core prepares them: all cores but one for each training process, within what
+    memory holds of their batches."""
+    return min(16, max(1, len(os.sched_getaffinity(0)) // replicas - 1))
 
 
 def _quiet_worker(_: int) -> None:

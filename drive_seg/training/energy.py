@@ -29,7 +29,7 @@ def fit_energy(network: Network, dataset: Dataset, *, engine: str = "auto", imag
     runtime = open_engine("openvino" if engine in ("auto", "tensorrt") else engine, replace(network, int8=None))
     fits, codes = _codes(dataset, network.table)
     pairs = dataset.pairs("train")
-    rng, recipe, look = np.random.default_rng(seed), Recipe(), None
+    rng, strength, look = np.random.default_rng(seed), Recipe().look_strength, None
     logits, truth = [], []
     try:
         for index in np.linspace(0, len(pairs) - 1, min(images, len(pairs))).astype(int):
@@ -37,7 +37,7 @@ def fit_energy(network: Network, dataset: Dataset, *, engine: str = "auto", imag
             rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             own = tuple(value.T for value in cv2.meanStdDev(rgb))
             crop, told = _view(rng, rgb, codes[labels], runtime.input_size)
-            out = runtime.infer(augment.change_look(rng, crop, told, recipe, look or own))
+            out = runtime.infer(augment.change_look(rng, crop, told, strength, look or own))
             logits.append(out.transpose(1, 2, 0).reshape(-1, len(network.table)).copy())
             truth.append(cv2.resize(told, out.shape[:0:-1], interpolation=cv2.INTER_NEAREST).ravel())
             look = own
@@ -59,7 +59,10 @@ def normal_energy(cells: np.ndarray, right: np.ndarray, road: np.ndarray, temper
     free energy under which `share` of the road cells lie.
 
     cells: logits (P, C). right, road: (P,) bool, whether the greatest logit's class is right, and whether it is road.
+    Raises ValueError where none is.
     """
+    if not road.any():
+        raise ValueError("the training pictures show no road: give a data set that does")
     energy = temperature * log_sum_exp(cells / temperature)
     predicted, classes = cells.argmax(1), cells.shape[1]
     mean, std = np.zeros(classes), np.ones(classes)

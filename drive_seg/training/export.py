@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from drive_seg.core.classes import ClassTable
-from drive_seg.network import FORMAT
+from drive_seg.network import FORMAT, STRIDE, fits_stride
 from drive_seg.runtimes.tensorrt.typed_onnx import FP16_MAX
 from drive_seg.training.calibrate import Calibration
 from drive_seg.training.model import ConvNorm, Segmenter
@@ -49,8 +49,8 @@ def to_onnx(network: Segmenter, size: tuple[int, int], precision: str = "fp32") 
 
     precision: `fp32`, or `fp16` where weights and arithmetic are typed half, input and output stay float32.
     """
-    if size[0] % 32 or size[1] % 32:
-        raise ValueError(f"height and width must be multiples of 32, not {size[0]}x{size[1]}")
+    if not fits_stride(size):
+        raise ValueError(f"height and width must be multiples of {STRIDE}, not {size[0]}x{size[1]}")
     buffer = io.BytesIO()
     # The TorchScript exporter writes Resize by scales and needs no further package; later versions ask for it by name.
     legacy = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from drive_seg.network import STRIDE
 from drive_seg.training.checks import check_number, is_number, is_whole
 
 LATER_START = 0.55
@@ -15,20 +16,22 @@ LATER_START = 0.55
 @dataclass(frozen=True)
 class Phase:
     """A part of the run. until: its end as a share of the run. size: (height, width) of the crops. scales: least and
-    greatest magnification of the pictures, drawn log-uniformly."""
+    greatest magnification of the pictures, drawn log-uniformly. look: share of Recipe.look_strength."""
 
     until: float
     size: tuple[int, int]
     scales: tuple[float, float]
+    look: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
         check_number("until of a phase", self.until, above=0, most=1)
-        if not (len(self.size) == 2 and all(is_whole(side) and side > 0 and side % 32 == 0 for side in self.size)):
-            raise ValueError(f"size of a phase must be height and width in multiples of 32, it is {self.size!r}")
+        if not (len(self.size) == 2 and all(is_whole(side) and side > 0 and side % STRIDE == 0 for side in self.size)):
+            raise ValueError(f"size of a phase must be height and width in multiples of {STRIDE}, it is {self.size!r}")
         if not (len(self.scales) == 2 and all(map(is_number, self.scales)) and 0 < self.scales[0] <= self.scales[1]):
             raise ValueError("scales of a phase must be the least and the greatest magnification, above 0, it is"
                              f" {self.scales!r}")
+        check_number("look of a phase", self.look, least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,17 @@ class Recipe:
     seed: int = 0
 
     # Length: steps, or minutes of training when given (then the schedule follows the clock).
-    steps: int = 4000
+    steps: int = 11500
     minutes: float | None = None
     start: float = 0.0  # share of the schedule that is left out: above 0 for a run that starts from another one
     batch: int = 8
     extra_share: float = 0.25  # of a batch, for the data sets after the first together
 
-    # Crops: cheap ones first, the size the network will see last.
+    # Crops: cheap ones first, then the size that the network will see, at last with less change of the look.
     phases: tuple[Phase, ...] = (
-        Phase(0.8, (288, 384), (0.72, 1.9)),
-        Phase(1.0, (352, 480), (0.88, 1.8)),
+        Phase(0.6, (288, 384), (0.72, 1.9)),
+        Phase(0.75, (352, 480), (0.88, 1.8)),
+        Phase(1.0, (352, 480), (0.9, 1.6), look=0.4),
     )
     rare: tuple[str, ...] = ("pedestrian", "bicyclist", "sign", "pole", "pavement")
     rare_share: float = 0.4  # of the crops: centred on a pixel of one of these classes
@@ -78,7 +82,7 @@ class Recipe:
 
     # Machine. Replicas are processes that train on their own batches and take the mean of their weights now and then
     # (local SGD): on shared CPUs, several of one thread are faster than one of several.
-    mixed_precision: bool | None = None  # layers in bfloat16, weights and losses in float32; None: on a GPU
+    mixed_precision: bool | None = None  # layers in bfloat16, weights and losses in float32; None: on GPUs that can
     replicas: int = 1
     average_every: int = 8  # steps
     workers: int | None = None  # that prepare samples, for each replica; None: 1, or as many as keep a GPU busy
@@ -98,7 +102,7 @@ class Recipe:
         if not isinstance(self.train_shallow, bool):
             raise ValueError(f"train_shallow must be true or false, it is {self.train_shallow!r}")
         if self.mixed_precision is not None and not isinstance(self.mixed_precision, bool):
-            raise ValueError("mixed_precision must be true, false or null (true on a GPU), it is"
+            raise ValueError("mixed_precision must be true, false or null (on GPUs that can), it is"
                              f" {self.mixed_precision!r}")
         for name in ("rare", "paste"):
             value = getattr(self, name)
@@ -157,10 +161,10 @@ _LIMITS: dict[str, dict[str, float]] = {
 def _read_phases(rows: object) -> tuple[Phase, ...]:
     if not isinstance(rows, list) or not all(map(_is_phase, rows)):
         raise ValueError("phases must be a list of {\"until\": share, \"size\": [height, width], \"scales\": [least,"
-                         f" greatest]}}, it is {rows!r}")
-    return tuple(Phase(row["until"], tuple(row["size"]), tuple(row["scales"])) for row in rows)
+                         f" greatest]}}, and \"look\" where it is not 1, it is {rows!r}")
+    return tuple(Phase(row["until"], tuple(row["size"]), tuple(row["scales"]), row.get("look", 1.0)) for row in rows)
 
 
 def _is_phase(row: object) -> bool:
-    return (isinstance(row, dict) and set(row) == {"until", "size", "scales"}
+    return (isinstance(row, dict) and set(row) - {"look"} == {"until", "size", "scales"}
             and isinstance(row["size"], list) and isinstance(row["scales"], list))

@@ -65,7 +65,7 @@ def load_run(folder: Path) -> Run:
     state = read_state(folder / CHECKPOINT)
     with damage_told(folder / CHECKPOINT):
         network.load_state_dict(state["average"])
-    data_sets = yaml.safe_load((folder / DATA).read_text())
+    data_sets = _read_data(folder)
     val = [entry for entry in log.read(folder / LOG) if "val" in entry and entry["step"] <= state["step"]]
     return Run(network.eval(), table, recipe, state["step"], state["seconds"],
                state.get("device", "cpu"), [{k: v for k, v in d.items() if k != "folder"} for d in data_sets],
@@ -102,7 +102,7 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str) -> 
     fix: what to do where the folder holds no run. instead: what to do where the same data can't be given. Raises
     RunError."""
     _check_files(out, RECIPE, CLASSES, DATA, fix=f": {fix}")
-    began = [(d["name"], d["images"]) for d in yaml.safe_load((out / DATA).read_text())]
+    began = [(d["name"], d["images"]) for d in _read_data(out)]
     given = [(d.name, len(d.pairs("train"))) for d in datasets]
     if given != began:
         began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
@@ -136,6 +136,8 @@ def finish_save(out: Path, replicas: int) -> None:
         raise RunError(f"no {', '.join(missing)} in {out}: bring back what the run with {replicas} replicas saved, or"
                        f" {OTHER_OUT}")
     steps = [_step_of(file) for file in files]
+    if not any(step is not None for step in steps):
+        raise RunError(f"{out} was killed before its first checkpoint was whole: start a new run with another --out")
     newest = max(step or 0 for step in steps)
     late = [file for file, step in zip(files, steps, strict=True) if step != newest]
     if any(_step_of(partial(file)) != newest for file in late):
@@ -172,4 +174,20 @@ def _check_files(folder: Path, *names: str, fix: str = "") -> None:
 
 
 def _read_table(folder: Path) -> ClassTable:
-    return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
+    with _not_whole_told(folder / CLASSES):
+        return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
+
+
+def _read_data(folder: Path) -> list[dict]:
+    with _not_whole_told(folder / DATA):
+        rows = yaml.safe_load((folder / DATA).read_text())
+        return [{key: row[key] for key in ("name", "licence", "images", "folder")} for row in rows]
+
+
+@contextlib.contextmanager
+def _not_whole_told(file: Path) -> Iterator[None]:
+    """Raises RunError for what a file that is not whole raises."""
+    try:
+        yield
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged: bring back the file, or {OTHER_OUT}") from error

@@ -59,6 +59,9 @@ class Trainer:
         """
         self.out, self.recipe, self.replica = out, recipe, replica
         self._checkpoint = checkpoint(out, replica)
+        if recipe.start and not resume and start_from is None:
+            raise RunError(f"the recipe begins at {recipe.start} of its schedule, to go on from a trained run: name that"
+                           " run (--start-from), or set its start to 0")
         if device == "cuda" and not torch.cuda.is_available():
             raise RunError("torch can use no GPU here: leave --device out, or install a torch with CUDA")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -161,7 +164,7 @@ class Trainer:
         self.network.train()
         rates = self._set_rates()
         images = images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
-        codes = codes.to(self.device, non_blocking=True)
+        codes = codes.to(self.device, non_blocking=True).long()
         with self._autocast():
             outputs = self.network(images)
         logits, eighth, sixteenth, edges = (o.float() for o in outputs)
@@ -192,16 +195,18 @@ class Trainer:
 
     def _autocast(self) -> torch.autocast:
         mixed = self.recipe.mixed_precision
-        enabled = self.device.type == "cuda" if mixed is None else mixed
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        if mixed is None:
+            mixed = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
 
     def _lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Lovász-softmax on a random part of the fully told pixels."""
         single = torch.cat([self.book.single, self.book.single.new_zeros(IGNORE + 1 - len(self.book.single))])
         told = torch.nonzero(single[codes].reshape(-1)).squeeze(1)
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        chosen = told[torch.randint(max(1, len(told)), (min(len(told), self.recipe.lovasz_pixels),),
-                                    generator=generator).to(told.device)]
+        # None twice: gradients of one pixel are summed in any order, so that no two runs would be alike.
+        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % 2**63)
+        order = torch.randperm(len(told), generator=generator)[:self.recipe.lovasz_pixels]
+        chosen = told[order.to(told.device)]
         flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
         return lovasz_softmax(flat[chosen], self.book.classes[codes.reshape(-1)[chosen]])
 
@@ -327,8 +332,18 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
     Trainer. Raises RunError.
     """
     if recipe.replicas == 1:
-        Trainer(datasets, out, recipe, resume=resume, start_from=start_from, teacher_run=teacher_run,
-                device=device).train()
+        run = Trainer(datasets, out, recipe, resume=resume, start_from=start_from, teacher_run=teacher_run,
+                      device=device)
+        try:
+            run.train()
+        except torch.OutOfMemoryError as error:
+            raise RunError(f"the GPU's memory is too small at step {run.step} ({_first_line(error)}): a smaller batch"
+                           f" or smaller crops in {out / RECIPE}, then --resume") from error
+        except RunError:
+            raise
+        except RuntimeError as error:  # such as a worker that was killed
+            raise RunError(f"stopped at step {run.step} ({_first_line(error)}): --resume goes on from the last"
+                           " checkpoint") from error
         return
     if resume:
         finish_save(out, recipe.replicas)
@@ -341,6 +356,10 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
                            " or start with fewer replicas or a smaller batch") from error
         except multiprocessing.ProcessRaisedException as error:
             raise RunError(f"a replica failed: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _train_replica(replica: int, datasets: list[Dataset], out: Path, recipe: Recipe, resume: bool,

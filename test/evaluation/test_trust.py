@@ -74,6 +74,11 @@ def test_nothing_is_written_unasked(streets, own, capsys):
     assert "--network" in capsys.readouterr().err
 
 
+def test_normal_energy_needs_road():
+    with pytest.raises(ValueError, match="show no road"):
+        normal_energy(np.zeros((3, 2)), np.ones(3, np.bool_), np.zeros(3, np.bool_), 1.0)
+
+
 def test_normal_energy():
     cells = np.float32([[4, -90], [6, -90], [-90, 9], [-90, 1]])
     right, road = np.array([True, True, True, False]), np.array([True, True, False, False])

@@ -136,7 +136,7 @@ def test_looks_keep_shape_and_kind(loaded):
     _, _, sources, _ = loaded
     rng = np.random.default_rng(0)
     for _ in range(60):
-        image = augment.change_look(rng, sources[0].images[0], sources[0].codes[0], Recipe(look_strength=1.5),
+        image = augment.change_look(rng, sources[0].images[0], sources[0].codes[0], 1.5,
                                     sources[1].look[0])
         assert image.shape == (96, 128, 3)
         assert image.dtype == np.uint8
@@ -182,7 +182,7 @@ def test_a_thing_may_be_any_obstacle(loaded):
 def test_a_look_of_no_strength_leaves_the_picture_alone(loaded):
     _, _, sources, _ = loaded
     image = sources[0].images[0]
-    changed = augment.change_look(np.random.default_rng(0), image, sources[0].codes[0], Recipe(look_strength=0.0),
+    changed = augment.change_look(np.random.default_rng(0), image, sources[0].codes[0], 0.0,
                                   sources[0].look[0])
     assert np.array_equal(changed, image)
 
@@ -209,3 +209,24 @@ def test_a_gpu_is_kept_busy(loaded, monkeypatch):
         return data.loader(samples, data.Schedule(2, RECIPE, 0, lambda _: 0.0), torch.device(device)).num_workers
 
     assert (workers("cuda"), workers("cuda", replicas=2), workers("cuda", workers=3), workers("cpu")) == (15, 7, 3, 1)
+
+
+def test_rare_classes_weigh_more(loaded):
+    _, _, sources, allowed = loaded
+    book = data.code_book(sources[0], allowed, replace(RECIPE, class_weight_power=0.5))
+    share = np.array([sum((codes == c).mean() for codes in sources[0].codes) for c in range(4)]) / len(sources[0].codes)
+    assert (share > 1e-4).all()
+    weights = book.weights[:4].numpy()
+    assert weights * share ** 0.5 == pytest.approx(np.full(4, weights[0] * share[0] ** 0.5))
+    assert (weights * share).sum() == pytest.approx(1)
+
+
+def test_a_phase_may_change_the_look_less(loaded):
+    _, table, sources, allowed = loaded
+    recipe = replace(RECIPE, phases=(Phase(0.5, (64, 96), (1, 1)), Phase(1.0, (64, 96), (1, 1), look=0.0)))
+    early, late = (next(iter(data.Schedule(2, recipe, 0, lambda _, at=at: at))) for at in (0.2, 0.7))
+    assert ({request.look for request in early}, {request.look for request in late}) == ({1.0}, {0.0})
+    samples = [data.Samples(sources, table, replace(recipe, look_strength=look), allowed) for look in (1.0, 0.0)]
+    for request in late:
+        assert torch.equal(samples[0][request][0], samples[1][request][0]), "no change left"
+    assert any(not torch.equal(samples[0][request][0], samples[1][request][0]) for request in early)

@@ -11,6 +11,7 @@ from drive_seg.training import teacher  # noqa: E402
 from drive_seg.training.losses import (  # noqa: E402
     IGNORE,
     CodeBook,
+    boundary_loss,
     boundary_target,
     lovasz_softmax,
     marginal_cross_entropy,
@@ -95,6 +96,21 @@ def test_no_boundary_is_claimed_inside_a_partly_told_region():
     edge, valid = boundary_target(codes, book())
     assert valid[0, 0].tolist() == [0, 1, 1, 1]
     assert edge[0, 0].tolist() == [0, 1, 1, 0]
+
+
+def test_boundary_loss_wants_the_edges_where_they_are():
+    codes = torch.zeros(1, 8, 8, dtype=torch.long)
+    codes[:, :, 4:] = 1
+    codes[:, 6:] = IGNORE
+    edge, valid = boundary_target(codes, book())
+    right = (6 * (2 * edge - 1)).unsqueeze(1)
+    assert boundary_loss(right, codes, book()) < 0.02
+    assert boundary_loss(-right, codes, book()) > 5
+    guess = torch.zeros_like(right).requires_grad_()
+    boundary_loss(guess, codes, book()).backward()
+    pull = guess.grad.squeeze(1)
+    assert (pull[edge * valid > 0] < 0).all() and (pull[(1 - edge) * valid > 0] > 0).all()
+    assert (pull[valid == 0] == 0).all()
 
 
 def test_distillation_is_the_divergence_of_softened_probabilities():

@@ -40,6 +40,8 @@ def test_a_saved_recipe_is_the_same(tmp_path):
     ({"phases": [PHASE | {"size": [96]}]}, "multiples of 32"),
     ({"phases": [PHASE | {"scales": [2, 1]}]}, "scales of a phase"),
     ({"phases": [PHASE | {"until": 0}]}, "until of a phase"),
+    ({"phases": [PHASE | {"look": 2}]}, "look of a phase must be a number at least 0 and at most 1, it is 2"),
+    ({"phases": [PHASE | {"looks": 1}]}, "phases must be a list of"),
 ])
 def test_what_is_no_recipe(tmp_path, values, match):
     file = tmp_path / "recipe.json"
