@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node.add_argument("--strictness", type=float, metavar="X", help="how soon a pixel is called unknown (default: 1)")
     node.add_argument("--temporal-filter", action="store_true", help="hold back unsure label changes for one frame")
     node.add_argument("--ego-mask", type=Path, metavar="FILE", help="non-zero where the camera sees the vehicle itself")
-    node.add_argument("--camera-height", type=float, metavar="M", help="metres above the ground, for grid, scan and"
-                      " points (default: the camera's pose from the bag's TF)")
+    node.add_argument("--camera-height", type=float, metavar="M", help="metres of the camera above base_frame's"
+                      " origin, for grid, scan and points (default: the camera's pose from the bag's TF)")
     node.add_argument("--camera-pitch", type=float, metavar="RAD", help="radians that the camera looks down")
     node.add_argument("--fault-policy", choices=CHOICES["fault_policy"], help="while the camera can't be believed: no"
                       " masks, or all unknown (default: silent)")

@@ -16,6 +16,9 @@ class CutShortError(FrameError):
     """The beginning of an image, its rest is missing."""
 
 
+_NO_COLOUR_IMAGE = ("bayer_", "16UC1", "32FC1")
+"""Beginnings of the encodings, in the format of a CompressedImage, whose files show no colours: mosaics and depths."""
+
 _JPEG, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _TAIL = 128  # bytes in which the end is looked for first; a header's thumbnail ends farther from the first pixels
 
@@ -119,9 +122,14 @@ class Frame:
         See `decode`: the JPEGs of a camera that leaves their end marker out are refused, as they can't be told from
         cut ones.
         """
+        encoding = form.partition(";")[0].strip()
+        if encoding.startswith(_NO_COLOUR_IMAGE):
+            raise FrameError(f"a CompressedImage ({form!r}) is no colour image once it is decompressed: let the driver"
+                             " compress the rectified colour image, or use the raw transport")
         buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
         try:
-            return cls.from_array(decode(buffer, cv2.IMREAD_COLOR))
+            # A camera's pixels are where its calibration has them, whatever EXIF says of the way up.
+            return cls.from_array(decode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION))
         except CutShortError as error:
             raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}: look for lost data between"
                              " camera and driver, or let the driver encode the JPEG itself") from error

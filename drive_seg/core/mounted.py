@@ -108,6 +108,13 @@ class MountedCamera:
         return Points(self.view, out)
 
 
+def check_frames(info: Any, frame_id: str) -> None:
+    """Raises CameraError where a CameraInfo message is of another frame than the images, which is another camera's."""
+    if info.header.frame_id and frame_id and info.header.frame_id.lstrip("/") != frame_id.lstrip("/"):
+        raise CameraError(f"CameraInfo is of frame '{info.header.frame_id}', the images are of '{frame_id}': remap"
+                          " `camera_info` to this camera's, or let its driver put one frame_id into both")
+
+
 def camera_key(info: Any, rectified: bool) -> tuple:
     """All of a CameraInfo message that counts, to tell whether it is still the same camera. rectified: see Mount."""
     # As bytes, for a NaN equals no other; R and P are nothing to images that are not rectified.

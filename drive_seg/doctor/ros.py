@@ -13,7 +13,8 @@ from pathlib import Path
 from drive_seg.doctor.finding import Finding, Level
 from drive_seg.ros import transport
 
-_MESSAGES = ("sensor_msgs", "std_msgs", "nav_msgs", "diagnostic_msgs")
+_MESSAGES = ("sensor_msgs.msg", "std_msgs.msg", "nav_msgs.msg", "diagnostic_msgs.msg", "geometry_msgs.msg",
+             "lifecycle_msgs.msg", "rcl_interfaces.msg", "std_srvs.srv")
 
 _CREATE = """
 import rclpy
@@ -34,15 +35,17 @@ def check() -> Iterator[Finding]:
         number = version("rclpy")
     except PackageNotFoundError:
         number = "version unknown"
-    distro = os.environ.get("ROS_DISTRO", "no distribution sourced: Python wheels")
-    yield Finding("rclpy", Level.OK, f"{number} ({distro})")
+    distro = os.environ.get("ROS_DISTRO")
+    yield Finding("rclpy", Level.OK, f"{number} ({distro or 'no distribution sourced: Python wheels'})")
     yield _node()
-    missing = [name for name in _MESSAGES if not _has(name)]
+    names, missing = ([module.partition(".")[0] for module in modules]
+                      for modules in (_MESSAGES, [module for module in _MESSAGES if not _has(module)]))
     if missing:
         packages = " ".join(f"ros-{distro}-{name.replace('_', '-')}" for name in missing)
-        yield Finding("messages", Level.ERROR, f"missing: {', '.join(missing)}", f"apt install {packages}")
+        yield Finding("messages", Level.ERROR, f"missing: {', '.join(missing)}",
+                      f"apt install {packages}" if distro else "pip install 'drive-seg[ros]'")
     else:
-        yield Finding("messages", Level.OK, ", ".join(_MESSAGES))
+        yield Finding("messages", Level.OK, ", ".join(names))
     yield _index()
 
 
@@ -69,7 +72,7 @@ def _index() -> Finding:
 
 def _has(module: str) -> bool:
     try:
-        __import__(f"{module}.msg")
+        __import__(module)
     except ImportError:
         return False
     return True

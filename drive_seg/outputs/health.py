@@ -67,7 +67,7 @@ def health_text(state: str, reasons: Sequence[str], stamp: float) -> str:
 
 
 def diagnostics(messages: Messages, header: Any, statuses: Sequence[Status], node: str) -> Any:
-    """The DiagnosticArray. node: the node's name, which leads those of the checks."""
+    """The DiagnosticArray. node: the node's name with its namespace, which leads those of the checks."""
     kind, pair = messages.kind(STATUS), messages.kind(VALUE)
     levels = (kind.OK, kind.WARN, kind.ERROR, kind.STALE)  # bytes for rclpy, integers for rosbags
     rows = [kind(level=levels[s.level], name=f"{node}: {s.name}", message=s.message, hardware_id=node,

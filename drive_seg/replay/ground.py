@@ -10,7 +10,7 @@ import numpy as np
 
 from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
-from drive_seg.core.mounted import Mount, MountedCamera, camera_key
+from drive_seg.core.mounted import Mount, MountedCamera, camera_key, check_frames
 from drive_seg.footage.bag import CAMERA_INFO, TF, Bag, BagImage, Topic, info_topic
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.replay.messages import BAG
@@ -27,10 +27,11 @@ _AROUND_NS = 5 * 10**9  # before and after the first image, in which all that mo
 
 @dataclass(frozen=True)
 class View:
-    """The camera as an image was taken. info: its CameraInfo, as rosbags reads it. pose: in base_frame, None where it
-    is not known; then `why`."""
+    """The camera as an image was taken. info: its CameraInfo, as rosbags reads it. frame_id: the image's. pose: in
+    base_frame, None where it is not known; then `why`."""
 
     info: Any
+    frame_id: str
     pose: CameraPose | None
     why: str = ""
 
@@ -59,12 +60,12 @@ class Rig:
     def at(self, image: BagImage) -> View:
         """The camera at an image, after what was recorded before it."""
         if self._transforms is None:
-            return View(self._info, self.mount.pose)
+            return View(self._info, image.frame_id, self.mount.pose)
         try:
             pose = self._transforms.pose(self.mount.base_frame, image.frame_id, image.stamp_ns or image.log_ns)
         except TransformError as error:
-            return View(self._info, None, str(error))
-        return View(self._info, pose)
+            return View(self._info, image.frame_id, None, str(error))
+        return View(self._info, image.frame_id, pose)
 
 
 def open_rig(bag: Bag, topic: Topic, settings: Settings) -> Rig | None:
@@ -133,6 +134,7 @@ class Ground:
         if view.pose is None:
             raise TransformError(f"the camera's pose is not known ({view.why}): set camera_height (and camera_pitch,"
                                  " ...), or record the transform")
+        check_frames(view.info, view.frame_id)
         key = (*camera_key(view.info, self._mount.camera_rectified), camera_size, size)
         built = self._built
         if built is None or built.key != key or not view.pose.close_to(built.pose):

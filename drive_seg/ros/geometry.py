@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
-from drive_seg.core.mounted import Mount, MountedCamera, camera_key
+from drive_seg.core.mounted import Mount, MountedCamera, camera_key, check_frames
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.ros.messages import ROS
 from drive_seg.ros.pose import PoseError, PoseSource
@@ -57,6 +57,7 @@ class Geometry:
         try:
             if info is None:
                 raise CameraError("no CameraInfo has come: remap `camera_info` to the camera's, and calibrate it")
+            check_frames(info, header.frame_id)
             pose = self._pose_source.pose(header)
         except (CameraError, GroundError, PoseError) as error:
             self._complain("geometry", str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import Header, String
 
@@ -32,12 +33,14 @@ class HealthTopic:
 
 
 class HealthPublisher:
-    """Asks the monitor ten times a second."""
+    """Asks the monitor ten times a second, and once a second where ROS time stands still."""
 
     def __init__(self, node: Node, monitor: Monitor, topic: HealthTopic) -> None:
         self._node, self._monitor, self._topic = node, monitor, topic
+        self._name = node.get_fully_qualified_name().removeprefix("/")  # of several cameras, each in its namespace
         self._diagnostics = node.create_publisher(ROS.kind(ARRAY), DIAGNOSTICS, 10)
-        self._timer = node.create_timer(CHECK_S, self.update)
+        self._timers = [node.create_timer(CHECK_S, self.update),
+                        node.create_timer(1.0, self.update, clock=Clock(clock_type=ClockType.STEADY_TIME))]
         self._changes = Changes()
         self.update()
 
@@ -51,7 +54,7 @@ class HealthPublisher:
         due = self._changes.look(statuses, now)
         if due.diagnostics:
             header = Header(stamp=clock.to_msg())
-            self._diagnostics.publish(diagnostics(ROS, header, statuses, self._node.get_name()))
+            self._diagnostics.publish(diagnostics(ROS, header, statuses, self._name))
         if due.health is not None:
             state, reasons = due.health
             self._topic.tell(state.value, reasons)
@@ -63,6 +66,7 @@ class HealthPublisher:
 
     def close(self) -> None:
         """Stop, and tell that nothing is said any more."""
-        self._node.destroy_timer(self._timer)
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
         self._topic.tell(INACTIVE)
         self._node.destroy_publisher(self._diagnostics)

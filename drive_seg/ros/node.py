@@ -291,7 +291,7 @@ class SegmentationNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         settings = self.settings  # from when configuring begins, which can take minutes
-        result = parameters.check(changes, settings is not None)
+        result = parameters.check(changes, settings)
         if result.successful and settings is not None:
             for change in changes:
                 setattr(settings, change.name, change.value)

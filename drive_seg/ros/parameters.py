@@ -158,13 +158,14 @@ def read(node: Node) -> SimpleNamespace:
     return SimpleNamespace(**values)
 
 
-def check(changes: Sequence[Parameter], configured: bool) -> SetParametersResult:
-    """Answer a request to change parameters, before they change."""
+def check(changes: Sequence[Parameter], settings: SimpleNamespace | None) -> SetParametersResult:
+    """Answer a request to change parameters, before they change. settings: the values that the node was configured
+    with, None while it is not."""
     for change in changes:
         spec = _BY_NAME.get(change.name)
         if spec is None:
             continue
-        if configured and not spec.live:
+        if settings is not None and not spec.live and change.value != getattr(settings, spec.name):
             return SetParametersResult(successful=False, reason=f"{spec.name} is read when the node is configured:"
                                        " deactivate and clean up the node, set it, then configure and activate")
         problem = spec.problem(change.value)

@@ -7,7 +7,8 @@ Two faults of a stock set-up, and what cures them:
 - glibc gives the buffer of each large message back to the kernel and faults it in again for the next: up to four times
   the CPU time per message. Higher thresholds keep the memory.
 
-Nothing here overrides what the user has set: a profile, FASTDDS_BUILTIN_TRANSPORTS, another RMW or MALLOC_* variables.
+Nothing here overrides what the user has set: a profile, FASTDDS_BUILTIN_TRANSPORTS, another RMW, MALLOC_* variables, or
+ROS_LOCALHOST_ONLY up to Humble, where the profile would undo it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from drive_seg.resources import share
 
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 """Where Fast DDS looks for a profile: 3.x (ROS 2 Kilted and later), 2.x (up to Jazzy)."""
+
+_LOCALHOST_BY_TRANSPORT = ("foxy", "galactic", "humble")
+"""Where ROS_LOCALHOST_ONLY adds a transport to those of a profile, which would still reach the network."""
 
 _FAST_DDS_2 = ("foxy", "galactic", "humble", "iron", "jazzy")
 
@@ -80,8 +84,10 @@ def profile_in_force(variables: Mapping[str, str]) -> str | None:
 
 
 def _profile(variables: Mapping[str, str]) -> dict[str, str]:
-    """The profile variables to add; none where the user has chosen a transport."""
+    """The profile variables to add; none where the user has chosen a transport, or none but this machine's."""
     if variables.get("RMW_IMPLEMENTATION", "") not in _FAST_DDS or any(variables.get(name) for name in _OWN_TRANSPORT):
+        return {}
+    if variables.get("ROS_LOCALHOST_ONLY") == "1" and variables.get("ROS_DISTRO") in _LOCALHOST_BY_TRANSPORT:
         return {}
     name = PROFILE_VARIABLES[variables.get("ROS_DISTRO") in _FAST_DDS_2]  # 3.x warns about the name of 2.x
     return {name: str(share("config", "fastdds_large_images.xml"))}

@@ -133,7 +133,7 @@ class Worker:
             return
         try:
             segmentation = self.segmenter.segment(frame, size=size, drivable=any(o.needs_drivable for o, _ in wanted))
-        except EngineError:
+        except Exception:  # whatever it is, `_work` tells it
             self._publish_unknown(message, frame, size, wanted)
             raise
         stages.update(segmentation.stages)

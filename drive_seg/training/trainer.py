@@ -60,8 +60,8 @@ class Trainer:
         self.out, self.recipe, self.replica = out, recipe, replica
         self._checkpoint = checkpoint(out, replica)
         if recipe.start and not resume and start_from is None:
-            raise RunError(f"the recipe begins at {recipe.start} of its schedule, to go on from a trained run: name that"
-                           " run (--start-from), or set its start to 0")
+            raise RunError(f"the recipe begins at {recipe.start} of its schedule, to go on from a trained run: name"
+                           " that run (--start-from), or set its start to 0")
         if device == "cuda" and not torch.cuda.is_available():
             raise RunError("torch can use no GPU here: leave --device out, or install a torch with CUDA")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

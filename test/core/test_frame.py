@@ -199,3 +199,22 @@ def test_a_png_that_is_cut_short_is_refused():
     Frame.from_compressed(data, "png")
     with pytest.raises(FrameError, match="no image that OpenCV reads: publish JPEG or PNG"):
         Frame.from_compressed(data[: data.size // 2], "png")
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_camera_is_not_turned_by_exif(street_jpeg, orientation):
+    """The pixels stay where CameraInfo has them."""
+    tag = b"MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x03\0\0\0\x01" + bytes([0, orientation]) + b"\0\0\0\0\0\0"
+    segment = b"Exif\0\0" + tag
+    turned = street_jpeg[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + street_jpeg[2:]
+    plain = cv2.imdecode(np.frombuffer(street_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert not np.array_equal(cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR), plain), "the tag works"
+    assert np.array_equal(Frame.from_compressed(turned, "jpeg").data, plain)
+
+
+@pytest.mark.parametrize("form", ["bayer_rggb8; png compressed ", "16UC1; compressedDepth", "32FC1; tiff compressed"])
+def test_mosaics_and_depths_in_compressed_images_are_refused(form):
+    _, png = cv2.imencode(".png", np.full((8, 8), 90, np.uint8))
+    with pytest.raises(FrameError, match="no colour image"):
+        Frame.from_compressed(png, form)
+    assert Frame.from_compressed(png, "mono8; png compressed").size == (8, 8)

@@ -162,7 +162,7 @@ def test_a_camera_info_that_becomes_another_camera_s_is_told(replay, tmp_path):
 
 
 def test_a_ground_that_can_t_be_built_keeps_no_frames():
-    wrong, ground = View(info(0, 240, 400), CameraPose.mounted(1.2, 0.1)), Ground(Mount(1.2))
+    wrong, ground = View(info(0, 240, 400), "", CameraPose.mounted(1.2, 0.1)), Ground(Mount(1.2))
     frames, told = [], []
 
     def look():
@@ -179,11 +179,20 @@ def test_a_ground_that_can_t_be_built_keeps_no_frames():
     assert len(told) == 3 and len(set(told)) == 1 and "describes 400x240 images" in told[0]
 
 
+def test_the_camera_info_of_another_camera_of_this_size_measures_nothing():
+    message, pose, size = info(0, 120, 200), CameraPose.mounted(1.2, 0.1), (120, 200)
+    message.header.frame_id = "rear_camera"
+    with pytest.raises(CameraError, match="CameraInfo is of frame 'rear_camera', the images are of 'front_camera'"):
+        Ground(Mount(1.2)).find(View(message, "front_camera", pose), size, size)
+    for same in ("rear_camera", "/rear_camera", ""):
+        assert Ground(Mount(1.2)).find(View(message, same, pose), size, size)
+
+
 def test_nan_where_it_does_not_count_builds_nothing_anew():
     def look():
         message = info(0, 120, 200)
         message.r, message.p = np.full(9, np.nan), np.full(12, np.nan)
-        return ground.find(View(message, CameraPose.mounted(1.2, 0.1)), (120, 200), (120, 200))
+        return ground.find(View(message, "", CameraPose.mounted(1.2, 0.1)), (120, 200), (120, 200))
 
     ground = Ground(Mount(1.2))
     assert look() is look()

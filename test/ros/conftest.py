@@ -44,12 +44,13 @@ class Graph:
         self.executor.add_node(node)
         return node
 
-    def segmentation(self, **parameters):
+    def segmentation(self, namespace="", **parameters):
         """The real node, configured and active unless autostart=False."""
         from drive_seg.ros.node import SegmentationNode
 
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        node = self.add(SegmentationNode(context=self.context, parameter_overrides=overrides))
+        node = self.add(SegmentationNode(context=self.context, namespace=namespace,
+                                         parameter_overrides=overrides))
         node.start_up()
         return node
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from camera_messages import image, pixels
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -73,7 +74,7 @@ def test_an_engine_that_stalls_is_no_silent_camera(watched):
         assert node.node.worker.mailbox.dropped > 5
     finally:
         go_on.set()
-    assert "no image" not in node.reasons, node.reasons
+    assert "no image for" not in node.reasons, node.reasons
 
 
 def test_latency_counts_the_wait_for_the_frame_before(graph, watched):
@@ -148,7 +149,7 @@ def test_labels_from_before_a_pause_hold_nothing_back(graph, watched):
 
 def test_how_long_no_image_may_come_can_change_while_it_runs(graph, watched):
     node = watched()
-    for seconds, state in ((0.3, "FAULT"), (60.0, "READY")):
+    for seconds, state in ((0.3, "FAULT"), (60.0, "DEGRADED")):  # no image yet
         request = SetParameters.Request(parameters=[Parameter("camera_timeout", value=seconds).to_parameter_msg()])
         assert graph.call(SetParameters, "/drive_seg/set_parameters", request).results[0].successful
         assert graph.spin_until(lambda state=state: node.states[-1] == state, 1.5), node.states
@@ -169,7 +170,8 @@ def test_who_comes_late_learns_that_the_node_is_inactive(graph, colour_network_p
     assert latest(graph) == ("INACTIVE", [])
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    assert latest(graph) == ("READY", [])
+    state, (reason,) = latest(graph)
+    assert state == "DEGRADED" and "no image yet" in reason
     assert graph.call(SetBool, "/drive_seg/enable", SetBool.Request(data=False)).success
     assert latest(graph) == ("INACTIVE", [])
     assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
@@ -183,6 +185,30 @@ def test_who_comes_late_learns_why_the_node_could_not_be_configured(graph, colou
     node.set_parameters([Parameter("network", value=str(colour_network_path))])
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert latest(graph) == ("INACTIVE", []), "no more"
+
+
+def test_no_clock_is_no_healthy_camera(graph, watched):
+    """With use_sim_time and no /clock, time stands still: not even a frozen, black camera could be told."""
+    node = watched(use_sim_time=True)
+    arrays = graph.collect(DiagnosticArray, "/diagnostics")
+    for number in range(40):
+        node.camera.publish(image(np.zeros((360, 640, 3), np.uint8), number))
+        graph.spin_for(0.05)
+    assert graph.spin_until(lambda: node.states[-1] == "FAULT", 3)
+    assert "the clock stands still" in node.reasons
+    assert any("the clock stands still" in status.message for array in arrays for status in array.status)
+    seen = len(node.masks)
+    node.play(0.5)
+    assert len(node.masks) == seen, "nothing that can't be judged goes out"
+
+
+def test_several_cameras_have_diagnostics_of_their_own(graph, colour_network_path):
+    arrays = graph.collect(DiagnosticArray, "/diagnostics")
+    graph.segmentation(network=str(colour_network_path), engine="openvino", namespace="front")
+    assert graph.spin_until(lambda: arrays)
+    (array, *_) = arrays
+    assert {status.name.partition(":")[0] for status in array.status} == {"front/drive_seg"}
+    assert {status.hardware_id for status in array.status} == {"front/drive_seg"}
 
 
 def test_health_goes_on_when_the_clock_is_set_back(graph, watched):

@@ -177,6 +177,12 @@ def test_bad_parameters_are_refused_with_a_reason(graph, node, name, value, reas
     assert getattr(node.settings, name) == before
 
 
+def test_a_parameter_may_be_set_to_what_it_is(graph, node):
+    """As `ros2 param load` does with the node's own file."""
+    for name in ("engine", "strictness", "image_transport"):
+        assert set_parameter(graph, name, node.get_parameter(name).value).successful
+
+
 def test_parameters_describe_themselves(graph, node):
     from drive_seg.ros.parameters import PARAMETERS
 

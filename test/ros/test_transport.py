@@ -33,6 +33,13 @@ def test_leaves_the_users_transport_alone(chosen):
         name: chosen.get(name) for name in transport.PROFILE_VARIABLES}
 
 
+@pytest.mark.parametrize(("distro", "only", "profile"), [("humble", "1", False), ("humble", "0", True),
+                                                         ("jazzy", "1", True)])
+def test_a_node_that_shall_stay_on_this_machine_does(distro, only, profile):
+    child = transport.environment({"ROS_DISTRO": distro, "ROS_LOCALHOST_ONLY": only})
+    assert (transport.profile_in_force(child) is not None) is profile
+
+
 @pytest.mark.parametrize("distro, name", [
     ("humble", "FASTRTPS_DEFAULT_PROFILES_FILE"),
     ("jazzy", "FASTRTPS_DEFAULT_PROFILES_FILE"),

@@ -16,16 +16,17 @@ LIMIT, LIMIT_OF_REASON = 0.5, 1.6
 """Seconds from publishing the wrong one until health is DEGRADED, and until it says why, at 25 frames a second."""
 
 
-def camera_info(width, height):
+def camera_info(width, height, frame_id="camera_front"):
     camera = CLIPS["bridge"].camera
     info = CameraInfo(width=width, height=height, distortion_model=camera.model, d=list(camera.distortion),
                       k=list(camera.matrix))
-    info.header.frame_id = "camera"
+    info.header.frame_id = frame_id
     return info
 
 
 @pytest.mark.parametrize(("wrong", "words"), [
     (camera_info(1920, 1080), "another camera's"),
+    (camera_info(1280, 720, "camera_rear"), "of frame 'camera_rear'"),
     (CameraInfo(width=1280, height=720), "not calibrated"),
 ])
 def test_a_wrong_camera_info_is_told_and_stops_the_ground_alone(graph, colour_network_path, drive, wrong, words):

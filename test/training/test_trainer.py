@@ -68,7 +68,8 @@ def two_threads():
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
 def test_resume_is_exact(world, tmp_path, two_threads, device):
-    recipe = replace(RECIPE, steps=6, batch=8, workers=1, lovasz_pixels=Recipe().lovasz_pixels)  # enough for both threads
+    # As many pixels as keep both threads at work.
+    recipe = replace(RECIPE, steps=6, batch=8, workers=1, lovasz_pixels=Recipe().lovasz_pixels)
     whole = trainer(world, tmp_path / "whole", recipe, device)
     whole.train()
     trainer(world, tmp_path / "parts", recipe, device).train(stop_after=2)

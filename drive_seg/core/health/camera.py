@@ -47,6 +47,7 @@ class CameraHealth:
 
     _WINDOW = 1.5  # seconds that `blocked` looks back
     _RATE_WINDOW = 2.0
+    _UNTIMED = 10  # images at one and the same time, after which the clock is said to stand still
 
     def __init__(self, limits: CameraLimits | None = None, *, start: float | None = 0.0,
                  ego: np.ndarray | None = None) -> None:
@@ -55,6 +56,7 @@ class CameraHealth:
         self.limits = limits or CameraLimits()
         self._last_arrival = self._last_looked = start
         self._arrivals: deque[float] = deque()
+        self._untimed = 0  # arrivals since the clock moved
         self._counted_from = -np.inf  # before, arrivals are not known
         self._usual_interval: float | None = None
         self._intervals: list[float] = []
@@ -78,6 +80,7 @@ class CameraHealth:
 
     def received(self, now: float) -> None:
         """An image arrived, whether or not it will be observed."""
+        self._untimed = self._untimed + 1 if now == self._last_arrival else 0
         self._arrivals.append(now)
         self._forget_arrivals(now)
         if self._usual_interval is None and len(self._arrivals) > 1 and now > 0:  # 0: there is no /clock yet
@@ -151,7 +154,13 @@ class CameraHealth:
         if self._resized is not None and now - self._resized[0] < 1.0:
             found.append(Status("size", Level.WARN, f"the images changed from {self._resized[1]}",
                                 "check that calibration and ego mask fit the new size"))
-        if self._look is not None:
+        if self._untimed >= self._UNTIMED:
+            found.append(Status("time", Level.ERROR, "the clock stands still while images come",
+                                "use_sim_time needs a /clock: ros2 bag play --clock, or set use_sim_time to false"))
+        if self._look is None:
+            found.append(Status("image", Level.WARN, "no image yet",
+                                "wait for the camera, or check its driver and the remapping of `image`"))
+        else:
             found += self._image_faults(now)
             values |= {"brightness": f"{self._look.mean:.0f}", "sharpness": f"{self._look.sharpness:.2f}",
                        "blocked": f"{self._blocked:.0%}"}

@@ -104,9 +104,23 @@ def test_a_fault_is_found_in_time_and_taken_back(drive, name):
 
 def test_silence_is_stale():
     health = CameraHealth(start=10.0)
-    assert health.status(11.9).level == Level.OK
+    waiting = health.status(11.9)
+    assert waiting.level == Level.WARN and waiting.reason == "no image yet"
     silent = health.status(12.1)
     assert silent.level == Level.STALE and "no image for 2.1 s" in silent.reason and "remapping" in silent.fix
+
+
+def test_a_clock_that_stands_still_while_images_come_is_an_error(drive):
+    """As with use_sim_time and no /clock, where nothing that lasts could be found."""
+    for now in (0.0, 1.7e9):
+        health = CameraHealth(start=now or None)
+        for number in range(30):
+            show(health, drive[0], number / 30, now)
+        stopped = health.status(now)
+        assert stopped.level == Level.ERROR and "the clock stands still" in stopped.reason
+        assert "use_sim_time" in stopped.fix
+        show(health, drive[1], 1.1, now + 0.1)
+        assert health.status(now + 0.1).level == Level.OK, "it moves again"
 
 
 def test_a_stall_is_told_and_ends_with_the_next_image(drive):

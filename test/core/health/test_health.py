@@ -110,9 +110,9 @@ def test_nothing_is_said_of_drivable_area_that_nobody_asked_for():
 def test_a_clock_that_starts_late_is_no_silent_camera():
     """With use_sim_time the time is 0 until /clock comes, and then far from 0 at once."""
     monitor = Monitor(now=None)
-    assert monitor.state(0.0)[0] == Health.READY
-    assert monitor.state(1.7e9)[0] == Health.READY
-    assert monitor.state(1.7e9 + 1)[0] == Health.READY
+    assert monitor.state(0.0)[0] == Health.DEGRADED, "no image yet"
+    assert monitor.state(1.7e9)[0] == Health.DEGRADED
+    assert monitor.state(1.7e9 + 1)[0] == Health.DEGRADED
     assert monitor.state(1.7e9 + 3)[0] == Health.FAULT, "from then on images are waited for"
 
 
