@@ -16,7 +16,6 @@ from drive_seg.bench.measure import inference
 from drive_seg.footage.bag import COMPRESSED, Bag
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.stream import stream
-from drive_seg.runtimes import open_engine
 
 _TOPIC = "/camera/image/compressed"
 _WARM_UP = 4  # frames: the pipeline fills
@@ -32,7 +31,7 @@ def measure(settings: Settings, frames: Sequence[np.ndarray], folder: Path, coun
     bag_path = folder / "replay_bag"
     _write_bag(bag_path, frames, count + _WARM_UP)
     network = settings.load_network()
-    engine = open_engine(settings.engine, network, input_size=settings.size, precision=settings.precision)
+    engine = settings.open_engine(network)
     segmenter = settings.open_segmenter(engine)
     engines = settings.open_engines()
     inferred, segmented, replayed = [], [], []

@@ -108,7 +108,8 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
             result["gpu"] = _pieces(segmenter.engine, network)
         finally:
             segmenter.engine.close()
-        settings = Settings(network=str(network.path), engine=args.engine, precision=args.precision, size=args.size)
+        settings = Settings(network=str(network.path), engine=args.engine, precision=args.precision, size=args.size,
+                            plan_folder=str(args.plans) if args.plans else None)
         result["replay"] = replay_rate.measure(settings, frames, folder)
         if not args.no_dds:
             result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames),

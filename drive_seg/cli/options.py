@@ -21,20 +21,23 @@ _STANDARD_OUTPUT = Path("-")
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    """--network, --engine, --precision and --size."""
+    """--network, --engine, --precision, --size and --plans."""
     parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="runtime (default: auto)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",
                         help="of the arithmetic (default: auto, the engine's fastest that keeps the accuracy)")
     parser.add_argument("--size", type=size, metavar="HxW", help="network input size (default: the network's own)")
+    parser.add_argument("--plans", type=cache_folder, metavar="FOLDER",
+                        help="TensorRT's plan folder (default: in the user's cache)")
 
 
 def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> Segmenter:
-    """The segmenter that --network, --engine, --precision and --size ask for. ego: see Segmenter. Raises NetworkError
+    """The segmenter that the options of add_network ask for. ego: see Segmenter. Raises NetworkError
     or EngineError."""
     network = Network.load(args.network or default_network())
     try:
-        engine = open_engine(args.engine, network, input_size=args.size, precision=args.precision, progress=_say)
+        engine = open_engine(args.engine, network, input_size=args.size, precision=args.precision,
+                             plan_folder=args.plans, progress=_say)
     except EngineError as error:
         if fits_stride(args.size or network.input_size):
             raise
@@ -47,8 +50,10 @@ def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> S
 
 
 def node_parameters(args: argparse.Namespace) -> dict[str, Any]:
-    """The node's parameters for the same network, engine, precision and input size."""
+    """The node's parameters for what the options of add_network ask for."""
     parameters: dict[str, Any] = {"engine": args.engine, "precision": args.precision}
+    if args.plans:
+        parameters["plan_folder"] = str(args.plans.resolve())
     if args.network:
         parameters["network"] = str(args.network.resolve())
     if args.size:

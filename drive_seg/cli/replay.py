@@ -116,6 +116,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     same = {name: given[name] for name in _AS_THE_NODE if name in given}
     return Settings(given.get("network") or None, engine, precision, tuple(size) if all(size) else None, args.topic,
                     args.outputs, args.storage, ego_mask=given.get("ego_mask") or None, mount=mount,
+                    plan_folder=str(args.plans) if args.plans else given.get("plan_folder") or None,
                     temporal_filter=args.temporal_filter or bool(given.get("temporal_filter")), **rule, **same)
 
 

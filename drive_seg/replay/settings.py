@@ -35,7 +35,7 @@ CHOICES = {"output_size": ("camera", "network"), "fault_policy": ("silent", "unk
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices that change a result; everything in it can be pickled and written as JSON.
+    """The choices that change a result, and plan_folder; everything in it can be pickled and written as JSON.
 
     network: an .onnx file, None for the one that ships. size: (height, width) that the network sees, None for its own.
     topic: the image topic, None for the bag's only camera. outputs: names of drive_seg.replay.resultbag.OUTPUTS.
@@ -62,6 +62,7 @@ class Settings:
     fault_policy: str = "silent"
     camera_timeout: float = CameraLimits.timeout
     frozen_timeout: float = CameraLimits.frozen
+    plan_folder: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("outputs", "size"):
@@ -88,6 +89,11 @@ class Settings:
         network = Network.load(self.network or default_network())
         return network if self.strictness == 1 else network.with_strictness(self.strictness)
 
+    def open_engine(self, network: Network, threads: int | None = None) -> Engine:
+        """threads: see drive_seg.runtimes.open_engine. Raises EngineError."""
+        return open_engine(self.engine, network, input_size=self.size, precision=self.precision, threads=threads,
+                           plan_folder=Path(self.plan_folder).expanduser() if self.plan_folder else None)
+
     def open_engines(self, cores: int | None = None) -> list[Engine]:
         """Engines of the same network, for as many frames at a time: on a CPU several of few threads, which together
         are faster than one of many; on a GPU one. cores: to use, by default all that this process may. Raises
@@ -96,14 +102,11 @@ class Settings:
         network = self.load_network()
         cores = cores or len(os.sched_getaffinity(0))
         count = min(cores, _ENGINES)
-
-        def opened(name: str, precision: str) -> Engine:
-            return open_engine(name, network, input_size=self.size, precision=precision, threads=cores // count)
-
-        engines = [opened(self.engine, self.precision)]
+        engines = [self.open_engine(network, cores // count)]
+        found = replace(self, engine=engines[0].name, precision=engines[0].precision)
         try:
             while len(engines) < count and isinstance(engines[0], HostEngine):
-                engines.append(opened(engines[0].name, engines[0].precision))
+                engines.append(found.open_engine(network, cores // count))
         except BaseException:
             for engine in engines:
                 engine.close()
@@ -128,12 +131,12 @@ class Settings:
 
     def absolute(self) -> Settings:
         """The same for a process that was started elsewhere."""
-        return replace(self, **{name: str(Path(path).expanduser().absolute()) for name in ("network", "ego_mask")
-                                if (path := getattr(self, name))})
+        return replace(self, **{name: str(Path(path).expanduser().absolute())
+                                for name in ("network", "ego_mask", "plan_folder") if (path := getattr(self, name))})
 
     def to_dict(self) -> dict:
-        """For summary.json."""
-        return asdict(self.absolute())
+        """For summary.json: what changes a result."""
+        return {name: value for name, value in asdict(self.absolute()).items() if name != "plan_folder"}
 
 
 def read_parameters(path: Path, node: str = "drive_seg") -> dict:
@@ -165,7 +168,7 @@ def _defaults(kind: type) -> dict[str, object]:
     return {name: default for name, default in defaults.items() if type(default) in _KINDS}
 
 
-_OPTIONAL = ("network", "topic", "ego_mask")  # a text, or None
+_OPTIONAL = ("network", "topic", "ego_mask", "plan_folder")  # a text, or None
 _KINDS = {bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number"),
           str: (str, "a text")}
 
