@@ -21,7 +21,7 @@ MOUNTED = {"camera_height": 1.5, "camera_pitch": 0.05, "camera_x": 1.0, "frozen_
 
 def camera_info(width=640, height=360, focal=500.0):
     info = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
-    info.header.frame_id = "camera"
+    info.header.frame_id = "camera_front"
     info.k = [focal, 0.0, width / 2 - 0.5, 0.0, focal, height / 2 - 0.5, 0.0, 0.0, 1.0]
     info.d = [0.0] * 5
     return info
