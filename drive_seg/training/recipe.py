@@ -49,15 +49,15 @@ class Recipe:
     phases: tuple[Phase, ...] = (
         Phase(0.6, (288, 384), (0.72, 1.9)),
         Phase(0.75, (352, 480), (0.88, 1.8)),
-        Phase(1.0, (352, 480), (0.9, 1.6), look=0.4),
+        Phase(1.0, (352, 480), (0.88, 1.7), look=0.6),
     )
     rare: tuple[str, ...] = ("pedestrian", "bicyclist", "sign", "pole", "pavement")
     rare_share: float = 0.4  # of the crops: centred on a pixel of one of these classes
     rare_image_share: float = 0.3  # of the pictures: drawn among those that show one of `paste`
     paste: tuple[str, ...] = ("pedestrian", "bicyclist")
     paste_share: float = 0.4  # of the pictures: get cut-outs of these classes
-    thing_share: float = 0.5  # of the pictures: get things that no class covers, and paint, on their road
-    wall_share: float = 0.12  # of these things: are walls along the road
+    thing_share: float = 0.6  # of the pictures: get things that no class covers, and paint, on their road
+    wall_share: float = 0.3  # of these things: are walls along the road
     look_strength: float = 1.0  # how far light, weather and camera stray
 
     # Network.
