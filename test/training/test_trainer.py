@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -15,7 +17,7 @@ from drive_seg.training import log  # noqa: E402
 from drive_seg.training.curves import draw_curves  # noqa: E402
 from drive_seg.training.recipe import LATER_START, Phase, Recipe  # noqa: E402
 from drive_seg.training.run_folder import RunError, finish_save, load_run  # noqa: E402
-from drive_seg.training.trainer import Trainer, train  # noqa: E402
+from drive_seg.training.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.train
 RECIPE = Recipe(steps=16, batch=4, workers=0, lovasz_pixels=500, validate_every=0.5, warmup=0.1,
@@ -353,28 +355,40 @@ def test_a_torn_file_of_a_run_is_told(world, tmp_path, name, text):
 
 
 def test_replicas_agree_and_resume(world, tmp_path):
-    recipe = replace(RECIPE, steps=5, batch=2, replicas=2, average_every=2,
-                     phases=(Phase(1.0, (64, 96), (0.9, 1.2)),))
-    datasets = [Dataset.load(root) for root in world]
-    train(datasets, tmp_path, recipe, device="cpu")
-    states = [torch.load(tmp_path / name, weights_only=True) for name in ("checkpoint.pt", "checkpoint_1.pt")]
+    """As its command: a process that has run all tests before this one has crashed when it starts others."""
+    out, file = tmp_path / "run", tmp_path / "recipe.json"
+    phase = Phase(1.0, (64, 96), (0.9, 1.2))
+    replace(RECIPE, steps=5, batch=2, replicas=2, average_every=2, phases=(phase,)).save(file)
+    data = [word for root in world for word in ("--data", str(root))]
+
+    def train(*words):
+        command = [sys.executable, "-m", "drive_seg.cli.main", "train", *data, "--out", str(out), "--device", "cpu"]
+        return subprocess.run([*command, *words], capture_output=True, text=True)
+
+    first = train("--recipe", str(file))
+    assert first.returncode == 0, first.stderr
+    states = [torch.load(out / name, weights_only=True) for name in ("checkpoint.pt", "checkpoint_1.pt")]
     assert [s["step"] for s in states] == [5, 5]
-    assert validated(tmp_path)[-1] == 5, "the end is no multiple of average_every"
+    assert validated(out)[-1] == 5, "the end is no multiple of average_every"
     weights = [s["network"] for s in states]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     moments = [s["optimizer"]["state"][0]["exp_avg"] for s in states]
     assert not torch.equal(*moments)  # each learned from batches of its own
-    late, whole = tmp_path / "checkpoint_1.pt", tmp_path / "checkpoint_1.part"
+    late, whole = out / "checkpoint_1.pt", out / "checkpoint_1.part"
     late.replace(whole)
     torch.save(states[1] | {"step": 2}, late)  # killed between the two replacements
-    finish_save(tmp_path, 2)
+    finish_save(out, 2)
     assert torch.load(late, weights_only=True)["step"] == 5
-    train(datasets, tmp_path, recipe, resume=True, device="cpu")
+    assert train("--resume").returncode == 0
     torch.save(states[1] | {"step": 2}, late)
     whole.write_bytes(late.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"different steps \(checkpoint.pt 5, checkpoint_1.pt 2\): copy"):
-        train(datasets, tmp_path, recipe, resume=True, device="cpu")
+        finish_save(out, 2)
     late.unlink()
     whole.unlink()
-    with pytest.raises(RunError, match="no checkpoint_1.pt"):
-        train(datasets, tmp_path, recipe, resume=True, device="cpu")
+    refused = train("--resume")
+    assert refused.returncode == 2 and "no checkpoint_1.pt" in refused.stderr
+    (out / "checkpoint.pt").replace(out / "checkpoint.part")
+    whole.write_bytes(b"")
+    with pytest.raises(RunError, match="before its first checkpoint was whole"):
+        finish_save(out, 2)
