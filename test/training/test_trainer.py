@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -16,7 +14,7 @@ from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.training import log  # noqa: E402
 from drive_seg.training.curves import draw_curves  # noqa: E402
 from drive_seg.training.recipe import LATER_START, Phase, Recipe  # noqa: E402
-from drive_seg.training.run_folder import RunError, finish_save, load_run  # noqa: E402
+from drive_seg.training.run_folder import RunError, load_run  # noqa: E402
 from drive_seg.training.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -352,43 +350,3 @@ def test_a_torn_file_of_a_run_is_told(world, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(RunError, match=f"{name} is damaged"):
         trainer(world, tmp_path, resume=True)
-
-
-def test_replicas_agree_and_resume(world, tmp_path):
-    """As its command: a process that has run all tests before this one has crashed when it starts others."""
-    out, file = tmp_path / "run", tmp_path / "recipe.json"
-    phase = Phase(1.0, (64, 96), (0.9, 1.2))
-    replace(RECIPE, steps=5, batch=2, replicas=2, average_every=2, phases=(phase,)).save(file)
-    data = [word for root in world for word in ("--data", str(root))]
-
-    def train(*words):
-        command = [sys.executable, "-m", "drive_seg.cli.main", "train", *data, "--out", str(out), "--device", "cpu"]
-        return subprocess.run([*command, *words], capture_output=True, text=True)
-
-    first = train("--recipe", str(file))
-    assert first.returncode == 0, first.stderr
-    states = [torch.load(out / name, weights_only=True) for name in ("checkpoint.pt", "checkpoint_1.pt")]
-    assert [s["step"] for s in states] == [5, 5]
-    assert validated(out)[-1] == 5, "the end is no multiple of average_every"
-    weights = [s["network"] for s in states]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    moments = [s["optimizer"]["state"][0]["exp_avg"] for s in states]
-    assert not torch.equal(*moments)  # each learned from batches of its own
-    late, whole = out / "checkpoint_1.pt", out / "checkpoint_1.part"
-    late.replace(whole)
-    torch.save(states[1] | {"step": 2}, late)  # killed between the two replacements
-    finish_save(out, 2)
-    assert torch.load(late, weights_only=True)["step"] == 5
-    assert train("--resume").returncode == 0
-    torch.save(states[1] | {"step": 2}, late)
-    whole.write_bytes(late.read_bytes()[:1000])
-    with pytest.raises(RunError, match=r"different steps \(checkpoint.pt 5, checkpoint_1.pt 2\): copy"):
-        finish_save(out, 2)
-    late.unlink()
-    whole.unlink()
-    refused = train("--resume")
-    assert refused.returncode == 2 and "no checkpoint_1.pt" in refused.stderr
-    (out / "checkpoint.pt").replace(out / "checkpoint.part")
-    whole.write_bytes(b"")
-    with pytest.raises(RunError, match="before its first checkpoint was whole"):
-        finish_save(out, 2)
