@@ -179,6 +179,15 @@ class SegmentationNode(LifecycleNode):
         self._stop_listening()
         self._release()
 
+    def destroy_node(self) -> None:
+        """As rclpy's, and the life cycle's services end too.
+
+        rclpy leaves these to the garbage collector. Until it comes they are part of the graph, and with more of them
+        than there are nodes no client finds the service of the next node of this name in this process.
+        """
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def _stop_listening(self) -> None:
         for subscription in self._camera_subscriptions:
             self.destroy_subscription(subscription)

@@ -1,10 +1,13 @@
 """The real node on a real graph: what goes in, what comes out, and what it survives."""
 
+import functools
+import gc
 import threading
 
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from camera_messages import header, image, jpeg, pixels
 from colours import paint_scene, write_colour_network
 from lifecycle_msgs.msg import State, Transition
@@ -16,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from drive_seg.core.classes import Group
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import SelfTest, record_answer
+from drive_seg.ros.node import SegmentationNode
 from drive_seg.runtimes import open_engine
 
 MASKS = ("labels", "classes", "drivable_area", "confidence")
@@ -217,6 +221,23 @@ def test_the_life_cycle_from_outside(graph, colour_network_path, scene):
         assert change(graph, Transition.TRANSITION_CLEANUP)
         assert state(graph) == State.PRIMARY_STATE_UNCONFIGURED
     assert change(graph, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+
+
+def test_a_destroyed_node_leaves_nothing_in_the_graph(graph, domain):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    gc.disable()  # it would do by chance what destroy_node has to do
+    try:
+        node = SegmentationNode(context=context, parameter_overrides=[Parameter("autostart", value=False)])
+        found = functools.partial(graph.client.get_subscriptions_info_by_topic,
+                                  "rq/drive_seg/get_stateRequest", no_mangle=True)
+        assert graph.spin_until(lambda: len(found()) == 1)
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+        assert graph.spin_until(lambda: not found())
+    finally:
+        gc.enable()
 
 
 def test_configuring_from_outside_leaves_the_node_answering(graph, colour_network_path, monkeypatch):
