@@ -27,8 +27,8 @@ EARLIER = "earlier.json"
 TEACHER = "teacher.pt"
 OTHER_OUT = "start a new run with another --out"
 
-_DAMAGE = (EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError)
-"""What torch raises for a file that is not whole."""
+_DAMAGE = (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError, yaml.YAMLError)
+"""What torch, yaml and json raise for a file that is not whole."""
 
 
 class RunError(RuntimeError):
@@ -80,14 +80,14 @@ def read_state(file: Path) -> dict:
 
 
 @contextlib.contextmanager
-def damage_told(file: Path) -> Iterator[None]:
-    """Raises RunError for what torch raises where a file is damaged, or is of another network than its recipe says."""
+def damage_told(file: Path, damage: str = f"is damaged, or of another network than {RECIPE} beside it tells"
+                ) -> Iterator[None]:
+    """Raises RunError for what is raised where a file is damaged; damage: what the message says of the file."""
     try:
         yield
-    except (OSError, *_DAMAGE) as error:
-        raise RunError(f"{file} is damaged, or of another network than {RECIPE} beside it tells"
-                       f" ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}): bring"
-                       f" back the file, or {OTHER_OUT}") from error
+    except _DAMAGE as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise RunError(f"{file} {damage} ({told[0]}): bring back the file, or {OTHER_OUT}") from error
 
 
 def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:
@@ -151,7 +151,10 @@ def finish_save(out: Path, replicas: int) -> None:
 def earlier(folder: Path) -> list[dict]:
     """Of the runs that one started from: see Run."""
     path = folder / EARLIER
-    return json.loads(path.read_text()) if path.is_file() else []
+    if not path.is_file():
+        return []
+    with damage_told(path, "is damaged"):
+        return json.loads(path.read_text())
 
 
 def _teacher(folder: Path) -> dict | None:
@@ -163,7 +166,7 @@ def _step_of(file: Path) -> int | None:
     """None for a file that is not there or not whole."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["step"]
-    except (OSError, *_DAMAGE):
+    except _DAMAGE:
         return None
 
 
@@ -174,20 +177,11 @@ def _check_files(folder: Path, *names: str, fix: str = "") -> None:
 
 
 def _read_table(folder: Path) -> ClassTable:
-    with _not_whole_told(folder / CLASSES):
+    with damage_told(folder / CLASSES, "is damaged"):
         return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
 
 
 def _read_data(folder: Path) -> list[dict]:
-    with _not_whole_told(folder / DATA):
+    with damage_told(folder / DATA, "is damaged"):
         rows = yaml.safe_load((folder / DATA).read_text())
         return [{key: row[key] for key in ("name", "licence", "images", "folder")} for row in rows]
-
-
-@contextlib.contextmanager
-def _not_whole_told(file: Path) -> Iterator[None]:
-    """Raises RunError for what a file that is not whole raises."""
-    try:
-        yield
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is damaged: bring back the file, or {OTHER_OUT}") from error

@@ -14,7 +14,7 @@ from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.training import log  # noqa: E402
 from drive_seg.training.curves import draw_curves  # noqa: E402
 from drive_seg.training.recipe import LATER_START, Phase, Recipe  # noqa: E402
-from drive_seg.training.run_folder import RunError, load_run  # noqa: E402
+from drive_seg.training.run_folder import RunError, earlier, load_run  # noqa: E402
 from drive_seg.training.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -350,3 +350,9 @@ def test_a_torn_file_of_a_run_is_told(world, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(RunError, match=f"{name} is damaged"):
         trainer(world, tmp_path, resume=True)
+
+
+def test_a_torn_history_of_a_run_is_told(tmp_path):
+    (tmp_path / "earlier.json").write_text('[{"steps": 5')
+    with pytest.raises(RunError, match="earlier.json is damaged"):
+        earlier(tmp_path)
