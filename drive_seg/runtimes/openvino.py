@@ -8,11 +8,7 @@ from llvmlite import binding as llvm
 from drive_seg.core.engine import EngineError, Loaded
 from drive_seg.network import Network
 from drive_seg.runtimes.host import HostEngine
-
-try:
-    import openvino as ov
-except ImportError as error:
-    raise EngineError(f"OpenVINO is not installed ({error}): pip install openvino") from error
+from drive_seg.runtimes.openvino_core import CORE, ov
 
 _SHORT = {"float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "f16": "fp16"}
 _HINTS = {"auto": None, "fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -32,8 +28,7 @@ class OpenVinoEngine(HostEngine):
                  precision: str = "auto") -> None:
         """precision: `auto`, `fp32`, `bf16` or `int8`. Raises EngineError when the network can't be compiled."""
         super().__init__(network, input_size, threads)
-        core = ov.Core()
-        self.device = core.get_property("CPU", "FULL_DEVICE_NAME")
+        self.device = CORE.get_property("CPU", "FULL_DEVICE_NAME")
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
         if threads is not None:  # several engines of few threads must not be pinned to the same core
             settings["ENABLE_CPU_PINNING"] = False
@@ -42,7 +37,7 @@ class OpenVinoEngine(HostEngine):
         if precision == "int8" and network.int8 is None:
             raise EngineError(f"{network.path.name} has no int8 version beside it: export one with --int8, or use"
                               " another precision")
-        if precision == "auto" and network.int8 is not None and _fastest_in_int8(core):
+        if precision == "auto" and network.int8 is not None and _fastest_in_int8():
             precision = "int8"
         if _HINTS[precision] is not None:
             settings["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
@@ -51,7 +46,7 @@ class OpenVinoEngine(HostEngine):
             path, digest = network.int8, network.int8_sha256
         self.loaded = Loaded(path.name, digest, f"OpenVINO {ov.get_version()}")
         try:
-            compiled = core.compile_model(self._with_pre_processing(core.read_model(path)), "CPU", settings)
+            compiled = CORE.compile_model(self._with_pre_processing(CORE.read_model(path)), "CPU", settings)
             hint = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         except RuntimeError as error:
             raise EngineError(f"OpenVINO can't compile {path}: {_first_line(error)}") from error
@@ -88,10 +83,10 @@ class OpenVinoEngine(HostEngine):
         return self._request.get_output_tensor().data[0]
 
 
-def _fastest_in_int8(core: ov.Core) -> bool:
+def _fastest_in_int8() -> bool:
     """Whether the processor has 8-bit dot products (VNNI) and does not compute in bf16. Without VNNI, sums of 8-bit
     products saturate at 16 bits, which costs accuracy."""
-    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return False
     features = llvm.get_host_cpu_features()
     return any(features.get(name) for name in ("avx512vnni", "avxvnni"))

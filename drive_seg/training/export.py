@@ -93,10 +93,10 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
     Returns the greatest difference of a logit, the share of cells with the same class, and the greatest magnitude
     that any layer puts out (half precision ends at FP16_MAX). Raises ExportError.
     """
-    import openvino as ov
+    from drive_seg.runtimes.openvino_core import CORE
 
-    compiled = ov.Core().compile_model(ov.Core().read_model(model.SerializeToString()), "CPU",
-                                       {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = CORE.compile_model(CORE.read_model(model.SerializeToString()), "CPU",
+                                  {"INFERENCE_PRECISION_HINT": "f32"})
     greatest = 0.0
 
     def watch(_module: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:

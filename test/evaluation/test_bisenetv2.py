@@ -20,9 +20,10 @@ def test_its_size_is_the_papers():
 
 def test_it_runs():
     pytest.importorskip("onnx", reason="pip install 'drive-seg[bench]'")
-    openvino = pytest.importorskip("openvino")
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(build(64, 96).SerializeToString()), "CPU")
+    pytest.importorskip("openvino")
+    from drive_seg.runtimes.openvino_core import CORE
+
+    compiled = CORE.compile_model(CORE.read_model(build(64, 96).SerializeToString()), "CPU")
     logits = next(iter(compiled([np.zeros((1, 3, 64, 96), np.float32)]).values()))
     assert logits.shape == (1, 11, 8, 12)
     assert np.isfinite(logits).all()

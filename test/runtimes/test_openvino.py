@@ -2,6 +2,8 @@
 
 import hashlib
 import platform
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,3 +112,27 @@ def test_an_int8_file_that_is_missing_or_damaged_is_refused(tmp_path, content, m
     del facts["int8"]
     path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
     assert Network.load(path).int8 is None
+
+
+ENGINES_END = """
+import gc, os, signal, sys
+from pathlib import Path
+from drive_seg.network import Network
+from drive_seg.runtimes import open_engine
+
+network = Network.load(Path(sys.argv[1]))
+first, second = (open_engine("openvino", network) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("told to end"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_signal_after_engines_have_ended_is_handled(colour_network_path):
+    """OpenVINO's CPU plugin replaces the stack on which Python's signal handlers run: see openvino_core."""
+    done = subprocess.run([sys.executable, "-c", ENGINES_END, colour_network_path], capture_output=True, text=True,
+                          check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "told to end\n"), done.stderr

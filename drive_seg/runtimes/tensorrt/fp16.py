@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino as ov
 from onnx import helper, numpy_helper
 
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
+from drive_seg.runtimes.openvino_core import CORE
 from drive_seg.runtimes.tensorrt.typed_onnx import FP16_MAX, load_onnx
 
 NEAR = 4.0
@@ -72,8 +72,7 @@ def fp16_report(network: str | Path | onnx.ModelProto, images: Iterable[np.ndarr
     del model.graph.output[:]
     model.graph.output.extend(outputs)
     try:
-        core = ov.Core()
-        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU",
+        compiled = CORE.compile_model(CORE.read_model(model.SerializeToString()), "CPU",
                                       {"INFERENCE_PRECISION_HINT": "f32"})
         request = compiled.create_infer_request()
     except RuntimeError as error:

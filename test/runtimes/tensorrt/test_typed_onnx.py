@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from drive_seg.core.engine import EngineError
+from drive_seg.runtimes.openvino_core import CORE
 from drive_seg.runtimes.tensorrt import typed_onnx
 from drive_seg.runtimes.tensorrt.fp16 import fp16_report
 from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32, load_onnx, typed_fp16
@@ -47,8 +47,8 @@ def types(model) -> dict[str, int]:
 
 
 def infer(model, image):
-    request = ov.Core().compile_model(ov.Core().read_model(model.SerializeToString()), "CPU",
-                                      {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    request = CORE.compile_model(CORE.read_model(model.SerializeToString()), "CPU",
+                                 {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     request.infer({0: image})
     return request.get_output_tensor(0).data.astype(np.float32)
 
