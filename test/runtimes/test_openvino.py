@@ -1,4 +1,4 @@
-"""Which arithmetic OpenVINO runs a network in, and that it keeps the labels."""
+"""Which arithmetic OpenVINO runs a network in, that it keeps the labels, and that it leaves signals alone."""
 
 import hashlib
 import platform
