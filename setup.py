@@ -95,8 +95,8 @@ setup(
         "console_scripts": [
             "drive-seg = drive_seg.cli.main:main",
             "segmentation_node = drive_seg.ros.main:main",
-            "camera_player = drive_seg.demo.player:main",
-            "bag_player = drive_seg.replay.play:main",
+            "camera_player = drive_seg.play.camera_player:main",
+            "bag_player = drive_seg.play.bag_player_main:main",
         ],
     },
 )

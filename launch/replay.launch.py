@@ -15,7 +15,7 @@ from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from drive_seg.footage.bag import COMPRESSED, Bag, info_topic
+from drive_seg.sources.bag import COMPRESSED, Bag, info_topic
 
 ARGUMENTS = {
     "bag": ("", "the bag: a rosbag2 folder, .mcap or .db3 file"),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from colours import paint_scene, write_colour_network
 
-from drive_seg.footage.clip import CLIPS, fetch
-from drive_seg.footage.footage import FootageError
 from drive_seg.network import Network
+from drive_seg.sources.clip import CLIPS, fetch
+from drive_seg.sources.frame_source import SourceError
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def clips() -> Path:
     """Folder of the six real drives."""
     try:
         return fetch()
-    except FootageError as error:
+    except SourceError as error:
         pytest.skip(f"the real clips can't be had: {error}")
 
 

@@ -20,7 +20,6 @@ from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
 from drive_seg.core.temporal import TemporalFilter
-from drive_seg.footage.clip import CLIPS
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.health import HealthPublisher, HealthTopic
 from drive_seg.ros.label_info import LATCHED
@@ -28,6 +27,7 @@ from drive_seg.ros.outputs import OUTPUTS
 from drive_seg.ros.parameters import PARAMETERS
 from drive_seg.ros.pose import PoseSource
 from drive_seg.ros.worker import Worker
+from drive_seg.sources.clip import CLIPS
 
 PICTURES = ("~/overlay", "~/overlay/compressed")
 """For people; a planner has no use for them."""

@@ -56,7 +56,7 @@ def run_over_dds(frames: Sequence[np.ndarray], domain: int, *, count: int, rate:
             node = Child("node", [sys.executable, "-m", "drive_seg.bench.node_process", "--ros-args", *options],
                          transport.environment(), folder / "node.log",
                          lambda line: printed.update(node=json.loads(line)))
-            camera = Child("camera", [sys.executable, "-m", "drive_seg.bench.camera", str(folder / "frames.npy"),
+            camera = Child("camera", [sys.executable, "-m", "drive_seg.play.still_camera", str(folder / "frames.npy"),
                                       "--rate", str(rate), "--count", str(count)],
                            transport.environment(), folder / "camera.log",
                            lambda line: printed.update(camera=json.loads(line)))

@@ -13,9 +13,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from drive_seg.bench.measure import inference
-from drive_seg.footage.bag import COMPRESSED, Bag
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.stream import stream
+from drive_seg.sources.bag import COMPRESSED, Bag
 
 _TOPIC = "/camera/image/compressed"
 _WARM_UP = 4  # frames: the pipeline fills

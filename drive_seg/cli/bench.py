@@ -18,11 +18,11 @@ from typing import Any
 from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, node_parameters, open_segmenter
 from drive_seg.core.engine import Engine
-from drive_seg.footage.clip import DEFAULT
-from drive_seg.footage.footage import FootageError
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.ros import transport
+from drive_seg.sources.clip import DEFAULT
+from drive_seg.sources.frame_source import SourceError
 
 _DISTINCT = 30  # frames of footage held in memory
 
@@ -99,7 +99,7 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
 
     try:
         frames = load_frames(args.source, min(args.frames, _DISTINCT))
-    except FootageError as error:
+    except SourceError as error:
         raise CommandError(str(error)) from error
     with private_domain() as domain:
         segmenter = open_segmenter(args)

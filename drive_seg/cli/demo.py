@@ -10,10 +10,10 @@ from pathlib import Path
 
 from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, node_parameters, out_folder
-from drive_seg.footage.clip import CLIPS, DEFAULT
-from drive_seg.footage.open import KINDS
 from drive_seg.interrupt import Interrupt
 from drive_seg.ros import transport
+from drive_seg.sources.clip import CLIPS, DEFAULT
+from drive_seg.sources.open import KINDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

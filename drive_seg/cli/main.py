@@ -11,8 +11,8 @@ from drive_seg import __version__
 from drive_seg.cli.errors import CommandError
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import FrameError
-from drive_seg.footage.footage import FootageError
 from drive_seg.network import NetworkError
+from drive_seg.sources.frame_source import SourceError
 
 COMMANDS = {
     "segment": "segment an image, a folder or a video",
@@ -28,7 +28,7 @@ COMMANDS = {
 }
 """Subcommands, each in drive_seg/cli/NAME.py with add_arguments(parser) and run(args) -> exit code."""
 
-EXPECTED = (CommandError, EngineError, FootageError, FrameError, NetworkError, OSError)
+EXPECTED = (CommandError, EngineError, SourceError, FrameError, NetworkError, OSError)
 """Errors that say what is wrong and the fix themselves; anything else is a bug and shows its traceback."""
 
 

@@ -29,10 +29,10 @@ from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.footage import Footage, Shot
-from drive_seg.footage.images import read_image
-from drive_seg.footage.open import KINDS, open_footage
-from drive_seg.footage.write import VideoWriter
+from drive_seg.sources.frame_source import FrameSource, Shot
+from drive_seg.sources.images import read_image
+from drive_seg.sources.open import KINDS, open_source
+from drive_seg.sources.write import VideoWriter
 
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment everything; returns the exit code."""
-    footage = open_footage(args.input, duration=args.duration, topic=args.topic)
+    footage = open_source(args.input, duration=args.duration, topic=args.topic)
     if footage.live and args.duration is None:
         raise CommandError(f"{args.input} never ends: say how long with --duration SECONDS")
     ego = footage.ego_mask if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _segment(footage: Footage, segmenter: Segmenter, out: Path, with_confidence: bool) -> dict[str, Any]:
+def _segment(footage: FrameSource, segmenter: Segmenter, out: Path, with_confidence: bool) -> dict[str, Any]:
     stages: dict[str, list[float]] = defaultdict(list)
     pixels = np.zeros(256, np.int64)
     drivable = frames = 0
@@ -112,7 +112,7 @@ def _segment(footage: Footage, segmenter: Segmenter, out: Path, with_confidence:
     }
 
 
-def _results(footage: Footage, segmenter: Segmenter,
+def _results(footage: FrameSource, segmenter: Segmenter,
              skipped: list[str]) -> Iterator[tuple[Shot, np.ndarray, Segmentation]]:
     """skipped: gets what is wrong with each frame that is left out."""
     # A progress bar is for people: it goes to stderr, and only where that is a terminal.

@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_grid, draw_overlay
-from drive_seg.demo.feed import Sent
 from drive_seg.demo.listener import Masks
-from drive_seg.footage.footage import Footage
-from drive_seg.footage.write import VideoWriter
+from drive_seg.play.feed import Sent
+from drive_seg.sources.frame_source import FrameSource
+from drive_seg.sources.write import VideoWriter
 
 _CONTACT = (3, 3)
 _CONTACT_WIDTH = 640
@@ -50,7 +50,7 @@ def summarise(source: str, sent: Mapping[str, Sent], masks: Mapping[int, Masks],
     } | _what_ran(node_log)
 
 
-def draw(footage: Footage, sent: Mapping[str, Sent], masks: Mapping[int, Masks], out: Path,
+def draw(footage: FrameSource, sent: Mapping[str, Sent], masks: Mapping[int, Masks], out: Path,
          grids: Mapping[int, tuple[tuple[int, int], bytes]] | None = None) -> None:
     """Draw the received masks over the published frames: overlay.mp4, and nine of them in contact.png.
 

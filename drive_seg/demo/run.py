@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from drive_seg.demo import report
 from drive_seg.demo.child import Child, DemoError
-from drive_seg.demo.feed import Feed, Log, Sent, open_feed
 from drive_seg.demo.listener import NODE, Listener
-from drive_seg.footage.footage import Footage
-from drive_seg.footage.images import ImageFootage
-from drive_seg.footage.open import open_footage
+from drive_seg.play.feed import Feed, Log, Sent, open_feed
 from drive_seg.ros import transport
+from drive_seg.sources.frame_source import FrameSource
+from drive_seg.sources.images import ImageSource
+from drive_seg.sources.open import open_source
 
 
 def run(source: str, duration: float, out: Path, *, topic: str | None = None, rate: float = 1.0,
@@ -33,9 +33,9 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
     """Run the node on some footage and write overlay.mp4, contact.png and summary.json into `out`.
 
     rate: how fast a rosbag2 is played. parameters: of the node, beyond what the footage asks for. check: asked now and
-    then, may raise to end it all. Returns the summary. Raises DemoError, FootageError.
+    then, may raise to end it all. Returns the summary. Raises DemoError, SourceError.
     """
-    footage = open_footage(source, duration=duration, topic=topic)
+    footage = open_source(source, duration=duration, topic=topic)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="drive_seg-") as scratch_name, _private_graph(Path(scratch_name)) as domain:
         scratch = Path(scratch_name)
@@ -121,10 +121,10 @@ def _play(feed: Feed, count: int | None, node: Child, listener: Listener, log: L
             patience = time.monotonic() + 2.0
 
 
-def _seen(footage: Footage, kept: Path | None, sent: dict[str, Sent]) -> Footage:
+def _seen(footage: FrameSource, kept: Path | None, sent: dict[str, Sent]) -> FrameSource:
     """The frames that were played; a live camera's from the files that the player kept."""
     if kept is None:
         return footage
     stamps = sorted(shot.stamp_ns for shot in sent.values())
     seconds = (stamps[-1] - stamps[0]) / 1e9
-    return ImageFootage(kept, (len(stamps) - 1) / seconds if seconds else footage.rate)
+    return ImageSource(kept, (len(stamps) - 1) / seconds if seconds else footage.rate)

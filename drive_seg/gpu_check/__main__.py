@@ -195,13 +195,13 @@ def _images(folder: Path | None, findings: Findings) -> tuple[list[np.ndarray], 
         return images, True
     try:
         from drive_seg.bench.frames import load_frames
-        from drive_seg.footage.clip import CLIPS, PREFIX, FootageError
+        from drive_seg.sources.clip import CLIPS, PREFIX, SourceError
     except ImportError as error:  # of what reads videos
         findings.say("real frames", f"can't be read, drawn ones take their place: {error}")
         return _drawn(), False
     try:
         return [frame for name in CLIPS for frame in load_frames(PREFIX + name, 4)], True
-    except FootageError as error:
+    except SourceError as error:
         findings.say("real frames", f"can't be had, drawn ones take their place: {error}")
         return _drawn(), False
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from drive_seg.footage.open import is_bag
 from drive_seg.replay.job import Job, Outcome, Tell, run_job
 from drive_seg.replay.settings import ReplayError
 from drive_seg.replay.stream import one_line
+from drive_seg.sources.open import is_bag
 
 Done = Callable[[Outcome], None]
 

@@ -11,12 +11,12 @@ import numpy as np
 from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
 from drive_seg.core.mounted import Mount, MountedCamera, camera_key, check_frames
-from drive_seg.footage.bag import CAMERA_INFO, TF, Bag, BagImage, Topic, info_topic
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.replay.messages import BAG
 from drive_seg.replay.resultbag import ON_GROUND
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.transforms import TransformError, Transforms
+from drive_seg.sources.bag import CAMERA_INFO, TF, Bag, BagImage, Topic, info_topic
 
 GEOMETRY_ERRORS = (CameraError, GroundError, TransformError)
 """What a camera that can't measure is told with."""

@@ -14,7 +14,7 @@ _LONGEST_GAP_NS = 600 * 10**9  # of a camera that is gone; beyond it the recorde
 
 
 @dataclass(frozen=True)
-class Told:
+class HealthReport:
     """What is told at a moment. diagnostics: the statuses, health: state and reasons; None where it is not due."""
 
     log_ns: int
@@ -22,7 +22,7 @@ class Told:
     health: tuple[Health, tuple[str, ...]] | None
 
 
-class HealthTeller:
+class HealthReporter:
     """Asks a monitor ten times a second of bag time, as the node's timer does, and at every frame."""
 
     def __init__(self, monitor: Monitor, start_ns: int) -> None:
@@ -30,25 +30,25 @@ class HealthTeller:
         self._monitor, self._changes = monitor, Changes()
         self._next_ns = start_ns
 
-    def before(self, log_ns: int) -> list[Told]:
+    def before(self, log_ns: int) -> list[HealthReport]:
         """What becomes due until a frame that was recorded at log_ns."""
         last_ns = min(log_ns, self._next_ns + _LONGEST_GAP_NS)
         told = [t for ns in range(self._next_ns, last_ns, _CHECK_NS) if (t := self._look(ns)) is not None]
         self._next_ns = log_ns
         return told
 
-    def after(self, log_ns: int) -> list[Told]:
+    def after(self, log_ns: int) -> list[HealthReport]:
         """What that frame itself makes due."""
         self._next_ns = log_ns + _CHECK_NS
         told = self._look(log_ns)
         return [] if told is None else [told]
 
-    def _look(self, ns: int) -> Told | None:
+    def _look(self, ns: int) -> HealthReport | None:
         statuses = [_without_measured(s) for s in self._monitor.statuses(ns / 1e9)]
         due = self._changes.look(statuses, ns / 1e9)
         if not due.diagnostics and due.health is None:
             return None
-        return Told(ns, statuses if due.diagnostics else None, due.health)
+        return HealthReport(ns, statuses if due.diagnostics else None, due.health)
 
 
 def _without_measured(status: Status) -> Status:

@@ -27,7 +27,6 @@ from drive_seg import __version__
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import FrameError
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
 from drive_seg.network import NetworkError
 from drive_seg.replay.compare import Limits, check_result, compare, find_result
 from drive_seg.replay.frames import Columns, read_frames
@@ -37,6 +36,7 @@ from drive_seg.replay.settings import ReplayError, Settings
 from drive_seg.replay.stream import one_line, stream
 from drive_seg.replay.summary import summarise
 from drive_seg.replay.truth import Truth, TruthError, label_files
+from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
 
 FORMAT = 1
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_overlay
-from drive_seg.footage.bag import Bag, BagError
 from drive_seg.replay.resultbag import MASKS, Masks, ResultReader
+from drive_seg.sources.bag import Bag, BagError
 
 _DIFFERENT = (255, 0, 255)  # BGR of pixels on which two results differ
 

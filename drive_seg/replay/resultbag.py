@@ -19,15 +19,15 @@ from rosbags.rosbag2.storage_mcap import zstd
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.core.stopwatch import stage
-from drive_seg.footage.bag import Bag, BagImage
 from drive_seg.outputs import table
 from drive_seg.outputs.health import ARRAY, DIAGNOSTICS, HEALTH, diagnostics, health_text
 from drive_seg.outputs.label_info import INFO, LABEL_INFO, label_info
 from drive_seg.outputs.label_table import LABEL_TABLE, label_table
 from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN, TEXT
 from drive_seg.outputs.table import Result
-from drive_seg.replay.health import Told
+from drive_seg.replay.health import HealthReport
 from drive_seg.replay.messages import BAG
+from drive_seg.sources.bag import Bag, BagImage
 
 NODE = "/drive_seg"
 MASKS = ("labels", "drivable_area")
@@ -88,7 +88,7 @@ class ResultBag:
         self._send(LABEL_TABLE, log_ns, BAG.text(label_table(labels)))
         self._send(LABEL_INFO, log_ns, label_info(BAG, BAG.header(log_ns, "")))
 
-    def tell(self, told: Told) -> None:
+    def report(self, told: HealthReport) -> None:
         """Write health and diagnostics."""
         if told.diagnostics is not None:
             array = diagnostics(BAG, BAG.header(told.log_ns, ""), told.diagnostics, NODE[1:])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
+from drive_seg.background import background
 from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
@@ -25,17 +26,16 @@ from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
 from drive_seg.core.temporal import TemporalFilter
-from drive_seg.footage.bag import Bag, BagError, BagImage, Topic
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.outputs.table import Result
-from drive_seg.replay.background import background
 from drive_seg.replay.ground import Ground, Rig, View
-from drive_seg.replay.health import HealthTeller, Told
+from drive_seg.replay.health import HealthReport, HealthReporter
 from drive_seg.replay.measure import Measure
 from drive_seg.replay.messages import BAG
 from drive_seg.replay.resultbag import ResultBag
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.truth import Truth
+from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
 
 _AHEAD = 4  # frames that each stage may be ahead of the next
 
@@ -61,7 +61,7 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
                     if not number:
                         result.name_labels(segmenter.table, item.source.log_ns)
                     for told in item.told:
-                        result.tell(told)
+                        result.report(told)
                 if item.segmentation is not None:
                     _publish(item, result, settings.overlay_quality)
                 record = _record(item, measure, truth)
@@ -96,7 +96,7 @@ class _Work:
     withheld: bool = False
     health: str = Health.READY.value
     reasons: tuple[str, ...] = ()
-    told: list[Told] = field(default_factory=list)
+    told: list[HealthReport] = field(default_factory=list)
 
 
 def _read(bag: Bag, topic: Topic, rig: Rig | None) -> Iterator[_Work]:
@@ -166,7 +166,7 @@ class _Stages:
         self._ground = None if rig is None else Ground(rig.mount, ego)
         self._measured = False  # at least once, so the mount is not simply wrong
         self._monitor: Monitor | None = None
-        self._teller: HealthTeller | None = None
+        self._reporter: HealthReporter | None = None
 
     def run(self, items: Iterator[_Work]) -> Iterator[_Work]:
         """The same items with their results."""
@@ -175,8 +175,8 @@ class _Stages:
                 now = item.source.log_ns / 1e9
                 if self._monitor is None:
                     self._monitor = self._new_monitor(now)
-                    self._teller = HealthTeller(self._monitor, item.source.log_ns)
-                item.told = self._teller.before(item.source.log_ns)
+                    self._reporter = HealthReporter(self._monitor, item.source.log_ns)
+                item.told = self._reporter.before(item.source.log_ns)
                 self._monitor.received(now)
                 if item.frame is None:
                     self._fail(item, now)
@@ -186,7 +186,7 @@ class _Stages:
                         self._look_at_ground(item, now)
                 state, item.reasons = self._monitor.state(now)
                 item.health = state.value
-                item.told += self._teller.after(item.source.log_ns)
+                item.told += self._reporter.after(item.source.log_ns)
                 yield item
 
     def _new_monitor(self, now: float) -> Monitor:

@@ -11,8 +11,8 @@ from drive_seg.core.classes import ClassTable
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.scores import Scores
-from drive_seg.footage.bag import BagImage
 from drive_seg.image_file import read_pixels
+from drive_seg.sources.bag import BagImage
 
 _NONE_BELONGS = "no labels of {} belong to a frame of the bag: name them by stamp (nanoseconds) or by frame index"
 

@@ -23,9 +23,9 @@ class HealthTopic:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._publisher = node.create_publisher(String, f"~/{HEALTH}", LATCHED)
-        self.tell(INACTIVE)
+        self.report(INACTIVE)
 
-    def tell(self, state: str, reasons: Sequence[str] = ()) -> None:
+    def report(self, state: str, reasons: Sequence[str] = ()) -> None:
         """Publish a state as JSON, unless the process is ending."""
         if self._node.context.ok():
             stamp = self._node.get_clock().now().nanoseconds / 1e9
@@ -57,7 +57,7 @@ class HealthPublisher:
             self._diagnostics.publish(diagnostics(ROS, header, statuses, self._name))
         if due.health is not None:
             state, reasons = due.health
-            self._topic.tell(state.value, reasons)
+            self._topic.report(state.value, reasons)
             log = self._node.get_logger()
             if reasons:
                 log.warning(f"{state.value}: {'; '.join(reasons)}")
@@ -68,5 +68,5 @@ class HealthPublisher:
         """Stop, and tell that nothing is said any more."""
         for timer in self._timers:
             self._node.destroy_timer(timer)
-        self._topic.tell(INACTIVE)
+        self._topic.report(INACTIVE)
         self._node.destroy_publisher(self._diagnostics)

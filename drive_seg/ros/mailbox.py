@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from drive_seg.ros.rhythm import Rhythm
+from drive_seg.ros.arrival_rate import ArrivalRate
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Mailbox(Generic[T]):
         """clock: gives seconds; of no other clock than time.monotonic() except in tests."""
         self._condition = threading.Condition()
         self._clock = clock
-        self._rhythm = Rhythm()
+        self._arrival_rate = ArrivalRate()
         self._taken_at = 0.0
         self._work: deque[float] = deque([0.0], maxlen=5)  # seconds that the last items took
         self._item: tuple[T, float] | None = None
@@ -45,7 +45,7 @@ class Mailbox(Generic[T]):
             if self._item is not None:
                 self.dropped += 1
             now = self._clock()
-            self._rhythm.arrived(now)
+            self._arrival_rate.arrived(now)
             self._item = (item, now)
             self._condition.notify()
 
@@ -77,7 +77,7 @@ class Mailbox(Generic[T]):
 
     def _patience(self) -> float:
         """Seconds to wait for a newer item than the one that lies here."""
-        interval = self._rhythm.interval()
+        interval = self._arrival_rate.interval()
         if self._item is None or interval is None:
             return 0.0
         waited = self._clock() - self._item[1]

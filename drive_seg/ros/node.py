@@ -110,7 +110,7 @@ class SegmentationNode(LifecycleNode):
             self.segmenter.rule = _rule(self.settings)  # last: live parameters may have changed meanwhile
         except (EngineError, NetworkError, SelfTestError, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")
-            self._health_topic.tell(INACTIVE, [f"can't be configured: {error}"])
+            self._health_topic.report(INACTIVE, [f"can't be configured: {error}"])
             self._release()
             return _FAILED
         self._result_publishers = {
@@ -121,7 +121,7 @@ class SegmentationNode(LifecycleNode):
                              "network": network.name, "input": f"{width}x{height}"}
         self._latched = publish_label_info(self, network.table)
         self._pose_source = PoseSource(self, self.settings)
-        self._health_topic.tell(INACTIVE)  # what was told of an earlier attempt holds no more
+        self._health_topic.report(INACTIVE)  # what was told of an earlier attempt holds no more
         self.get_logger().info(f"network {network.name} ({width}x{height}) on {engine.name} {engine.precision},"
                                f" {engine.device}; ready after {time.monotonic() - start:.1f} s")
         return super().on_configure(state)
@@ -171,7 +171,7 @@ class SegmentationNode(LifecycleNode):
         """After an unexpected error in a transition: back to unconfigured."""
         self._stop_listening()
         self._release()
-        self._health_topic.tell(INACTIVE, ["an unexpected error: see the node's log"])
+        self._health_topic.report(INACTIVE, ["an unexpected error: see the node's log"])
         return _OK
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from drive_seg.core.classes import ClassTable, Group, SegClass
 from drive_seg.evaluation.dataset import Dataset, DatasetError, possible_classes
-from drive_seg.training import augment, things
+from drive_seg.training import augment, synthetic_obstacles
 from drive_seg.training.losses import IGNORE, CodeBook
 from drive_seg.training.recipe import Recipe
 
@@ -221,11 +221,12 @@ class Samples(TorchDataset):
 
     def _draw_on_road(self, rng: np.random.Generator, image: np.ndarray, codes: np.ndarray) -> None:
         for _ in range(int(rng.integers(0, 3))):
-            things.add_paint(rng, image, codes, self._road)
+            synthetic_obstacles.add_paint(rng, image, codes, self._road)
         for _ in range(int(rng.integers(0, 4)) if self._obstacle is not None else 0):
             lender = self.sources[int(rng.integers(len(self.sources)))]
             other = lender.images[int(rng.integers(len(lender.images)))]
-            add = things.add_wall if rng.random() < self.recipe.wall_share else things.add_thing
+            wall = rng.random() < self.recipe.wall_share
+            add = synthetic_obstacles.add_wall if wall else synthetic_obstacles.add_thing
             add(rng, image, codes, self._road, self._obstacle, other)
 
     def _pick(self, rng: np.random.Generator, request: Request) -> int:

@@ -13,8 +13,8 @@ from colours import paint_scene
 from drive_seg.cli.main import main
 from drive_seg.core.classes import Group
 from drive_seg.core.engine import EngineError
-from drive_seg.footage.open import open_footage
-from drive_seg.footage.write import VideoWriter
+from drive_seg.sources.open import open_source
+from drive_seg.sources.write import VideoWriter
 
 SIZE = (180, 320)
 
@@ -61,7 +61,7 @@ def test_video(segment, tmp_path):
     assert code == 0
     assert summary["frames"] == 3
     assert sorted(p.name for p in (out / "labels").iterdir()) == ["000000.png", "000001.png", "000002.png"]
-    overlay = open_footage(out / "overlay.mp4")
+    overlay = open_source(out / "overlay.mp4")
     assert (overlay.count, overlay.rate) == (3, 10.0)
     assert not (out / "confidence").exists()
 

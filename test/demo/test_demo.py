@@ -16,9 +16,9 @@ import pytest
 from bags import stamp, transform, write_bag, write_ros1_bag
 from colours import paint_scene
 
-from drive_seg.footage.clip import cache_folder
-from drive_seg.footage.open import open_footage
-from drive_seg.footage.write import VideoWriter
+from drive_seg.sources.clip import cache_folder
+from drive_seg.sources.open import open_source
+from drive_seg.sources.write import VideoWriter
 
 
 def command(source: Path | str, out: Path, *options: str) -> list[str]:
@@ -46,7 +46,7 @@ def check(out: Path, done: subprocess.CompletedProcess) -> dict:
     assert summary["published"] >= 1
     latency = summary["latency_ms"]
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
-    overlay = open_footage(out / "overlay.mp4")
+    overlay = open_source(out / "overlay.mp4")
     assert summary["published"] <= overlay.count <= summary["frames_in"]
     assert cv2.imread(str(out / "contact.png")) is not None
     assert f"{summary['published']} masks out" in done.stdout
@@ -60,7 +60,7 @@ def test_video_over_dds(video, tmp_path, colour_network_path):
     assert summary["latency_from"] == "camera stamp"
     assert (summary["frames_in"], summary["network"], summary["engine"]) == (15, "colours", "openvino")
     assert summary["input_size"] == [96, 160]
-    patches = [shot.frame.bgr()[190:210, 150:170] for shot in open_footage(tmp_path / "out" / "overlay.mp4")]
+    patches = [shot.frame.bgr()[190:210, 150:170] for shot in open_source(tmp_path / "out" / "overlay.mp4")]
     green = sum(patch[..., 1].mean() > patch[..., 2].mean() + 20 for patch in patches)
     assert green == summary["published"], "drivable road is green in every answered frame"
 
@@ -84,20 +84,20 @@ def test_a_bag_is_played_in_its_own_time_and_latency_is_real_time(tmp_path, colo
 
 
 def test_what_the_node_is_told_of_a_bag(tmp_path):
-    from drive_seg.demo.feed import open_feed
+    from drive_seg.play.feed import open_feed
 
     turned = transform("base_link", "camera_front", (0, 0, 1.2), (0, 0, 0, 1))
     bag = write_bag(tmp_path / "bag", 5, transforms=[("/tf_static", stamp(0), turned)])
-    feed = open_feed(open_footage(bag, duration=1), 1, None, 2.0, None)
+    feed = open_feed(open_source(bag, duration=1), 1, None, 2.0, None)
     assert feed.parameters == {"use_sim_time": True}
     assert list(feed.remappings) == ["image:=/camera/image_raw", "camera_info:=/camera/camera_info"]
     played = feed.command[feed.command.index("--topics") + 1 :]
     assert played == ["/camera/image_raw", "/camera/camera_info", "/tf_static"]
-    assert open_feed(open_footage(write_ros1_bag(tmp_path / "old.bag")), 1, None, 1.0, None).bag_rate is None
+    assert open_feed(open_source(write_ros1_bag(tmp_path / "old.bag")), 1, None, 1.0, None).bag_rate is None
 
 
 def test_frames_that_repeat_a_stamp_are_no_frames_of_their_own():
-    from drive_seg.demo.feed import Log, Sent
+    from drive_seg.play.feed import Log, Sent
 
     log = Log()
     for name, ns in (("000000", 5), ("000001", 5), ("000002", 6)):
@@ -137,7 +137,7 @@ def started(video, tmp_path, network):
                                stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 90
     children = {}
-    while "drive_seg.demo.player" not in children and time.monotonic() < end and process.poll() is None:
+    while "drive_seg.play.camera_player" not in children and time.monotonic() < end and process.poll() is None:
         time.sleep(0.1)
         children = {c.cmdline()[2]: c for c in psutil.Process(process.pid).children() if len(c.cmdline()) > 2}
     return process, children
@@ -167,8 +167,8 @@ def test_ctrl_c_ends_every_process(video, tmp_path, colour_network_path):
 def test_frames_without_a_mask_are_counted_and_after_a_while_marked(tmp_path):
     pytest.importorskip("rclpy")
     from drive_seg.demo import report
-    from drive_seg.demo.feed import Sent
     from drive_seg.demo.listener import Masks
+    from drive_seg.play.feed import Sent
 
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), paint_scene(240, 320))
@@ -182,8 +182,8 @@ def test_frames_without_a_mask_are_counted_and_after_a_while_marked(tmp_path):
     assert (summary["frames_in"], summary["published"], summary["dropped"]) == (3, 1, 2)
     assert summary["latency_ms"] == {"p50": 40.0, "p95": 40.0, "p99": 40.0}
     assert summary["device"] == "A CPU, big"
-    report.draw(open_footage(tmp_path), sent, masks, tmp_path)
-    with_mask, without = (shot.frame.bgr() for shot in open_footage(tmp_path / "overlay.mp4"))
+    report.draw(open_source(tmp_path), sent, masks, tmp_path)
+    with_mask, without = (shot.frame.bgr() for shot in open_source(tmp_path / "overlay.mp4"))
     assert with_mask[200, 20, 1] > with_mask[200, 20, 2] + 20, "green"
     assert np.abs(without[20:, :].astype(int) - paint_scene(240, 320)[20:]).mean() < 30, "the bare frame"
     assert without[2, 2, 2] > 180 and without[2, 2, 1] < 90, "a red mark"

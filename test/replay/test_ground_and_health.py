@@ -10,7 +10,7 @@ from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundView
 from drive_seg.core.points import Points
 from drive_seg.core.scan import Scan
-from drive_seg.footage.bag import Bag
+from drive_seg.sources.bag import Bag
 
 MOUNT = ("--camera-height", "1.2", "--camera-pitch", "0.1")
 

@@ -15,11 +15,11 @@ from rosbags.rosbag2.enums import CompressionMode
 
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.bag import Bag, BagError
 from drive_seg.replay import job as job_module
 from drive_seg.replay.resultbag import ResultReader, topic_of
 from drive_seg.replay.settings import Settings
 from drive_seg.replay.stream import stream
+from drive_seg.sources.bag import Bag, BagError
 
 
 def test_the_result_bag_holds_what_the_core_says_with_the_camera_s_stamps(replay, street_bag, colour_engine,

@@ -11,9 +11,9 @@ from drive_seg.core.camera import Camera, CameraError
 from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundView
 from drive_seg.core.mounted import Mount
-from drive_seg.footage.bag import Bag
 from drive_seg.replay.ground import Ground, View
 from drive_seg.replay.transforms import TransformError, Transforms
+from drive_seg.sources.bag import Bag
 
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)  # x forward, z up <- z forward, y down
 LEVEL = (0.0, 0.0, 0.0, 1.0)

@@ -10,9 +10,9 @@ from rosbags.rosbag2 import Reader
 from drive_seg.core.classes import LABEL_NAMES
 from drive_seg.core.engine import EngineError
 from drive_seg.core.health.latency import LatencyHealth
-from drive_seg.footage.bag import Bag
 from drive_seg.replay.messages import BAG
 from drive_seg.runtimes.openvino import OpenVinoEngine
+from drive_seg.sources.bag import Bag
 
 # Of vision_msgs' own message, from its generated code.
 LABEL_INFO_HASH = "RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783"

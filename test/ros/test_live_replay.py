@@ -30,7 +30,7 @@ KEEP_ALL_BEST_EFFORT = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=200,
 
 
 def play(*arguments, **popen):
-    command = [sys.executable, "-m", "drive_seg.replay.play", *map(str, arguments)]
+    command = [sys.executable, "-m", "drive_seg.play.bag_player_main", *map(str, arguments)]
     return subprocess.Popen(command, env=transport.environment(os.environ), stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, **popen)
 
@@ -209,8 +209,8 @@ if "{broken}":
     sys.exit("[ERROR] [rosbag2]: no storage could be initialized")
 from pathlib import Path
 import rclpy
-from drive_seg.footage.bag import Bag
-from drive_seg.replay.player import BagPlayer
+from drive_seg.sources.bag import Bag
+from drive_seg.play.bag_player import BagPlayer
 rclpy.init(args=["--ros-args"] + [word for rule in options.remap for word in ("-r", rule)])
 player = BagPlayer(rclpy.create_node("rosbag2_player"), Bag(Path(options.bag_path)), options.topics, options.rate)
 time.sleep(options.delay)

@@ -9,8 +9,8 @@ from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from drive_seg.footage.clip import CLIPS
 from drive_seg.ros.label_info import LATCHED
+from drive_seg.sources.clip import CLIPS
 
 LIMIT, LIMIT_OF_REASON = 0.5, 1.6
 """Seconds from publishing the wrong one until health is DEGRADED, and until it says why, at 25 frames a second."""

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 from drive_seg.core.classes import Group  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
 from drive_seg.evaluation.scores import Scores  # noqa: E402
-from drive_seg.training import augment, data, things  # noqa: E402
+from drive_seg.training import augment, data, synthetic_obstacles  # noqa: E402
 from drive_seg.training.losses import IGNORE  # noqa: E402
 from drive_seg.training.recipe import Phase, Recipe  # noqa: E402
 
@@ -151,7 +151,7 @@ def test_things_on_the_road_are_obstacles_and_paint_stays_road():
     drawn = 0
     for _ in range(30):
         thing, told = image.copy(), codes.copy()
-        things.add_thing(rng, thing, told, [1], 7, texture)
+        synthetic_obstacles.add_thing(rng, thing, told, [1], 7, texture)
         changed = told != codes
         assert set(np.unique(told[changed])) <= {7}
         if changed.any():
@@ -161,13 +161,13 @@ def test_things_on_the_road_are_obstacles_and_paint_stays_road():
     walls = 0
     for _ in range(30):
         wall, told = image.copy(), codes.copy()
-        things.add_wall(rng, wall, told, [1], 7, texture)
+        synthetic_obstacles.add_wall(rng, wall, told, [1], 7, texture)
         walls += (told == 7).any()
         assert np.array_equal(wall[:10], image[:10])  # no wall reaches the sky here
     assert walls > 10
     painted, told = image.copy(), codes.copy()
     for _ in range(10):
-        things.add_paint(rng, painted, told, [1])
+        synthetic_obstacles.add_paint(rng, painted, told, [1])
     assert np.array_equal(told, codes)
     assert (painted[40:] != 90).any()
     assert (painted[:40] == 90).all()

@@ -13,7 +13,7 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.health.camera import CameraHealth
 from drive_seg.core.health.lens import look
 from drive_seg.core.health.status import Level
-from drive_seg.footage.clip import CLIPS
+from drive_seg.sources.clip import CLIPS
 
 FPS = 25.0
 FAULT_AT = 3.0

@@ -7,10 +7,10 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.status import Health
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.footage.clip import CLIPS
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
+from drive_seg.sources.clip import CLIPS
 
 EVERY, SECONDS = 3, 7.0
 UNLIKE_TRAINING = {"forest", "underpass"}

@@ -16,8 +16,8 @@ from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from drive_seg.core.frame import Frame, FrameError
-from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
-from drive_seg.footage.open import BAG_SUFFIXES
+from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
+from drive_seg.sources.open import BAG_SUFFIXES
 
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -25,7 +25,7 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF = "tf2_msgs/msg/TFMessage"
 
 
-class BagError(FootageError):
+class BagError(SourceError):
     """A bag that can't be read, or lacks what was asked for; the message names the bag and the fix."""
 
 
@@ -276,7 +276,7 @@ class Bag:
         return f"it has no images, only {others}" if others else "it has no messages at all"
 
 
-class BagFootage(Footage):
+class BagSource(FrameSource):
     """One camera of a bag. Every iteration reads the bag anew, with the stamps of the headers."""
 
     def __init__(self, path: str | Path, topic: str | None = None) -> None:
@@ -297,7 +297,7 @@ class BagFootage(Footage):
         self.rate = (self.topic.count - 1) / seconds if seconds > 0 and self.topic.count > 1 else 30.0
 
     def __iter__(self) -> Iterator[Shot]:
-        """See Footage."""
+        """See FrameSource."""
         with Bag(self.source) as bag:
             for image in bag.images(self.topic):
                 stamp, name = image.stamp_ns or image.log_ns, f"{image.index:06d}"

@@ -12,31 +12,31 @@ import cv2
 import numpy as np
 
 from drive_seg.core.frame import CutShortError, Frame, FrameError, decode
-from drive_seg.footage.footage import Footage, FootageError, Shot
+from drive_seg.sources.frame_source import FrameSource, Shot, SourceError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Names of image files end so, in small or capital letters."""
 
 
-class ImageFootage(Footage):
+class ImageSource(FrameSource):
     """One image, or the images of a folder in natural order (img2 before img10), `rate` a second."""
 
     def __init__(self, path: Path, rate: float = 10.0) -> None:
-        """Raises FootageError for a folder without images."""
+        """Raises SourceError for a folder without images."""
         self.source, self.rate = str(path), rate
         if path.is_dir():
             self._paths = sorted((p for p in path.iterdir() if is_image(p) and p.is_file()), key=_natural)
         else:
             self._paths = [path]
         if not self._paths:
-            raise FootageError(f"{path} has no images ({', '.join(SUFFIXES)}): give a folder of images, a video or a"
+            raise SourceError(f"{path} has no images ({', '.join(SUFFIXES)}): give a folder of images, a video or a"
                                " rosbag2")
         stems = Counter(p.stem for p in self._paths)
         self._names = [p.stem if stems[p.stem] == 1 else p.name.replace(".", "_") for p in self._paths]
         self.count = len(self._paths)
 
     def __iter__(self) -> Iterator[Shot]:
-        """See Footage. A damaged image costs only itself: its shot raises FrameError; the only one, FootageError."""
+        """See FrameSource. A damaged image costs only itself: its shot raises FrameError; the only one, SourceError."""
         if self.count == 1:
             yield Shot(0, self._names[0], read_image(self._paths[0]))
             return
@@ -45,11 +45,11 @@ class ImageFootage(Footage):
 
 
 def read_image(path: Path) -> Frame:
-    """Read an image file as BGR, turned upright where its EXIF data says so. Raises FootageError."""
+    """Read an image file as BGR, turned upright where its EXIF data says so. Raises SourceError."""
     try:
         return _read(path)
     except FrameError as error:
-        raise FootageError(str(error)) from error
+        raise SourceError(str(error)) from error
 
 
 def _read(path: Path) -> Frame:

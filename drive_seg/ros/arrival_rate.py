@@ -9,8 +9,8 @@ _NEAR = 0.35  # share by which an interval may differ from the usual one
 _REGULAR = 6  # of the eight intervals must be near the usual one
 
 
-class Rhythm:
-    """Told of every arrival, in seconds of one clock."""
+class ArrivalRate:
+    """HealthReport of every arrival, in seconds of one clock."""
 
     def __init__(self) -> None:
         self._arrivals: deque[float] = deque(maxlen=_ARRIVALS)

@@ -12,18 +12,18 @@ from pathlib import Path
 import cv2
 
 from drive_seg.core.frame import Frame
-from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
+from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what is wrong is said by FootageError
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what is wrong is said by SourceError
 
 _FALLBACK_RATE = 25.0
 
 
-class VideoFootage(Footage):
+class VideoSource(FrameSource):
     """A video file, from `start` seconds on. Shots are named by their number in the file."""
 
     def __init__(self, path: Path, start: float = 0.0, camera: Intrinsics | None = None) -> None:
-        """Raises FootageError when OpenCV can't read a frame of the file."""
+        """Raises SourceError when OpenCV can't read a frame of the file."""
         self.source, self.camera = str(path), camera
         self._path = path
         capture = self._open()
@@ -32,10 +32,10 @@ class VideoFootage(Footage):
         readable = capture.grab()
         capture.release()
         if not readable:
-            raise FootageError(f"{path} has no frame that OpenCV reads: is the file complete?")
+            raise SourceError(f"{path} has no frame that OpenCV reads: is the file complete?")
         self._first = round(start * self.rate)
         if 0 < frames <= self._first:
-            raise FootageError(f"{path} is {frames / self.rate:.1f} s long, it has nothing at {start:g} s")
+            raise SourceError(f"{path} is {frames / self.rate:.1f} s long, it has nothing at {start:g} s")
         self.count = frames - self._first if frames > 0 else None
 
     def __iter__(self) -> Iterator[Shot]:
@@ -61,23 +61,23 @@ class VideoFootage(Footage):
         with _quiet():
             capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise FootageError(f"{self._path} is no video that OpenCV reads: it is damaged or of another kind (H.264 in"
+            raise SourceError(f"{self._path} is no video that OpenCV reads: it is damaged or of another kind (H.264 in"
                                " an .mp4 works)")
         return capture
 
 
-class CameraFootage(Footage):
+class CameraSource(FrameSource):
     """A camera of this machine, `/dev/videoN`. Stamps are the system clock's when the frame arrives."""
 
     live = True
     count = None
 
     def __init__(self, device: str) -> None:
-        """Raises FootageError when it can't be opened."""
+        """Raises SourceError when it can't be opened."""
         if not Path(device).exists():
-            raise FootageError(f"there is no camera {device}: plug it in, or see `ls /dev/video*`")
+            raise SourceError(f"there is no camera {device}: plug it in, or see `ls /dev/video*`")
         if not os.access(device, os.R_OK | os.W_OK):
-            raise FootageError(f"no permission for {device}: add the user to the group `video` and log in again")
+            raise SourceError(f"no permission for {device}: add the user to the group `video` and log in again")
         self.source = device
         capture = self._open()
         self.rate = _plausible(capture.get(cv2.CAP_PROP_FPS))
@@ -90,7 +90,7 @@ class CameraFootage(Footage):
             while True:
                 good, image = capture.read()
                 if not good:
-                    raise FootageError(f"{self.source} gives no frames: check its cable")
+                    raise SourceError(f"{self.source} gives no frames: check its cable")
                 yield Shot(time.time_ns(), f"{number:06d}", Frame.from_array(image))
                 number += 1
         finally:
@@ -99,7 +99,7 @@ class CameraFootage(Footage):
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(int(re.sub(r"\D", "", self.source)), cv2.CAP_V4L2)
         if not capture.isOpened():
-            raise FootageError(f"{self.source} can't be opened: it is in use, or captures no video")
+            raise SourceError(f"{self.source} can't be opened: it is in use, or captures no video")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest
         return capture
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from drive_seg.footage.clip import PREFIX, ClipFootage
-from drive_seg.footage.footage import Footage, FootageError, Section
-from drive_seg.footage.images import ImageFootage, is_image
-from drive_seg.footage.video import CameraFootage, VideoFootage
+from drive_seg.sources.clip import PREFIX, ClipSource
+from drive_seg.sources.frame_source import FrameSource, Section, SourceError
+from drive_seg.sources.images import ImageSource, is_image
+from drive_seg.sources.video import CameraSource, VideoSource
 
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 """Names of bag files: rosbag2's, and ROS 1's."""
@@ -16,32 +16,32 @@ BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 KINDS = "a video, an image, a folder of images, a rosbag2 or /dev/videoN"
 
 
-def open_footage(source: str | Path, *, duration: float | None = None, topic: str | None = None,
-                 rate: float = 10.0) -> Footage:
+def open_source(source: str | Path, *, duration: float | None = None, topic: str | None = None,
+                 rate: float = 10.0) -> FrameSource:
     """Open a video, an image, a folder of images, a bag (folder or file), a camera (/dev/videoN) or `clip:NAME`.
 
     duration: seconds to read at most. topic: image topic of a bag with several cameras. rate: frames a second of a
-    folder of images. Raises FootageError, which names the fix.
+    folder of images. Raises SourceError, which names the fix.
     """
     footage = _open(str(source), topic, rate)
     return footage if duration is None else Section(footage, duration)
 
 
-def _open(source: str, topic: str | None, rate: float) -> Footage:
+def _open(source: str, topic: str | None, rate: float) -> FrameSource:
     if source.startswith(PREFIX):
-        return ClipFootage(source.removeprefix(PREFIX))
+        return ClipSource(source.removeprefix(PREFIX))
     if re.fullmatch(r"/dev/video\d+", source):
-        return CameraFootage(source)
+        return CameraSource(source)
     path = Path(source).expanduser()
     if not path.exists():
-        raise FootageError(f"there is no {source}: give {KINDS}")
+        raise SourceError(f"there is no {source}: give {KINDS}")
     if is_bag(path):
-        from drive_seg.footage.bag import BagFootage  # rosbags is slow to import
+        from drive_seg.sources.bag import BagSource  # rosbags is slow to import
 
-        return BagFootage(path, topic)
+        return BagSource(path, topic)
     if path.is_dir() or is_image(path):
-        return ImageFootage(path, rate)
-    return VideoFootage(path)
+        return ImageSource(path, rate)
+    return VideoSource(path)
 
 
 def is_bag(path: Path) -> bool:

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drive_seg.footage.bag import Bag, BagError, Topic
 from drive_seg.interrupt import Interrupt
-from drive_seg.replay.player import BagPlayer, PlayerError, header_stamp_ns
+from drive_seg.play.bag_player import BagPlayer, PlayerError, header_stamp_ns
 from drive_seg.ros import transport
+from drive_seg.sources.bag import Bag, BagError, Topic
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from drive_seg.replay.ros2bag import Ros2BagPlayer
+    from drive_seg.play.ros2bag import Ros2BagPlayer
 
 PLAYERS = ("auto", "ros2bag", "own")
 
@@ -72,7 +72,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _choose(options: argparse.Namespace, node: Node, bag: Bag) -> BagPlayer | Ros2BagPlayer:
-    from drive_seg.replay.ros2bag import Ros2BagPlayer, installed
+    from drive_seg.play.ros2bag import Ros2BagPlayer, installed
 
     name, part_in_loop = options.player, options.loop and options.duration is not None
     if name == "ros2bag" and not installed():
@@ -93,7 +93,7 @@ def _wait_for_subscriber(node: Node, topics: Sequence[str], seconds: float) -> N
 
 
 def _report(topic: Topic, index: int, data: bytes, now_ns: int) -> None:
-    """See Sent. `name` is that of the shot in BagFootage."""
+    """See Sent. `name` is that of the shot in BagSource."""
     print(json.dumps({"name": f"{index:06d}", "stamp_ns": header_stamp_ns(data), "sent_ns": now_ns}), flush=True)
 
 

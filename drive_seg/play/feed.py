@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from drive_seg.footage.bag import BagFootage, info_topic
-from drive_seg.footage.footage import Footage, Section
+from drive_seg.sources.bag import BagSource, info_topic
+from drive_seg.sources.frame_source import FrameSource, Section
 
 _TF = ("/tf", "/tf_static")
 
@@ -32,7 +32,7 @@ class Feed:
     the node can read them.
     """
 
-    footage: Footage
+    footage: FrameSource
     command: Sequence[str]
     parameters: dict[str, Any] = field(default_factory=dict)
     remappings: Sequence[str] = ()
@@ -40,20 +40,20 @@ class Feed:
     ground: bool = False
 
 
-def open_feed(footage: Footage, duration: float, topic: str | None, rate: float, kept: Path | None) -> Feed:
+def open_feed(footage: FrameSource, duration: float, topic: str | None, rate: float, kept: Path | None) -> Feed:
     """The feed of some footage, which may be a Section. kept: folder for the frames of a live camera."""
     whole = footage.whole if isinstance(footage, Section) else footage
     transport = {"image_transport": "compressed"} if whole.compressed else {}
-    if isinstance(whole, BagFootage) and whole.playable:
+    if isinstance(whole, BagSource) and whole.playable:
         image, info = whole.topic.name, info_topic(whole.topic.name)
         played = [name for name in (image, info, *_TF) if name in whole.topics]
-        command = ["drive_seg.replay.play", whole.source, "--duration", str(duration), "--rate", str(rate),
+        command = ["drive_seg.play.bag_player_main", whole.source, "--duration", str(duration), "--rate", str(rate),
                    "--report", image, "--topics", *played]
         name = "image/compressed" if whole.compressed else "image"
         ground = info in played and any(name in played for name in _TF) and find_spec("tf2_ros") is not None
         return Feed(whole, command, {"use_sim_time": True, **transport}, (f"{name}:={image}", f"camera_info:={info}"),
                     rate, ground)
-    command = ["drive_seg.demo.player", "--source", footage.source, "--duration", str(duration), "--report",
+    command = ["drive_seg.play.camera_player", "--source", footage.source, "--duration", str(duration), "--report",
                *(["--topic", topic] if topic else []), *(["--keep", str(kept)] if kept else [])]
     return Feed(footage, command, transport)
 

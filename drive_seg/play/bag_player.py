@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drive_seg.footage.bag import COMPRESSED, RAW, Bag, Topic
-from drive_seg.replay.background import background
+from drive_seg.background import background
+from drive_seg.sources.bag import COMPRESSED, RAW, Bag, Topic
 
 if TYPE_CHECKING:
     from rclpy.node import Node

@@ -13,8 +13,8 @@ import numpy as np
 from drive_seg.core.frame import Frame
 
 
-class FootageError(ValueError):
-    """Footage that can't be read; the message names the source and the fix."""
+class SourceError(ValueError):
+    """FrameSource that can't be read; the message names the source and the fix."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Shot:
         return Frame.from_compressed(self.encoded, self.encoded_format)
 
 
-class Footage(ABC):
+class FrameSource(ABC):
     """A sequence of shots; iterating starts from the beginning each time, except for a live camera."""
 
     source: str
@@ -99,16 +99,16 @@ class Footage(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Shot]:
-        """The shots in order of time. Raises FootageError."""
+        """The shots in order of time. Raises SourceError."""
 
 
-class Section(Footage):
+class Section(FrameSource):
     """The beginning of some footage: the shots of the first `duration` seconds."""
 
-    def __init__(self, whole: Footage, duration: float) -> None:
-        """duration: seconds, more than 0 and finite. Raises FootageError when it is not."""
+    def __init__(self, whole: FrameSource, duration: float) -> None:
+        """duration: seconds, more than 0 and finite. Raises SourceError when it is not."""
         if not (duration > 0 and math.isfinite(duration * 1e9 * whole.rate)):
-            raise FootageError(f"the duration must be more than 0 s and finite, it is {duration:g}: give seconds,"
+            raise SourceError(f"the duration must be more than 0 s and finite, it is {duration:g}: give seconds,"
                                " e.g. 20")
         self.whole = whole
         self.source, self.rate, self.camera = whole.source, whole.rate, whole.camera

@@ -11,9 +11,17 @@ from collections.abc import Sequence
 from shutil import which
 from typing import TYPE_CHECKING
 
-from drive_seg.footage.bag import Bag, Topic
-from drive_seg.replay.player import CLOCK_HZ, Lateness, PlayerError, Sent, check_playable, header_stamp_ns, message_type
+from drive_seg.play.bag_player import (
+    CLOCK_HZ,
+    Lateness,
+    PlayerError,
+    Sent,
+    check_playable,
+    header_stamp_ns,
+    message_type,
+)
 from drive_seg.ros import transport
+from drive_seg.sources.bag import Bag, Topic
 
 if TYPE_CHECKING:
     from rclpy.node import Node

