@@ -62,6 +62,7 @@ setup(
     package_data={  # without **, which Ubuntu 22.04's setuptools (59.6) does not know
         f"{NAME}.replay": ["page/*"],
         f"{NAME}.runtimes.tensorrt": ["*.cu", "*.h"],
+        f"{NAME}.training": ["classes.yaml"],
     },
     data_files=DATA_FILES,
     python_requires=">=3.10",

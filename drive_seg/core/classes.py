@@ -39,13 +39,21 @@ class ClassTableError(ValueError):
 
 @dataclass(frozen=True)
 class SegClass:
-    """One class of a network: its channel in the logits, and what a planner should make of it."""
+    """One class of a network: its channel in the logits, and what a planner should make of it.
+
+    ego: the vehicle that carries the camera; it neither ends the road nor is an obstacle. within: name of the class
+    that a data set or a map with fewer classes has for it, as `tree` for `terrain`; empty for a class of its own.
+    also: other names that data sets have for it, as `sidewalk` for `pavement`.
+    """
 
     id: int
     name: str
     group: Group
     colour: tuple[int, int, int]
     drivable: bool
+    ego: bool = False
+    within: str = ""
+    also: tuple[str, ...] = ()
 
 
 class ClassTable:
@@ -64,11 +72,17 @@ class ClassTable:
             if c.drivable and c.group is not Group.ROAD:
                 raise ClassTableError(f"class {c.id} ({c.name}) is drivable but its group is {c.group.name.lower()}:"
                                       " only road can be drivable")
+            if c.ego and c.group is not Group.BACKGROUND:
+                raise ClassTableError(f"class {c.id} ({c.name}) is the ego vehicle but its group is"
+                                      f" {c.group.name.lower()}: make it background")
+        _check_names(classes)
         self.classes = tuple(classes)
         self.group_lut = np.full(256, UNKNOWN, np.uint8)
         self.drivable_lut = np.zeros(256, np.bool_)
         self.colour_lut = np.zeros((256, 3), np.uint8)
+        self.ego_lut = np.zeros(256, np.bool_)
         for c in classes:
+            self.ego_lut[c.id] = c.ego
             self.group_lut[c.id] = c.group
             self.drivable_lut[c.id] = c.drivable
             self.colour_lut[c.id] = c.colour
@@ -91,9 +105,22 @@ class ClassTable:
         """The inverse of from_dicts."""
         return [
             {"id": c.id, "name": c.name, "group": c.group.name.lower(), "colour": list(c.colour),
-             "drivable": c.drivable}
+             "drivable": c.drivable, **({"ego": True} if c.ego else {}), **({"within": c.within} if c.within else {}),
+             **({"also": list(c.also)} if c.also else {})}
             for c in self.classes
         ]
+
+
+def _check_names(classes: Sequence[SegClass]) -> None:
+    """Whether `within` and `also` say one thing. Raises ClassTableError."""
+    whole = {c.name for c in classes if not c.within}
+    for c in classes:
+        if c.within and c.within not in whole:
+            raise ClassTableError(f"class {c.id} ({c.name}) is within {c.within!r}, which is not another class that is"
+                                  " within none: name one of " + ", ".join(sorted(whole - {c.name})))
+    names = [name for c in classes for name in (c.name, *c.also)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ClassTableError(f"{', '.join(twice)} names more than one class, by `name` or `also`: leave one")
 
 
 def _read_class(row: Mapping) -> SegClass:
@@ -106,7 +133,13 @@ def _read_class(row: Mapping) -> SegClass:
             raise ClassTableError(f"colour in {dict(row)} must be three values of 0..255 (RGB)")
         if not isinstance(row["drivable"], bool):
             raise ClassTableError(f"drivable in {dict(row)} must be true or false")
-        return SegClass(int(row["id"]), str(row["name"]), Group[str(group).upper()], colour, row["drivable"])
+        if not isinstance(row.get("ego", False), bool):
+            raise ClassTableError(f"ego in {dict(row)} must be true or false")
+        within, also = row.get("within", ""), row.get("also", [])
+        if not isinstance(within, str) or not (isinstance(also, list) and all(isinstance(name, str) for name in also)):
+            raise ClassTableError(f"in {dict(row)} `within` must be the name of a class and `also` a list of names")
+        return SegClass(int(row["id"]), str(row["name"]), Group[str(group).upper()], colour, row["drivable"],
+                        row.get("ego", False), within, tuple(also))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ClassTableError):
             raise

@@ -22,6 +22,15 @@ def test_there_and_back():
     assert ClassTable.from_dicts(rows).to_dicts() == rows
 
 
+def test_ego_within_and_also_are_kept():
+    rows = [row(also=["lane", "street"]), row(id=1, name="kerb", group="pavement", drivable=False, within="road"),
+            row(id=2, name="bonnet", group="background", drivable=False, ego=True)]
+    table = ClassTable.from_dicts(rows)
+    assert table.to_dicts() == rows
+    assert list(table.ego_lut[:4]) == [False, False, True, False]
+    assert table.classes[1].within == "road" and table.classes[0].also == ("lane", "street")
+
+
 @pytest.mark.parametrize(("rows", "match"), [
     ([], "1 to 254"),
     ("road", "must be a list"),
@@ -36,6 +45,12 @@ def test_there_and_back():
     ([row(group="obstacle")], "only road can be drivable"),
     ([{"id": 0}], "must have id, name"),
     ([7], "must have id, name"),
+    ([row(ego="no")], "ego in .* must be true or false"),
+    ([row(ego=True)], "is the ego vehicle but its group is road: make it background"),
+    ([row(), row(id=1, name="kerb", within="pavement")], "kerb.*within 'pavement'.*name one of road"),
+    ([row(), row(id=1, name="a", within="road"), row(id=2, name="b", within="a")], "is within 'a'"),
+    ([row(), row(id=1, name="lane", also=["road"])], "road names more than one class"),
+    ([row(also="lane")], "`also` a list of names"),
 ])
 def test_bad_tables_say_what_is_wrong(rows, match):
     with pytest.raises(ClassTableError, match=match):
