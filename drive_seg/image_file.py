@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from drive_seg.core.frame import FrameError, decode
+from drive_seg.errors import DriveSegError
 
 
-class EgoMaskError(ValueError):
+class EgoMaskError(DriveSegError, ValueError):
     """An ego mask that can't be read; the message names the file."""
 
 
@@ -28,5 +29,5 @@ def read_ego_mask(path: str | None) -> np.ndarray | None:
         return None
     mask = read_pixels(Path(path).expanduser(), cv2.IMREAD_GRAYSCALE)
     if mask is None:
-        raise EgoMaskError(f"the ego mask {path} is no image that OpenCV reads: give a PNG of any size")
+        raise EgoMaskError(f"the ego mask {path} is no image that OpenCV reads", "give a PNG of any size")
     return mask

@@ -16,13 +16,14 @@ from drive_seg.core.decode import TrustModel
 from drive_seg.core.health.network import Typical
 from drive_seg.core.selftest import SelfTest
 from drive_seg.core.surface import SurfaceRule
+from drive_seg.errors import DriveSegError
 
 FORMAT = 1
 STRIDE = 32
 """What the height and the width of a network's input must be multiples of: most networks halve them five times."""
 
 
-class NetworkError(ValueError):
+class NetworkError(DriveSegError, ValueError):
     """A network that can't be used; the message names the file and the fix."""
 
 
@@ -58,11 +59,11 @@ class Network:
         if path.suffix != ".onnx":
             raise NetworkError(f"a network is an .onnx file with a .yaml beside it, this is {path}")
         if not path.is_file():
-            raise NetworkError(f"no network at {path}: give the path of an .onnx file")
+            raise NetworkError(f"no network at {path}", "give the path of an .onnx file")
         sidecar = path.with_suffix(".yaml")
         if not sidecar.is_file():
-            raise NetworkError(f"{path} has no {sidecar.name} beside it: it says what the classes are (see the README,"
-                               " 'Your own network')")
+            raise NetworkError(f"{path} has no {sidecar.name} beside it",
+                               "it says what the classes are (see the README, 'Your own network')")
         try:
             facts = yaml.safe_load(sidecar.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -104,8 +105,8 @@ def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
     """The sha256 of a file. Raises NetworkError when it is not the expected one."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != expected:
-        raise NetworkError(f"{path} is damaged or not the network that {sidecar.name} describes: its sha256 is"
-                           f" {digest}, expected {expected}; fetch or export it again")
+        raise NetworkError(f"{path} is damaged or not the network that {sidecar.name} describes",
+                           f"its sha256 is {digest}, expected {expected}; fetch or export it again")
     return digest
 
 
@@ -143,8 +144,8 @@ def _int8(facts: dict, sidecar: Path) -> tuple[Path | None, str]:
         raise ValueError(f"`int8` must be {{file: NAME.int8.onnx, sha256: ...}}, it is {facts!r}")
     path = sidecar.parent / facts["file"]
     if not path.is_file():
-        raise NetworkError(f"{sidecar.name} names {path.name}, which is not beside it: fetch or export it again, or"
-                           " take `int8` out of the YAML")
+        raise NetworkError(f"{sidecar.name} names {path.name}, which is not beside it",
+                           "fetch or export it again, or take `int8` out of the YAML")
     return path, _checked(path, facts.get("sha256"), sidecar)
 
 

@@ -46,7 +46,7 @@ class Replayed:
     def scores(self) -> dict:
         """Scores against the labels, as `drive-seg evaluate` reports them. Raises ReplayError without labels."""
         if self.summary["truth"] is None:
-            raise ReplayError("this replay had no labels: replay_bag(..., labels=DIR)")
+            raise ReplayError("this replay had no labels", "replay_bag(..., labels=DIR)")
         return self.summary["truth"]
 
     def frames(self) -> Iterator[dict]:

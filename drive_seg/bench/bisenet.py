@@ -19,7 +19,7 @@ def write_bisenetv2(folder: Path, size: tuple[int, int], table: ClassTable) -> N
 
         from drive_seg.evaluation.bisenetv2 import build
     except ImportError as error:
-        raise CommandError(f"the comparison needs onnx ({error}): pip install 'drive-seg[bench]'") from error
+        raise CommandError(f"the comparison needs onnx ({error})", "pip install 'drive-seg[bench]'") from error
     path = folder / f"bisenetv2_{size[0]}x{size[1]}.onnx"
     onnx.save(build(*size, classes=len(table)), str(path))
     return Network(path, "BiSeNetV2", "", size, table)

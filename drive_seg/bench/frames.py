@@ -21,5 +21,5 @@ def load_frames(source: str, count: int) -> list[np.ndarray]:
     shots = islice(open_source(source), 0, count * _EVERY, _EVERY)
     frames = [cv2.resize(shot.frame.bgr(), SIZE[::-1], interpolation=cv2.INTER_LINEAR) for shot in shots]
     if not frames:
-        raise SourceError(f"{source} has no frames to measure with: give --source another video or folder")
+        raise SourceError(f"{source} has no frames to measure with", "give --source another video or folder")
     return frames

@@ -15,7 +15,8 @@ def private_domain() -> Iterator[int]:
     try:
         from domain_coordinator import domain_id
     except ImportError as error:
-        raise CommandError(f"no way to get a ROS domain of its own ({error}): pip install 'drive-seg[test]'") from error
+        raise CommandError(f"no way to get a ROS domain of its own ({error})",
+                           "pip install 'drive-seg[test]'") from error
     before = {name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")}
     with domain_id() as domain:
         os.environ["ROS_DOMAIN_ID"] = str(domain)

@@ -85,7 +85,7 @@ def run_over_dds(frames: Sequence[np.ndarray], domain: int, *, count: int, rate:
 def _figures(stamps: Sequence[int], node: dict[str, Any], arrivals: dict[int, dict[str, int]], rate: float) -> dict:
     both = {stamp: max(times.values()) for stamp, times in arrivals.items() if len(times) == len(TOPICS)}
     if not both:
-        raise CommandError("no mask arrived from the node: run drive-seg doctor")
+        raise CommandError("no mask arrived from the node", "run drive-seg doctor")
     latency = [(both[stamp] - stamp) / 1e6 for stamp in sorted(both)]
     latency = latency[min(_LEFT_OUT, len(latency) // 5):]
     stages = node["stages"][min(_LEFT_OUT, len(node["stages"]) // 5):]

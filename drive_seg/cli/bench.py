@@ -67,7 +67,8 @@ def _check_resolutions(args: argparse.Namespace) -> None:
         ("--size", args.size is not None), ("--source", args.source != DEFAULT)) if differs]
     if given:
         raise CommandError("--resolutions measures on OpenVINO, in the precision that it takes by itself, at sizes of"
-                           f" its own and without footage: leave out {', '.join(given)}")
+                           " its own and without footage",
+                           f"leave out {', '.join(given)}")
 
 
 def _pieces(engine: Engine, network: Network) -> list[dict[str, Any]]:
@@ -87,8 +88,8 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
     try:
         import rclpy  # noqa: F401
     except ImportError as error:
-        raise CommandError(f"the stages are measured with ROS messages ({error}): source your ROS distribution, or"
-                           " pip install 'drive-seg[ros]'") from error
+        raise CommandError(f"the stages are measured with ROS messages ({error})",
+                           "source your ROS distribution, or pip install 'drive-seg[ros]'") from error
     from drive_seg.bench import cores, replay_rate
     from drive_seg.bench.frames import load_frames
     from drive_seg.bench.graph import private_domain

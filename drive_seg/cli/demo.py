@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.demo.child import DemoError
         from drive_seg.demo.run import run as run_demo
     except ImportError as error:
-        raise CommandError(f"the demo needs ROS 2 ({error}): source your ROS 2 set-up, or pip install 'drive-seg[ros]'"
-                           ) from error
+        raise CommandError(f"the demo needs ROS 2 ({error})",
+                           "source your ROS 2 set-up, or pip install 'drive-seg[ros]'") from error
     try:
         summary = run_demo(args.source, args.duration, args.out, topic=args.topic, rate=args.rate,
                            parameters=node_parameters(args), check=Interrupt().check)

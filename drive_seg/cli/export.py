@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.training.prior import fit_prior
         from drive_seg.training.run_folder import RunError, check_former, load_run
     except ImportError as error:
-        raise CommandError(f"export needs torch and onnx ({error}): pip install 'drive-seg[train]'") from error
+        raise CommandError(f"export needs torch and onnx ({error})", "pip install 'drive-seg[train]'") from error
     if args.output.suffix != ".onnx":
         raise CommandError(f"-o must name an .onnx file, this is {args.output}")
     if args.int8 and args.precision != "fp32":
-        raise CommandError("--int8 quantises the fp32 network: leave out --precision")
+        raise CommandError("--int8 quantises the fp32 network", "leave out --precision")
     try:
         finished = load_run(args.run)
         datasets = _datasets(args, finished.folders)
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             **({"int8_against_fp32": int8_report} if int8_report else {}), "quick_val": finished.quick_val,
         }, calibration, quantised)
     except ImportError as error:
-        raise CommandError(f"--int8 needs nncf ({error}): pip install 'drive-seg[train]'") from error
+        raise CommandError(f"--int8 needs nncf ({error})", "pip install 'drive-seg[train]'") from error
     except (DatasetError, RunError, export.ExportError, quantise.QuantiseError, ValueError) as error:
         raise CommandError(str(error)) from error
     if fp16 is not None:

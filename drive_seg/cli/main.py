@@ -8,11 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from drive_seg import __version__
-from drive_seg.cli.errors import CommandError
-from drive_seg.core.engine import EngineError
-from drive_seg.core.frame import FrameError
-from drive_seg.network import NetworkError
-from drive_seg.sources.frame_source import SourceError
+from drive_seg.errors import DriveSegError
 
 COMMANDS = {
     "segment": "segment an image, a folder or a video",
@@ -28,7 +24,7 @@ COMMANDS = {
 }
 """Subcommands, each in drive_seg/cli/NAME.py with add_arguments(parser) and run(args) -> exit code."""
 
-EXPECTED = (CommandError, EngineError, SourceError, FrameError, NetworkError, OSError)
+EXPECTED = (DriveSegError, OSError)
 """Errors that say what is wrong and the fix themselves; anything else is a bug and shows its traceback."""
 
 

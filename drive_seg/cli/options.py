@@ -44,8 +44,8 @@ def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> S
         # Some networks take such a size (an odd one by design), so it is no error before the engine says so.
         height, width = network.input_size
         reason, sidecar = str(error).rstrip("."), network.path.with_suffix(".yaml")
-        raise EngineError(f"{reason}; the `input` of {sidecar} is {height}x{width}: most networks need multiples of"
-                          f" {STRIDE}, correct it or give --size") from error
+        raise EngineError(f"{reason}; the `input` of {sidecar} is {height}x{width}",
+                          f"most networks need multiples of {STRIDE}, correct it or give --size") from error
     return Segmenter(engine, network.table, ego=ego, surface=network.surface)
 
 

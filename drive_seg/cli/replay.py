@@ -128,8 +128,8 @@ def _labels(folder: Path | None, names: list[str]) -> dict[str, Path | None]:
     if len(names) == 1:
         return {names[0]: found[names[0]] or folder}
     if not any(found.values()):
-        raise CommandError(f"{folder} has labels of none of the {len(names)} bags: they go into a folder for each,"
-                           f" {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+        raise CommandError(f"{folder} has labels of none of the {len(names)} bags",
+                           f"they go into a folder for each, {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
     for name, there in found.items():
         if there is None:
             print(f"no labels for {name}: there is no {folder / name}")

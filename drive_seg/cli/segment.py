@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment everything; returns the exit code."""
     footage = open_source(args.input, duration=args.duration, topic=args.topic)
     if footage.live and args.duration is None:
-        raise CommandError(f"{args.input} never ends: say how long with --duration SECONDS")
+        raise CommandError(f"{args.input} never ends", "say how long with --duration SECONDS")
     ego = footage.ego_mask if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
     segmenter = open_segmenter(args, ego)
     try:
@@ -127,7 +127,7 @@ def _results(footage: FrameSource, segmenter: Segmenter,
 
 def _write(path: Path, image: np.ndarray) -> None:
     if not cv2.imwrite(str(path), image, _PNG):
-        raise CommandError(f"can't write {path}: is there space, and may you write there?")
+        raise CommandError(f"can't write {path}", "is there space, and may you write there?")
 
 
 def _text(summary: dict[str, Any]) -> str:

@@ -47,15 +47,15 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.training.run_folder import RunError, recipe_of
         from drive_seg.training.trainer import train
     except ImportError as error:
-        raise CommandError(f"training needs torch ({error}): pip install 'drive-seg[train]'") from error
+        raise CommandError(f"training needs torch ({error})", "pip install 'drive-seg[train]'") from error
     changes = {k: v for k in ("steps", "minutes", "seed") if (v := getattr(args, k)) is not None}
     if args.steps is not None:
         changes["minutes"] = None  # which a recipe may have
     try:
         if args.resume:
             if changes or args.recipe or args.start_from or args.teacher:
-                raise CommandError("--resume goes on with the run's own recipe: leave --recipe, --steps, --minutes,"
-                                   " --seed, --start-from and --teacher out")
+                raise CommandError("--resume goes on with the run's own recipe",
+                                   "leave --recipe, --steps, --minutes, --seed, --start-from and --teacher out")
             datasets = [Dataset.load(folder) for folder in args.data]
             recipe = recipe_of(args.out, datasets)
         else:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from drive_seg.errors import DriveSegError
+
 MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
 """Lens models and how many parameters D may have."""
 
 _MAX_REPROJECTION = 0.1  # pixels between a pixel and its ray's projection, above which the lens model is not invertible
 
 
-class CameraError(ValueError):
+class CameraError(DriveSegError, ValueError):
     """A camera model that can't be used; the message says what is wrong and the fix."""
 
 
@@ -44,12 +46,12 @@ class Camera:
         object.__setattr__(self, "D", D)
         height, width = self.size
         if height <= 0 or width <= 0:
-            raise CameraError(f"the camera's images are {width}x{height}: width and height must be positive")
+            raise CameraError(f"the camera's images are {width}x{height}", "width and height must be positive")
         if K.shape != (3, 3) or not np.isfinite(K).all() or not (K[0, 0] > 0 and K[1, 1] > 0):
-            raise CameraError("the camera is not calibrated (K is zero or not finite): calibrate it, e.g. with ROS's"
-                              " camera_calibration, and let its driver publish the result")
+            raise CameraError("the camera is not calibrated (K is zero or not finite)",
+                              "calibrate it, e.g. with ROS's camera_calibration, and let its driver publish the result")
         if self.model not in MODELS:
-            raise CameraError(f"distortion model {self.model!r} is not supported: use one of {', '.join(MODELS)}")
+            raise CameraError(f"distortion model {self.model!r} is not supported", f"use one of {', '.join(MODELS)}")
         if D.size and (D.size not in MODELS[self.model] or not np.isfinite(D).all()):
             raise CameraError(f"{self.model} takes {' or '.join(map(str, MODELS[self.model]))} finite parameters, D has"
                               f" {D.size}: {D.tolist()}")
@@ -186,8 +188,8 @@ def _undistort(pixels: np.ndarray, K: np.ndarray, D: np.ndarray) -> np.ndarray:
             return cv2.undistortPointsIter(pixels[:, None, :], K, D, None, None, criteria)[:, 0]
         return cv2.undistortPoints(pixels[:, None, :], K, D, criteria=criteria)[:, 0]
     except cv2.error as error:
-        raise CameraError(f"OpenCV {cv2.__version__} refuses this camera ({' '.join(str(error).split())}): check K"
-                          " and D of its CameraInfo, or install another OpenCV, e.g. pip install"
+        raise CameraError(f"OpenCV {cv2.__version__} refuses this camera ({' '.join(str(error).split())})",
+                          "check K and D of its CameraInfo, or install another OpenCV, e.g. pip install"
                           " 'opencv-python-headless>=4.8,<6'") from error
 
 

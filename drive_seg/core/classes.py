@@ -8,6 +8,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from drive_seg.errors import DriveSegError
+
 UNKNOWN = 255
 """Label of a pixel that must not be trusted. Never drivable."""
 
@@ -33,7 +35,7 @@ LABEL_COLOURS: dict[int, tuple[int, int, int]] = {
 """RGB colours of the planner labels in pictures."""
 
 
-class ClassTableError(ValueError):
+class ClassTableError(DriveSegError, ValueError):
     """A class table that can't be used; the message names the entry and the fix."""
 
 
@@ -70,11 +72,11 @@ class ClassTable:
             raise ClassTableError(f"class names must differ, these are {names}")
         for c in classes:
             if c.drivable and c.group is not Group.ROAD:
-                raise ClassTableError(f"class {c.id} ({c.name}) is drivable but its group is {c.group.name.lower()}:"
-                                      " only road can be drivable")
+                raise ClassTableError(f"class {c.id} ({c.name}) is drivable but its group is {c.group.name.lower()}",
+                                      "only road can be drivable")
             if c.ego and c.group is not Group.BACKGROUND:
                 raise ClassTableError(f"class {c.id} ({c.name}) is the ego vehicle but its group is"
-                                      f" {c.group.name.lower()}: make it background")
+                                      f" {c.group.name.lower()}", "make it background")
         _check_names(classes)
         self.classes = tuple(classes)
         self.group_lut = np.full(256, UNKNOWN, np.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from drive_seg.core.classes import ClassTable, Group
+from drive_seg.errors import ParameterError
 
 _ROAD, _PAVEMENT = np.uint8(Group.ROAD), np.uint8(Group.PAVEMENT)  # bytes, for vector instructions
 
@@ -27,7 +28,7 @@ class DrivableRule:
     def __post_init__(self) -> None:
         for name in ("min_confidence", "start_width", "start_height"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in 0..1, it is {getattr(self, name)}")
+                raise ParameterError(f"{name} must be in 0..1, it is {getattr(self, name)}")
 
 
 def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarray, table: ClassTable,

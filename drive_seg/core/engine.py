@@ -7,9 +7,10 @@ from typing import Protocol, runtime_checkable
 
 from drive_seg.core.decode import Decoded
 from drive_seg.core.frame import Frame
+from drive_seg.errors import DriveSegError
 
 
-class EngineError(RuntimeError):
+class EngineError(DriveSegError, RuntimeError):
     """A runtime that can't run here, or failed on a frame; the message names the fix."""
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from drive_seg.errors import DriveSegError
 
-class FrameError(ValueError):
+
+class FrameError(DriveSegError, ValueError):
     """Bytes that are no image; the message says what is wrong and the fix."""
 
 
@@ -124,18 +126,19 @@ class Frame:
         """
         encoding = form.partition(";")[0].strip()
         if encoding.startswith(_NO_COLOUR_IMAGE):
-            raise FrameError(f"a CompressedImage ({form!r}) is no colour image once it is decompressed: let the driver"
-                             " compress the rectified colour image, or use the raw transport")
+            raise FrameError(f"a CompressedImage ({form!r}) is no colour image once it is decompressed",
+                             "let the driver compress the rectified colour image, or use the raw transport")
         buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
         try:
             # A camera's pixels are where its calibration has them, whatever EXIF says of the way up.
             return cls.from_array(decode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION))
         except CutShortError as error:
-            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}: look for lost data between"
-                             " camera and driver, or let the driver encode the JPEG itself") from error
+            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}",
+                             "look for lost data between camera and driver, or let the driver encode the JPEG"
+                             " itself") from error
         except FrameError as error:
-            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}: publish JPEG or PNG"
-                             ) from error
+            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}",
+                             "publish JPEG or PNG") from error
 
     def bgr(self) -> np.ndarray:
         """The image as (H, W, 3) uint8 BGR; a view where the bytes are BGR already."""

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from drive_seg.core.ground import BLOCKED, FREE, PAVEMENT, GroundView, Sight
+from drive_seg.errors import ParameterError
 
 DRIVABLE, OCCUPIED, NOT_KNOWN = 0, 100, -1
 """Values of nav_msgs/OccupancyGrid."""
@@ -25,10 +26,11 @@ class GridShape:
 
     def __post_init__(self) -> None:
         if not self.resolution > 0 or self.cells[0] < 1 or self.cells[1] < 1:
-            raise ValueError(f"the grid is empty: {self}; front must exceed back, left exceed right, by at least one"
-                             " resolution")
+            raise ParameterError(f"the grid is empty: {self}; front must exceed back, left exceed right, by at least"
+                                 " one resolution")
         if self.cells[0] * self.cells[1] > 4_000_000:
-            raise ValueError(f"the grid has {self.cells[0]} x {self.cells[1]} cells: use a coarser grid_resolution")
+            raise ParameterError(f"the grid has {self.cells[0]} x {self.cells[1]} cells",
+                                 "use a coarser grid_resolution")
 
     @property
     def cells(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from numba import njit
 
 from drive_seg.core.camera import Camera
 from drive_seg.core.classes import UNKNOWN, Group
+from drive_seg.errors import DriveSegError
 
 UNSEEN, UNSURE, FREE, PAVEMENT, BLOCKED, DISTRUSTED = range(6)
 """State of a sample of ground. UNSEEN: outside the image, hidden, or the vehicle itself. UNSURE: road that is not
@@ -34,7 +35,7 @@ MAX_PIXEL_LENGTH, MAX_RANGE = 0.5, 60.0
 _OPTICAL_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical frame -> x forward, z up
 
 
-class GroundError(ValueError):
+class GroundError(DriveSegError, ValueError):
     """A camera pose from which no ground can be measured; the message says why and the fix."""
 
 
@@ -111,23 +112,25 @@ class GroundView:
         self.height = float(pose.translation[2] - ground_z)
         self.max_pixel_length, self.max_range = max_pixel_length, max_range
         if not np.isfinite(pose.rotation).all() or not np.isfinite(pose.translation).all():
-            raise GroundError("the camera's pose has numbers that are not finite: check the transform or the camera_*"
-                              " parameters")
+            raise GroundError("the camera's pose has numbers that are not finite",
+                              "check the transform or the camera_* parameters")
         if self.height <= 0:
-            raise GroundError(f"the camera is {self.height:.2f} m above the ground: its height must be positive (is the"
-                              " transform the optical frame's, and is base_link's ground at ground_z?)")
+            raise GroundError(f"the camera is {self.height:.2f} m above the ground",
+                              "its height must be positive (is the transform the optical frame's, and is base_link's"
+                              " ground at ground_z?)")
         self.foot = pose.translation[:2]
         x, y = self._border_ground()
         if not x.size:
             look = np.degrees(np.arcsin(np.clip(-pose.rotation[2, 2], -1, 1)))
-            raise GroundError(f"the camera sees no ground within {max_range:g} m: it is {self.height:.2f} m up and"
-                              f" looks {abs(look):.0f} degrees {'down' if look >= 0 else 'up'}; check height, pitch"
-                              " and roll, and that the pose is the optical frame's (z forward, y down)")
+            raise GroundError(f"the camera sees no ground within {max_range:g} m",
+                              f"it is {self.height:.2f} m up and looks {abs(look):.0f} degrees"
+                              f" {'down' if look >= 0 else 'up'}; check height, pitch and roll, and that the pose is"
+                              " the optical frame's (z forward, y down)")
         self._lay_out(x, y, 1.0 / max(camera.K[0, 0], camera.K[1, 1]))
         self._sample(ego)
         if not (self.limit > 0).any() or not (self._pixel >= 0).any():
-            raise GroundError(f"every pixel of the camera covers more than {max_pixel_length:g} m of ground: raise"
-                              " max_pixel_length, mount the camera higher or pitch it down")
+            raise GroundError(f"every pixel of the camera covers more than {max_pixel_length:g} m of ground",
+                              "raise max_pixel_length, mount the camera higher or pitch it down")
 
     def _border_ground(self) -> tuple[np.ndarray, np.ndarray]:
         """Ground points, relative to the foot, of a coarse set of pixels that includes the image's border."""

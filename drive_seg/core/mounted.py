@@ -16,6 +16,7 @@ from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import MAX_PIXEL_LENGTH, MAX_RANGE, CameraPose, GroundError, GroundView, Sight
 from drive_seg.core.points import Points
 from drive_seg.core.scan import Scan
+from drive_seg.errors import reason_and_fix
 
 POSE_LAG = 0.2
 """Seconds that a pose may be older than its image: what moves is told at 10 to 50 Hz, mostly after the image was
@@ -77,8 +78,8 @@ class MountedCamera:
             roi=(info.roi.x_offset, info.roi.y_offset, info.roi.height, info.roi.width))
         if camera.size != camera_size:
             raise CameraError(f"CameraInfo describes {camera.size[1]}x{camera.size[0]} images, these are"
-                              f" {camera_size[1]}x{camera_size[0]}: it is another camera's, or the images were resized"
-                              " without it")
+                              f" {camera_size[1]}x{camera_size[0]}",
+                              "it is another camera's, or the images were resized without it")
         scaled = None
         if ego is not None:
             scaled = cv2.resize((np.asarray(ego) != 0).astype(np.uint8), (size[1], size[0]),
@@ -111,8 +112,8 @@ class MountedCamera:
 def check_frames(info: Any, frame_id: str) -> None:
     """Raises CameraError where a CameraInfo message is of another frame than the images, which is another camera's."""
     if info.header.frame_id and frame_id and info.header.frame_id.lstrip("/") != frame_id.lstrip("/"):
-        raise CameraError(f"CameraInfo is of frame '{info.header.frame_id}', the images are of '{frame_id}': remap"
-                          " `camera_info` to this camera's, or let its driver put one frame_id into both")
+        raise CameraError(f"CameraInfo is of frame '{info.header.frame_id}', the images are of '{frame_id}'",
+                          "remap `camera_info` to this camera's, or let its driver put one frame_id into both")
 
 
 def camera_key(info: Any, rectified: bool) -> tuple:
@@ -133,4 +134,4 @@ def _as_ground_error() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise GroundError(str(error)) from error
+        raise GroundError(*reason_and_fix(error)) from error

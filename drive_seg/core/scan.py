@@ -16,6 +16,7 @@ from drive_seg.core.ground import (
     GroundView,
     Sight,
 )
+from drive_seg.errors import ParameterError
 
 _LATE = 1.5
 """Where the ego mask ends so many times farther out than the image begins, and than most rays, more is hidden than the
@@ -37,8 +38,8 @@ class Scan:
                  pavement_is_obstacle: bool = True) -> None:
         """increment: radians between rays. resolution: metres between the points looked at along a ray."""
         if not 0 < increment <= np.pi or not resolution > 0:
-            raise ValueError(f"a scan needs an increment in 0..pi and a positive resolution, not {increment},"
-                             f" {resolution}")
+            raise ParameterError(f"a scan needs an increment in 0..pi and a positive resolution, not {increment},"
+                                 f" {resolution}")
         self.increment = float(increment)
         self._pavement_ends = pavement_is_obstacle
         sure = view.sure_range
@@ -53,8 +54,8 @@ class Scan:
         valid = (line >= 0) & (step >= 0) & (distance <= sure) & (step < view.shape[1])
         valid[valid] = view.shows(line[valid], step[valid].astype(np.int32))
         if not valid.any():
-            raise ValueError(f"no ray of the scan meets ground that the camera sees: the increment ({increment:g} rad)"
-                             " is too large")
+            raise ParameterError("no ray of the scan meets ground that the camera sees",
+                                 f"the increment ({increment:g} rad) is too large")
         seen = valid.any(axis=1)
         first = np.where(seen, valid.argmax(axis=1), 0)
         told = seen & ~self._cut_off(view, x, y, reach, first, seen)

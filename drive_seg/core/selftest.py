@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.errors import DriveSegError
 
 _PICTURE = (352, 480)
 _ANSWER = (22, 30)
@@ -18,7 +19,7 @@ _IN_8_BITS = 0.09, 0.09  # coarse, and nothing in the picture is what it was qua
 _AT_OTHER_SIZE = 0.4, 0.15  # it sees another picture: half and double size of the network that ships differ by 0.36
 
 
-class SelfTestError(RuntimeError):
+class SelfTestError(DriveSegError, RuntimeError):
     """The engine gives another answer than the network's; the message names the fix."""
 
 
@@ -82,5 +83,5 @@ def check_answer(segmenter: Segmenter, expected: SelfTest) -> None:
     if share > differ or off > confidence:
         name = f"{segmenter.engine.name} ({segmenter.engine.precision})"
         raise SelfTestError(f"self-test failed: on {name} {share:.1%} of the points have another class than recorded"
-                            f" (at most {differ:.1%}), confidence is off by {off:.3f} (at most {confidence:.3f}): this"
-                            " engine computes wrongly, try another with the parameter engine, or rebuild its plan")
+                            f" (at most {differ:.1%}), confidence is off by {off:.3f} (at most {confidence:.3f})",
+                            "this engine computes wrongly, try another with the parameter engine, or rebuild its plan")

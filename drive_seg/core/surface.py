@@ -18,6 +18,7 @@ from numba import njit
 
 from drive_seg.core.classes import UNKNOWN, Group
 from drive_seg.core.frame import Frame
+from drive_seg.errors import ParameterError
 
 CELLS = (44, 60)
 """Rows and columns of the cells that a picture is divided into."""
@@ -37,7 +38,7 @@ class SurfaceRule:
 
     def __post_init__(self) -> None:
         if not self.limit > 0:
-            raise ValueError(f"the surface limit must be positive, it is {self.limit}")
+            raise ParameterError(f"the surface limit must be positive, it is {self.limit}")
 
 
 def strange_surface(frame: Frame, labels: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from drive_seg.core.classes import Group
+from drive_seg.errors import ParameterError
 
 
 class TemporalFilter:
@@ -18,7 +19,7 @@ class TemporalFilter:
     def __init__(self, *, sure: float = 0.55, lag: int = 1) -> None:
         """sure: 0..1, confidence from which a change is taken at once. lag: most frames that a change waits."""
         if not 0 <= sure <= 1 or not 1 <= lag <= 250:
-            raise ValueError(f"sure must be in 0..1 and lag in 1..250, they are {sure} and {lag}")
+            raise ParameterError(f"sure must be in 0..1 and lag in 1..250, they are {sure} and {lag}")
         self._sure, self._lag = round(sure * 255), lag
         self._labels: np.ndarray | None = None
         self._waited: np.ndarray | None = None

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from drive_seg.errors import DriveSegError
 
-class DemoError(RuntimeError):
+
+class DemoError(DriveSegError, RuntimeError):
     """The demo can't go on; the message says which part failed and what it said."""
 
 

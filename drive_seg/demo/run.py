@@ -44,7 +44,7 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
             kept.mkdir()
         feed = open_feed(footage, duration, topic, rate, kept)
         if feed.bag_rate is None and rate != 1:
-            raise DemoError(f"only a rosbag2 is played at another rate: leave out --rate for {source}")
+            raise DemoError("only a rosbag2 is played at another rate", f"leave out --rate for {source}")
         parameters = {**(parameters or {}), **feed.parameters}
         if footage.ego_mask is not None:
             parameters["ego_mask"] = str(scratch / "ego_mask.png")

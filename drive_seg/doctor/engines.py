@@ -36,14 +36,16 @@ def _try(name: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(name, Level.OK, look())
     except EngineError as error:  # says what is wrong and the fix
-        return Finding(name, Level.NOTE, "can't be used", str(error))
+        if error.fix:
+            return Finding(name, Level.NOTE, f"can't be used: {error.reason}", error.fix)
+        return Finding(name, Level.NOTE, "can't be used", error.reason)
 
 
 def _open(name: str) -> str:
     try:
         network = Network.load(default_network())
     except (FileNotFoundError, NetworkError) as error:
-        raise EngineError("not tried, for want of a network to open: see above") from error
+        raise EngineError("not tried, for want of a network to open", "see above") from error
     engine = open_engine(name, network)
     try:
         return f"{_version(name)}, {engine.precision} on {engine.device}"

@@ -21,12 +21,13 @@ import numpy as np
 import yaml
 
 from drive_seg.core.classes import ClassTable, Group
+from drive_seg.errors import DriveSegError
 from drive_seg.image_file import read_pixels
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class DatasetError(ValueError):
+class DatasetError(DriveSegError, ValueError):
     """A data set that can't be used; the message names the file and the fix."""
 
 
@@ -77,7 +78,8 @@ class Pair:
             share = counts[strange].sum() / labels.size
             raise DatasetError(f"{self.labels} has the id{'s' if len(strange) > 1 else ''}"
                                f" {', '.join(map(str, strange))} ({share:.1%} of its pixels), which dataset.yaml does"
-                               " not name: add to `classes`, or make it `ignore`")
+                               " not name",
+                               "add to `classes`, or make it `ignore`")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Dataset:
         root = Path(root).expanduser()
         file = root / "dataset.yaml"
         if not file.is_file():
-            raise DatasetError(f"no data set at {root}: it needs a dataset.yaml (see drive-seg evaluate --help)")
+            raise DatasetError(f"no data set at {root}", "it needs a dataset.yaml (see drive-seg evaluate --help)")
         try:
             facts = yaml.safe_load(file.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:

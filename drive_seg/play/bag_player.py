@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drive_seg.background import background
+from drive_seg.errors import DriveSegError
 from drive_seg.sources.bag import COMPRESSED, RAW, Bag, Topic
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ CLOCK_HZ = 100.0
 _AHEAD = 16  # messages read before they are due
 
 
-class PlayerError(RuntimeError):
+class PlayerError(DriveSegError, RuntimeError):
     """A bag that can't be played; the message names the fix."""
 
 
@@ -60,7 +61,7 @@ was published."""
 def check_playable(bag: Bag, topics: Sequence[str], rate: float) -> None:
     """Raises PlayerError where a bag can't be played so."""
     if bag.path.suffix == ".bag":
-        raise PlayerError(f"{bag.path} is a ROS 1 bag: convert it with `rosbags-convert`, or use drive-seg replay")
+        raise PlayerError(f"{bag.path} is a ROS 1 bag", "convert it with `rosbags-convert`, or use drive-seg replay")
     if not rate > 0:
         raise PlayerError(f"the rate must be positive, it is {rate:g}")
     missing = sorted(set(topics) - {t.name for t in bag.topics})

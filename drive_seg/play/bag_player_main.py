@@ -76,7 +76,8 @@ def _choose(options: argparse.Namespace, node: Node, bag: Bag) -> BagPlayer | Ro
 
     name, part_in_loop = options.player, options.loop and options.duration is not None
     if name == "ros2bag" and not installed():
-        raise PlayerError("`ros2 bag play` is not installed here: apt install ros-$ROS_DISTRO-ros2bag, or --player own")
+        raise PlayerError("`ros2 bag play` is not installed here",
+                          "apt install ros-$ROS_DISTRO-ros2bag, or --player own")
     theirs = name == "ros2bag" or (name == "auto" and installed() and not part_in_loop)
     return (Ros2BagPlayer if theirs else BagPlayer)(node, bag, options.topics, options.rate)
 
@@ -86,8 +87,8 @@ def _wait_for_subscriber(node: Node, topics: Sequence[str], seconds: float) -> N
     end = time.monotonic() + seconds
     while not any(node.count_subscribers(node.resolve_topic_name(name)) for name in topics):
         if time.monotonic() > end:
-            raise PlayerError(f"nobody subscribed to {', '.join(topics)} within {seconds:g} s: start the node, or give"
-                              " --wait 0")
+            raise PlayerError(f"nobody subscribed to {', '.join(topics)} within {seconds:g} s",
+                              "start the node, or give --wait 0")
         time.sleep(0.05)
     time.sleep(_GRACE_S)
 

@@ -66,8 +66,8 @@ class Ros2BagPlayer:
         if duration is not None:
             watched = watched or next((t for t in self._bag.image_topics() if t.name in self.topics), None)
             if loop or watched is None:
-                raise PlayerError("`ros2 bag play` can't loop over a part of a bag, nor end by time without images:"
-                                  " --player own can")
+                raise PlayerError("`ros2 bag play` can't loop over a part of a bag, nor end by time without images",
+                                  "--player own can")
         watch = None if watched is None else _Watch(self._node, self._bag, watched, duration, self._rate, sent,
                                                     self.lateness)
         start = ["--loop"] if loop else ["--delay", f"{_DISCOVERY_S:g}"]  # a delay comes before each round

@@ -30,8 +30,8 @@ def find_bags(patterns: Sequence[str], out: Path) -> list[Path]:
         matches = [given] if given.exists() else map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207
         bags = [path for path in matches if is_bag(path) and out.resolve() not in path.resolve().parents]
         if not bags:
-            raise ReplayError(f"{pattern} is no bag and matches none: give a rosbag2 folder, or a .mcap, .db3 or .bag"
-                              " file")
+            raise ReplayError(f"{pattern} is no bag and matches none",
+                              "give a rosbag2 folder, or a .mcap, .db3 or .bag file")
         for path in bags:
             if path.is_file() and (path.parent / "metadata.yaml").is_file():
                 path = path.parent

@@ -94,7 +94,7 @@ def find_results(root: Path) -> dict[str, Path]:
         if file.is_file() and (file.parent / "frames.jsonl").is_file() and ".partial" not in str(file):
             found.setdefault(str(file.parent.relative_to(root)), file.parent)
     if not found:
-        raise ReplayError(f"{root} is no result of `drive-seg replay`: it has no summary.json and frames.jsonl")
+        raise ReplayError(f"{root} is no result of `drive-seg replay`", "it has no summary.json and frames.jsonl")
     return found
 
 
@@ -102,7 +102,7 @@ def find_result(root: Path) -> Path:
     """The one result in a folder. Raises ReplayError for none or several."""
     found = find_results(root)
     if len(found) > 1:
-        raise ReplayError(f"{root} holds {len(found)} results: name one of {', '.join(found)}")
+        raise ReplayError(f"{root} holds {len(found)} results", f"name one of {', '.join(found)}")
     return next(iter(found.values()))
 
 
@@ -233,8 +233,8 @@ def _agreement(a: Masks, b: Masks) -> tuple[float, float]:
 
 def _check_sizes(a: tuple[int, int], b: tuple[int, int]) -> None:
     if a != b:
-        raise ReplayError(f"the frames are {a[::-1]} in A and {b[::-1]} in B: these are not two results of the same"
-                          " bag")
+        raise ReplayError(f"the frames are {a[::-1]} in A and {b[::-1]} in B",
+                          "these are not two results of the same bag")
 
 
 def _percent(share: float) -> str:

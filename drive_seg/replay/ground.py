@@ -11,6 +11,7 @@ import numpy as np
 from drive_seg.core.camera import CameraError
 from drive_seg.core.ground import CameraPose, GroundError
 from drive_seg.core.mounted import Mount, MountedCamera, camera_key, check_frames
+from drive_seg.errors import DriveSegError, reason_and_fix
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.replay.messages import BAG
 from drive_seg.replay.resultbag import ON_GROUND
@@ -78,8 +79,8 @@ def open_rig(bag: Bag, topic: Topic, settings: Settings) -> Rig | None:
     mount, info = settings.mount or Mount(0.0), bag.camera_info(topic)
     if mount.camera_height > 0:
         if info is None:
-            raise CameraError("the bag has no CameraInfo for this camera, so nothing can be measured: leave out the"
-                              " camera's height")
+            raise CameraError("the bag has no CameraInfo for this camera, so nothing can be measured",
+                              "leave out the camera's height")
         return Rig(mount, info, topic, None)
     if info is None or not (info.K if hasattr(info, "K") else info.k)[0] > 0:
         return None
@@ -110,12 +111,12 @@ def _messages(bag: Bag, name: str, *window: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Built:
-    """problem: kind and text. Not the error itself: raised again and again, it would hold on to every frame."""
+    """problem: kind, reason and fix. Not the error itself: raised again and again, it would hold on to every frame."""
 
     key: tuple
     pose: CameraPose
     ground: GroundMessages | None
-    problem: tuple[type[ValueError], str] | None = None
+    problem: tuple[type[DriveSegError], str, str] | None = None
 
 
 class Ground:
@@ -132,22 +133,23 @@ class Ground:
         Raises CameraError, GroundError, TransformError or ValueError, with the fix.
         """
         if view.pose is None:
-            raise TransformError(f"the camera's pose is not known ({view.why}): set camera_height (and camera_pitch,"
-                                 " ...), or record the transform")
+            raise TransformError(f"the camera's pose is not known ({view.why})",
+                                 "set camera_height (and camera_pitch, ...), or record the transform")
         check_frames(view.info, view.frame_id)
         key = (*camera_key(view.info, self._mount.camera_rectified), camera_size, size)
         built = self._built
         if built is None or built.key != key or not view.pose.close_to(built.pose):
             built = self._built = self._build(key, view, camera_size, size)
         if built.problem is not None:
-            kind, text = built.problem
-            raise kind(text)
+            kind, *text = built.problem
+            raise kind(*text)
         return built.ground
 
     def _build(self, key: tuple, view: View, camera_size: tuple[int, int], size: tuple[int, int]) -> _Built:
         try:
             ground = GroundMessages(BAG, MountedCamera(self._mount, view.pose, view.info, camera_size, size, self._ego))
             ground.prepare()
-        except (CameraError, GroundError, ValueError) as error:
-            return _Built(key, view.pose, None, (type(error), str(error)))
+        except (DriveSegError, ValueError) as error:
+            kind = type(error) if isinstance(error, DriveSegError) else GroundError
+            return _Built(key, view.pose, None, (kind, *reason_and_fix(error)))
         return _Built(key, view.pose, ground)

@@ -152,8 +152,8 @@ def _golden_facts(golden: Path) -> dict[str, str]:
             facts = [record["index"], record["log_ns"], record["stamp_ns"], record.get("digest")]
             digest.update(json.dumps(facts).encode())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReplayError(f"{golden} is damaged, its summary.json or frames.jsonl can't be read: replay it again"
-                          ) from error
+        raise ReplayError(f"{golden} is damaged, its summary.json or frames.jsonl can't be read",
+                          "replay it again") from error
     return {"folder": str(golden.resolve()), "masks": digest.hexdigest()}
 
 
@@ -171,15 +171,15 @@ def _finished(job: Job) -> dict | None:
     if not job.folder.exists():
         return None
     if not file.is_file():
-        raise ReplayError(f"{job.folder} is there but no result of a replay: choose another --out")
+        raise ReplayError(f"{job.folder} is there but no result of a replay", "choose another --out")
     if job.again:
         return None
     summary = json.loads(file.read_text())
     now, then = fingerprint(job), summary.get("fingerprint", {})
     changed = [key for key in now if now[key] != then.get(key)]
     if changed:
-        raise ReplayError(f"{job.folder} holds a result with another {', '.join(changed)}: choose another --out, or"
-                          " --again to replace it")
+        raise ReplayError(f"{job.folder} holds a result with another {', '.join(changed)}",
+                          "choose another --out, or --again to replace it")
     if summary.get("unfinished"):  # the disk may have been full
         return None
     return summary

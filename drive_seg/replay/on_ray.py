@@ -24,7 +24,7 @@ def run_on_ray(jobs: Sequence[Job], address: str, done: Callable[[Outcome], None
     try:
         import ray
     except ImportError as error:
-        raise ReplayError(f"Ray is not installed ({error}): pip install 'drive-seg[ray]'") from error
+        raise ReplayError(f"Ray is not installed ({error})", "pip install 'drive-seg[ray]'") from error
     ours = not ray.is_initialized()
     if ours:
         try:

@@ -14,6 +14,7 @@ from drive_seg.core.engine import Engine
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.errors import DriveSegError
 from drive_seg.image_file import EgoMaskError, read_ego_mask
 from drive_seg.network import Network
 from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, STORAGES, USUAL
@@ -22,7 +23,7 @@ from drive_seg.runtimes import open_engine
 from drive_seg.runtimes.host import HostEngine
 
 
-class ReplayError(RuntimeError):
+class ReplayError(DriveSegError, RuntimeError):
     """A replay that can't be done; the message names the fix."""
 
 
@@ -157,7 +158,8 @@ def read_parameters(path: Path, node: str = "drive_seg") -> dict:
         if name in values:
             _check_kind(name, values[name], default, f"{path}: ")
     if not values:
-        raise ReplayError(f"{path} has no parameters of /{node}: it needs `/**:` or `/{node}:` with `ros__parameters:`")
+        raise ReplayError(f"{path} has no parameters of /{node}",
+                          f"it needs `/**:` or `/{node}:` with `ros__parameters:`")
     return values
 
 

@@ -26,6 +26,7 @@ from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
 from drive_seg.core.temporal import TemporalFilter
+from drive_seg.errors import reason_and_fix
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.outputs.table import Result
 from drive_seg.replay.ground import Ground, Rig, View
@@ -226,8 +227,8 @@ class _Stages:
         except ValueError as error:  # all geometry errors are
             if self._rig.pose_from == "parameters" and not self._measured:
                 raise  # a mistake in the settings, for the user to mend
-            what, _, fix = str(error).partition(": ")
-            self._monitor.failed("geometry", f"no grid, scan or points, {what}", fix, now)
+            reason, fix = reason_and_fix(error)
+            self._monitor.failed("geometry", f"no grid, scan or points, {reason}", fix, now)
 
 
 def _publish(item: _Work, result: ResultBag, quality: int) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 
 from drive_seg.core.ground import CameraPose
 from drive_seg.core.mounted import POSE_LAG, TIME_JUMP
+from drive_seg.errors import DriveSegError
 
 _KEEP_NS = 10 * 10**9  # of what moves
 
 
-class TransformError(ValueError):
+class TransformError(DriveSegError, ValueError):
     """There is no such transform; the message says why."""
 
 

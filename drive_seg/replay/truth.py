@@ -9,6 +9,7 @@ import numpy as np
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.core.segmentation import Segmentation
+from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.scores import Scores
 from drive_seg.image_file import read_pixels
@@ -17,7 +18,7 @@ from drive_seg.sources.bag import BagImage
 _NONE_BELONGS = "no labels of {} belong to a frame of the bag: name them by stamp (nanoseconds) or by frame index"
 
 
-class TruthError(ValueError):
+class TruthError(DriveSegError, ValueError):
     """Labels that do not fit the bag; the message names the fix."""
 
 
@@ -28,11 +29,11 @@ def label_files(folder: Path) -> tuple[Path, list[Path]]:
         raise TruthError(f"there is no folder of labels at {folder}")
     root = next((p for p in (folder, *list(folder.parents)[:2]) if (p / "dataset.yaml").is_file()), None)
     if root is None:
-        raise TruthError(f"{folder} has no dataset.yaml in it or above: it says what the class ids mean")
+        raise TruthError(f"{folder} has no dataset.yaml in it or above", "it says what the class ids mean")
     where = folder / "labels" if (folder / "labels").is_dir() else folder
     files = sorted(where.glob("*.png"))
     if not files:
-        raise TruthError(f"{where} has no PNG files: name them by stamp (nanoseconds) or by frame index")
+        raise TruthError(f"{where} has no PNG files", "name them by stamp (nanoseconds) or by frame index")
     return root, files
 
 
@@ -69,14 +70,14 @@ class Truth:
         if None not in numbers and len(set(numbers)) == len(files):
             by_stamp = not _are_indices(numbers, frames, stamps)
             if not by_stamp and max(numbers) >= frames:
-                raise TruthError(f"{where} has labels for frame {max(numbers)}, the bag has {frames} frames: indices"
-                                 " begin at 0")
+                raise TruthError(f"{where} has labels for frame {max(numbers)}, the bag has {frames} frames",
+                                 "indices begin at 0")
             if by_stamp and stamps is not None and not _between(numbers, stamps):
                 raise TruthError(_NONE_BELONGS.format(root))
             return cls(dataset, dict(zip(numbers, files, strict=True)), by_stamp, table)
         if len(files) != frames:
-            raise TruthError(f"{where} has {len(files)} labels, the bag {frames} frames: name them by stamp"
-                             " (nanoseconds) or by frame index")
+            raise TruthError(f"{where} has {len(files)} labels, the bag {frames} frames",
+                             "name them by stamp (nanoseconds) or by frame index")
         return cls(dataset, dict(enumerate(files)), False, table)
 
     def check(self, first: BagImage, size: tuple[int, int]) -> None:
@@ -147,6 +148,6 @@ def _read(file: Path, size: tuple[int, ...] | None = None) -> np.ndarray:
     if truth is None or truth.ndim != 2 or truth.dtype != np.uint8:
         raise TruthError(f"{file} is no 8-bit picture with one channel of class ids")
     if size is not None and truth.shape != size:
-        raise TruthError(f"{file} is {truth.shape[1]}x{truth.shape[0]}, the frame is {size[1]}x{size[0]}:"
-                         " these are not the labels of this bag")
+        raise TruthError(f"{file} is {truth.shape[1]}x{truth.shape[0]}, the frame is {size[1]}x{size[0]}",
+                         "these are not the labels of this bag")
     return truth

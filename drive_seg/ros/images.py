@@ -29,8 +29,9 @@ def _through_cv_bridge(message: Image) -> Frame:
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError:
-        raise FrameError(f"encoding {message.encoding!r} is not supported: publish one of {', '.join(ENCODINGS)},"
-                         " or install your ROS distribution's cv_bridge") from None
+        raise FrameError(f"encoding {message.encoding!r} is not supported",
+                         f"publish one of {', '.join(ENCODINGS)}, or install your ROS distribution's"
+                         " cv_bridge") from None
     try:
         return Frame.from_array(np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, "bgr8")))
     except (CvBridgeError, ValueError, TypeError) as error:

@@ -24,6 +24,7 @@ from drive_seg.core.health.network import Typical
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import SelfTestError, check_answer
 from drive_seg.core.temporal import TemporalFilter
+from drive_seg.errors import DriveSegError
 from drive_seg.image_file import read_ego_mask
 from drive_seg.network import Network, NetworkError
 from drive_seg.outputs.warm import warm_up
@@ -250,10 +251,9 @@ class SegmentationNode(LifecycleNode):
         else:
             self.get_logger().error(text, throttle_duration_sec=5.0)
 
-    def _no_ground(self, monitor: Monitor, kind: str, reason: str) -> None:
-        self.get_logger().warning(f"no grid, scan or points: {reason}", throttle_duration_sec=5.0)
-        what, _, fix = reason.partition(": ")
-        monitor.failed(kind, f"no grid, scan or points, {what}", fix, self._now())
+    def _no_ground(self, monitor: Monitor, kind: str, error: DriveSegError) -> None:
+        self.get_logger().warning(f"no grid, scan or points: {error}", throttle_duration_sec=5.0)
+        monitor.failed(kind, f"no grid, scan or points, {error.reason}", error.fix, self._now())
 
     def _open(self, name: str, network: Network, size: tuple[int, int] | None) -> Engine:
         return open_engine(name, network, input_size=size, precision=self.settings.precision,

@@ -17,6 +17,7 @@ from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.grid import GridShape
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
+from drive_seg.errors import ParameterError
 from drive_seg.network import STRIDE
 from drive_seg.runtimes import ENGINES, PRECISIONS
 
@@ -135,10 +136,6 @@ PARAMETERS: tuple[Spec, ...] = (
 _BY_NAME = {spec.name: spec for spec in PARAMETERS}
 
 
-class ParameterError(ValueError):
-    """A parameter was given a value of the wrong type or out of range."""
-
-
 def declare(node: Node) -> None:
     """Declare every parameter. Raises ParameterError for a value, given at the start, that can't be one."""
     for spec in PARAMETERS:
@@ -154,7 +151,7 @@ def read(node: Node) -> SimpleNamespace:
     values = {spec.name: node.get_parameter(spec.name).value for spec in PARAMETERS}
     problem = first_problem(values)
     if problem:
-        raise ValueError(problem)
+        raise ParameterError(problem)
     return SimpleNamespace(**values)
 
 

@@ -9,10 +9,11 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from drive_seg.core.ground import CameraPose
+from drive_seg.errors import DriveSegError
 from drive_seg.ros.transforms import TransformError, Transforms
 
 
-class PoseError(RuntimeError):
+class PoseError(DriveSegError, RuntimeError):
     """The camera's pose is not known; the message names the fix."""
 
 
@@ -38,8 +39,9 @@ class PoseSource:
                 raise TransformError("tf2_ros is not installed")
             transform = self._transforms.at(self._base, header).transform
         except TransformError as error:
-            raise PoseError(f"the camera's pose is not known ({error}): set camera_height (and camera_pitch, ...), or"
-                            f" publish the transform {self._base} <- {header.frame_id!r}") from error
+            raise PoseError(f"the camera's pose is not known ({error})",
+                            f"set camera_height (and camera_pitch, ...), or publish the transform {self._base} <-"
+                            f" {header.frame_id!r}") from error
         t, q = transform.translation, transform.rotation
         return CameraPose.from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
 

@@ -13,6 +13,7 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from drive_seg.core.mounted import POSE_LAG, TIME_JUMP
+from drive_seg.errors import DriveSegError
 
 _IDLE = 10.0
 """Seconds without a question after which TF is listened to no more: where much moves it costs a share of a core."""
@@ -21,7 +22,7 @@ _SETTLING = 1.0
 """Seconds that the first transforms may take to arrive."""
 
 
-class TransformError(RuntimeError):
+class TransformError(DriveSegError, RuntimeError):
     """There is no such transform; the message says why."""
 
 

@@ -52,13 +52,13 @@ def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | No
         from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(network, input_size, threads)
-    raise EngineError(f"no engine is called {name!r}: use auto, {', '.join(ENGINES)}")
+    raise EngineError(f"no engine is called {name!r}", f"use auto, {', '.join(ENGINES)}")
 
 
 def _only(name: str, precision: str, known: str) -> None:
     if precision not in ("auto", known):
-        raise EngineError(f"{name} runs {known}, not {precision}: set precision to {known} or auto, or take another"
-                          " engine")
+        raise EngineError(f"{name} runs {known}, not {precision}",
+                          f"set precision to {known} or auto, or take another engine")
 
 
 def describe_gpu() -> str:

@@ -13,7 +13,7 @@ from drive_seg.runtimes.host import HostEngine
 try:
     import onnxruntime
 except ImportError as error:
-    raise EngineError(f"ONNX Runtime is not installed ({error}): pip install 'drive-seg[bench]'") from error
+    raise EngineError(f"ONNX Runtime is not installed ({error})", "pip install 'drive-seg[bench]'") from error
 
 
 class OnnxRuntimeEngine(HostEngine):
@@ -27,7 +27,8 @@ class OnnxRuntimeEngine(HostEngine):
         super().__init__(network, input_size, threads)
         if self.input_size != network.input_size:
             raise EngineError(f"onnxruntime runs {network.path.name} at its own size only"
-                              f" ({network.input_size[0]}x{network.input_size[1]}): use the openvino engine")
+                              f" ({network.input_size[0]}x{network.input_size[1]})",
+                              "use the openvino engine")
         self.device = platform.processor() or platform.machine()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads

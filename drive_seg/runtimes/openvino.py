@@ -33,10 +33,10 @@ class OpenVinoEngine(HostEngine):
         if threads is not None:  # several engines of few threads must not be pinned to the same core
             settings["ENABLE_CPU_PINNING"] = False
         if precision not in _HINTS:
-            raise EngineError(f"OpenVINO has no precision {precision!r}: use {', '.join(_HINTS)}")
+            raise EngineError(f"OpenVINO has no precision {precision!r}", f"use {', '.join(_HINTS)}")
         if precision == "int8" and network.int8 is None:
-            raise EngineError(f"{network.path.name} has no int8 version beside it: export one with --int8, or use"
-                              " another precision")
+            raise EngineError(f"{network.path.name} has no int8 version beside it",
+                              "export one with --int8, or use another precision")
         if precision == "auto" and network.int8 is not None and _fastest_in_int8():
             precision = "int8"
         if _HINTS[precision] is not None:
@@ -66,7 +66,8 @@ class OpenVinoEngine(HostEngine):
         shape = model.outputs[0].partial_shape
         if len(shape) != 4 or shape[1].is_static and shape[1].get_length() != len(self.network.table):
             raise EngineError(f"{self.network.path} gives {shape}, its class table has {len(self.network.table)}"
-                              " classes: use the class table that belongs to this network")
+                              " classes",
+                              "use the class table that belongs to this network")
         steps = ov.preprocess.PrePostProcessor(model)
         steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
         steps.input().model().set_layout(ov.Layout("NCHW"))

@@ -7,7 +7,7 @@ from drive_seg.core.engine import EngineError
 try:
     import openvino as ov
 except ImportError as error:
-    raise EngineError(f"OpenVINO is not installed ({error}): pip install openvino") from error
+    raise EngineError(f"OpenVINO is not installed ({error})", "pip install openvino") from error
 
 CORE = ov.Core()
 """The only ov.Core of the process. Each loads a CPU plugin of its own, which sets an alternate signal stack and, at its

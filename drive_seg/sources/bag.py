@@ -99,7 +99,7 @@ class Bag:
                                   else " and no .mcap or .db3 file: it is no bag"))
             target = files[0]
         elif target.is_file() and target.suffix not in BAG_SUFFIXES:
-            raise BagError(f"{target} is no bag: use a rosbag2 folder or a {', '.join(BAG_SUFFIXES)} file")
+            raise BagError(f"{target} is no bag", f"use a rosbag2 folder or a {', '.join(BAG_SUFFIXES)} file")
         with self._readable():
             reader = Ros1Reader(target) if self.is_ros1 else Ros2Reader(target)
             reader.open()
@@ -240,7 +240,7 @@ class Bag:
         try:
             return types.deserialize_ros1(data, type_) if self.is_ros1 else types.deserialize_cdr(data, type_)
         except Exception as error:  # whatever the library raises on such bytes
-            raise MessageError(f"{len(data)} bytes in {self.path} are no {type_}: record it again") from error
+            raise MessageError(f"{len(data)} bytes in {self.path} are no {type_}", "record it again") from error
 
     def close(self) -> None:
         """Close the files."""

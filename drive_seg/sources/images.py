@@ -29,8 +29,8 @@ class ImageSource(FrameSource):
         else:
             self._paths = [path]
         if not self._paths:
-            raise SourceError(f"{path} has no images ({', '.join(SUFFIXES)}): give a folder of images, a video or a"
-                               " rosbag2")
+            raise SourceError(f"{path} has no images ({', '.join(SUFFIXES)})",
+                              "give a folder of images, a video or a rosbag2")
         stems = Counter(p.stem for p in self._paths)
         self._names = [p.stem if stems[p.stem] == 1 else p.name.replace(".", "_") for p in self._paths]
         self.count = len(self._paths)
@@ -60,7 +60,7 @@ def _read(path: Path) -> Frame:
     except CutShortError as error:
         raise FrameError(f"{path} is {error}; copy it again") from error
     except FrameError as error:
-        raise FrameError(f"{path} is {error}: it is damaged or of another kind") from error
+        raise FrameError(f"{path} is {error}", "it is damaged or of another kind") from error
 
 
 def is_image(path: Path) -> bool:

@@ -34,7 +34,7 @@ def _open(source: str, topic: str | None, rate: float) -> FrameSource:
         return CameraSource(source)
     path = Path(source).expanduser()
     if not path.exists():
-        raise SourceError(f"there is no {source}: give {KINDS}")
+        raise SourceError(f"there is no {source}", f"give {KINDS}")
     if is_bag(path):
         from drive_seg.sources.bag import BagSource  # rosbags is slow to import
 

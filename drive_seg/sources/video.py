@@ -32,7 +32,7 @@ class VideoSource(FrameSource):
         readable = capture.grab()
         capture.release()
         if not readable:
-            raise SourceError(f"{path} has no frame that OpenCV reads: is the file complete?")
+            raise SourceError(f"{path} has no frame that OpenCV reads", "is the file complete?")
         self._first = round(start * self.rate)
         if 0 < frames <= self._first:
             raise SourceError(f"{path} is {frames / self.rate:.1f} s long, it has nothing at {start:g} s")
@@ -61,8 +61,8 @@ class VideoSource(FrameSource):
         with _quiet():
             capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise SourceError(f"{self._path} is no video that OpenCV reads: it is damaged or of another kind (H.264 in"
-                               " an .mp4 works)")
+            raise SourceError(f"{self._path} is no video that OpenCV reads",
+                              "it is damaged or of another kind (H.264 in an .mp4 works)")
         return capture
 
 
@@ -75,9 +75,9 @@ class CameraSource(FrameSource):
     def __init__(self, device: str) -> None:
         """Raises SourceError when it can't be opened."""
         if not Path(device).exists():
-            raise SourceError(f"there is no camera {device}: plug it in, or see `ls /dev/video*`")
+            raise SourceError(f"there is no camera {device}", "plug it in, or see `ls /dev/video*`")
         if not os.access(device, os.R_OK | os.W_OK):
-            raise SourceError(f"no permission for {device}: add the user to the group `video` and log in again")
+            raise SourceError(f"no permission for {device}", "add the user to the group `video` and log in again")
         self.source = device
         capture = self._open()
         self.rate = _plausible(capture.get(cv2.CAP_PROP_FPS))
@@ -90,7 +90,7 @@ class CameraSource(FrameSource):
             while True:
                 good, image = capture.read()
                 if not good:
-                    raise SourceError(f"{self.source} gives no frames: check its cable")
+                    raise SourceError(f"{self.source} gives no frames", "check its cable")
                 yield Shot(time.time_ns(), f"{number:06d}", Frame.from_array(image))
                 number += 1
         finally:
@@ -99,7 +99,7 @@ class CameraSource(FrameSource):
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(int(re.sub(r"\D", "", self.source)), cv2.CAP_V4L2)
         if not capture.isOpened():
-            raise SourceError(f"{self.source} can't be opened: it is in use, or captures no video")
+            raise SourceError(f"{self.source} can't be opened", "it is in use, or captures no video")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest
         return capture
 

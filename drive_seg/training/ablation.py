@@ -120,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stored = json.loads(record.read_text()) if record.is_file() else settings | {"results": {}}
         if {key: stored.get(key) for key in settings} != settings:
             raise RunError(f"{args.out} holds runs of {stored['steps']} steps on {', '.join(stored['data'])}, or of"
-                           " another recipe: name another folder")
+                           " another recipe",
+                           "name another folder")
         results = stored["results"]
         for name in args.only:
             if name not in results:

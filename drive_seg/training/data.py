@@ -34,7 +34,8 @@ def class_table(dataset: Dataset) -> ClassTable:
     for index, c in enumerate(classes):
         if len(c.groups) != 1:
             raise DatasetError(f"the first data set gives the network its classes, but {dataset.name}'s class"
-                               f" {c.name!r} may be any of {len(c.groups)} groups: name a fully told data set first")
+                               f" {c.name!r} may be any of {len(c.groups)} groups",
+                               "name a fully told data set first")
         hue = np.uint8([[[index * 180 // len(classes), 200, 220]]])
         colour = COLOURS.get(c.name) or tuple(int(v) for v in cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0])
         rows.append(SegClass(index, c.name, c.groups[0], colour, c.groups[0] is Group.ROAD))

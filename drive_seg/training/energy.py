@@ -48,7 +48,7 @@ def fit_energy(network: Network, dataset: Dataset, *, engine: str = "auto", imag
     groups = [c.groups for c in dataset.classes if c.id != dataset.ignore]
     road = np.isin(told, [code for code, of in enumerate(groups) if of == (Group.ROAD,)])
     if not road.any():
-        raise DatasetError(f"{dataset.name}'s train split shows no road: give a data set that does")
+        raise DatasetError(f"{dataset.name}'s train split shows no road", "give a data set that does")
     mean, std, limit = normal_energy(cells, fits[told, cells.argmax(1)], road, network.temperature)
     return TrustModel(mean.astype(np.float32), std.astype(np.float32), limit)
 

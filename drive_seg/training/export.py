@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from drive_seg.core.classes import ClassTable
+from drive_seg.errors import DriveSegError
 from drive_seg.network import FORMAT, STRIDE, fits_stride
 from drive_seg.runtimes.tensorrt.typed_onnx import FP16_MAX
 from drive_seg.training.calibrate import Calibration
@@ -30,7 +31,7 @@ from drive_seg.training.model import ConvNorm, Segmenter
 OPSET = 17
 
 
-class ExportError(RuntimeError):
+class ExportError(DriveSegError, RuntimeError):
     """The exported network does not do what PyTorch does; the message says by how much."""
 
 
@@ -122,7 +123,7 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
         raise ExportError(f"the ONNX network differs from PyTorch: {report}")
     half = any(w.data_type == TensorProto.FLOAT16 for w in model.graph.initializer)
     if half and greatest > FP16_MAX / 4:
-        raise ExportError(f"a layer puts out {greatest:.0f}, too near to the end of half precision: export fp32")
+        raise ExportError(f"a layer puts out {greatest:.0f}, too near to the end of half precision", "export fp32")
     return report
 
 

@@ -44,7 +44,8 @@ def compare(network: Segmenter, table: ClassTable, dataset: Dataset, size: tuple
     lut = class_lut(dataset, table)
     if lut is None:
         raise DatasetError(f"{dataset.name} does not have the network's classes ({', '.join(table.names)}) and no"
-                           " others: give --data the run's first data set")
+                           " others",
+                           "give --data the run's first data set")
     networks = {name: copy.deepcopy(fold(network)).to(dtype) for name, dtype in DTYPES.items()}
     classes = len(table)
     counts = dict.fromkeys(DTYPES, 0)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import onnx
 
+from drive_seg.errors import DriveSegError
+
 KEPT_FLOAT = ("/stem/", "/stages.0/", "/classify/")
 """Names of the layers that stay float: 8 bits there cost the most accuracy and save next to no time."""
 
@@ -18,7 +20,7 @@ LEAST_SAME = 0.98
 """Of the cells, as many must keep their class."""
 
 
-class QuantiseError(RuntimeError):
+class QuantiseError(DriveSegError, RuntimeError):
     """The 8-bit network does not do what the float one does; the message says by how much."""
 
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from drive_seg.core.classes import ClassTable
+from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.training import data, log
 from drive_seg.training.model import Segmenter
@@ -31,7 +32,7 @@ _DAMAGE = (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pic
 """What torch, yaml and json raise for a file that is not whole."""
 
 
-class RunError(RuntimeError):
+class RunError(DriveSegError, RuntimeError):
     """A run folder that can't be used; the message names the fix."""
 
 
@@ -87,7 +88,7 @@ def damage_told(file: Path, damage: str = f"is damaged, or of another network th
         yield
     except _DAMAGE as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
-        raise RunError(f"{file} {damage} ({told[0]}): bring back the file, or {OTHER_OUT}") from error
+        raise RunError(f"{file} {damage} ({told[0]})", f"bring back the file, or {OTHER_OUT}") from error
 
 
 def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:
@@ -106,8 +107,8 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str) -> 
     given = [(d.name, len(d.pairs("train"))) for d in datasets]
     if given != began:
         began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
-        raise RunError(f"{out} was trained on {began}, --data gives {given}: give the same data sets in the same order,"
-                       f" or {instead}")
+        raise RunError(f"{out} was trained on {began}, --data gives {given}",
+                       f"give the same data sets in the same order, or {instead}")
     names, now = (table.names for table in (_read_table(out), data.class_table(datasets[0])))
     if names != now:
         ignored = {c.name for c in datasets[0].classes if c.id == datasets[0].ignore} - set(now)
@@ -115,8 +116,8 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str) -> 
             raise RunError(f"the class table of {out} differs from {datasets[0].name}'s now: it has"
                            f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more:"
                            f" {instead}")
-        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}: give the same data"
-                       f" set, or {instead}")
+        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}",
+                       f"give the same data set, or {instead}")
 
 
 def checkpoint(out: Path, replica: int) -> Path:
@@ -133,17 +134,18 @@ def finish_save(out: Path, replicas: int) -> None:
     """Puts the replicas' checkpoints at one step, where a kill came between the first's and the last's."""
     files = [checkpoint(out, replica) for replica in range(replicas)]
     if missing := [file.name for file in files if not file.is_file() and not partial(file).is_file()]:
-        raise RunError(f"no {', '.join(missing)} in {out}: bring back what the run with {replicas} replicas saved, or"
-                       f" {OTHER_OUT}")
+        raise RunError(f"no {', '.join(missing)} in {out}",
+                       f"bring back what the run with {replicas} replicas saved, or {OTHER_OUT}")
     steps = [_step_of(file) for file in files]
     if not any(step is not None for step in steps):
-        raise RunError(f"{out} was killed before its first checkpoint was whole: start a new run with another --out")
+        raise RunError(f"{out} was killed before its first checkpoint was whole", "start a new run with another --out")
     newest = max(step or 0 for step in steps)
     late = [file for file, step in zip(files, steps, strict=True) if step != newest]
     if any(_step_of(partial(file)) != newest for file in late):
         found = ", ".join(f"{file.name} {step}" for file, step in zip(files, steps, strict=True))
-        raise RunError(f"the checkpoints in {out} are of different steps ({found}): copy one of step {newest} over the"
-                       " others to go on from there (no longer to the bit), or start a new run with another --out")
+        raise RunError(f"the checkpoints in {out} are of different steps ({found})",
+                       f"copy one of step {newest} over the others to go on from there (no longer to the bit), or start"
+                       " a new run with another --out")
     for file in late:
         partial(file).replace(file)
 

@@ -25,7 +25,8 @@ def of_run(run: Path, table: ClassTable) -> dict:
     taught = load_run(run)
     if taught.table.names != table.names:
         raise RunError(f"the teacher in {run} has the classes {', '.join(taught.table.names)}, this run has"
-                       f" {', '.join(table.names)}: name a run on the same first data set")
+                       f" {', '.join(table.names)}",
+                       "name a run on the same first data set")
     facts = {"steps": taught.step, "minutes": round(taught.seconds / 60, 1), "recipe": asdict(taught.recipe)}
     facts |= {"data": taught.data, **({"earlier": taught.earlier} if taught.earlier else {}),
               **({"teacher": taught.teacher} if taught.teacher else {})}

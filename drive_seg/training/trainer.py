@@ -60,10 +60,10 @@ class Trainer:
         self.out, self.recipe, self.replica = out, recipe, replica
         self._checkpoint = checkpoint(out, replica)
         if recipe.start and not resume and start_from is None:
-            raise RunError(f"the recipe begins at {recipe.start} of its schedule, to go on from a trained run: name"
-                           " that run (--start-from), or set its start to 0")
+            raise RunError(f"the recipe begins at {recipe.start} of its schedule, to go on from a trained run",
+                           "name that run (--start-from), or set its start to 0")
         if device == "cuda" and not torch.cuda.is_available():
-            raise RunError("torch can use no GPU here: leave --device out, or install a torch with CUDA")
+            raise RunError("torch can use no GPU here", "leave --device out, or install a torch with CUDA")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
@@ -95,7 +95,7 @@ class Trainer:
         if resume:
             self._restore()
         elif self._checkpoint.exists():
-            raise RunError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
+            raise RunError(f"{out} holds a run already", "add --resume to go on with it, or name another folder")
         else:
             if replica == 0:  # of a run that was killed before its first checkpoint
                 for name in (LOG, EARLIER, TEACHER):
@@ -280,11 +280,11 @@ class Trainer:
     def _restore(self) -> None:
         path = self._checkpoint
         if not path.is_file():
-            raise RunError(f"no {path.name} in {self.out}: start the run without --resume")
+            raise RunError(f"no {path.name} in {self.out}", "start the run without --resume")
         state = self._load(path)
         if state.get("taught") and self._teacher is None:
-            raise RunError(f"{self.out} has lost {TEACHER}, the network that teaches it: bring the file back, or"
-                           f" {OTHER_OUT}")
+            raise RunError(f"{self.out} has lost {TEACHER}, the network that teaches it",
+                           f"bring the file back, or {OTHER_OUT}")
         self._began = tuple(state.get("began", self._began))
         torch.set_rng_state(state["torch_random"])
         if self.replica == 0:
@@ -293,13 +293,13 @@ class Trainer:
     def _take_up(self, folder: Path) -> None:
         path = folder / CHECKPOINT
         if not path.is_file():
-            raise RunError(f"no {path.name} in {folder}: name a run that has been trained")
+            raise RunError(f"no {path.name} in {folder}", "name a run that has been trained")
         former = load_run(folder)
         for name in ("width", "train_shallow"):
             theirs, ours = getattr(former.recipe, name), getattr(self.recipe, name)
             if theirs != ours:
-                raise RunError(f"{folder} was trained with {name} {theirs}, this run's recipe says {ours}: make them"
-                               " the same")
+                raise RunError(f"{folder} was trained with {name} {theirs}, this run's recipe says {ours}",
+                               "make them the same")
         self._load(path)
         self._began = (self.step, self.seconds)
         if self.replica == 0:
@@ -337,13 +337,13 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
         try:
             run.train()
         except torch.OutOfMemoryError as error:
-            raise RunError(f"the GPU's memory is too small at step {run.step} ({_first_line(error)}): a smaller batch"
-                           f" or smaller crops in {out / RECIPE}, then --resume") from error
+            raise RunError(f"the GPU's memory is too small at step {run.step} ({_first_line(error)})",
+                           f"a smaller batch or smaller crops in {out / RECIPE}, then --resume") from error
         except RunError:
             raise
         except RuntimeError as error:  # such as a worker that was killed
-            raise RunError(f"stopped at step {run.step} ({_first_line(error)}): --resume goes on from the last"
-                           " checkpoint") from error
+            raise RunError(f"stopped at step {run.step} ({_first_line(error)})",
+                           "--resume goes on from the last checkpoint") from error
         return
     if resume:
         finish_save(out, recipe.replicas)
@@ -352,8 +352,8 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
         try:
             multiprocessing.start_processes(_train_replica, args, recipe.replicas, start_method="spawn")
         except multiprocessing.ProcessExitedException as error:
-            raise RunError(f"a replica was ended from outside ({error}), as where memory runs out: go on with --resume,"
-                           " or start with fewer replicas or a smaller batch") from error
+            raise RunError(f"a replica was ended from outside ({error}), as where memory runs out",
+                           "go on with --resume, or start with fewer replicas or a smaller batch") from error
         except multiprocessing.ProcessRaisedException as error:
             raise RunError(f"a replica failed: {str(error).strip().splitlines()[-1]}") from error
 

@@ -23,7 +23,7 @@ def said():
 @pytest.fixture
 def geometry(said):
     pose = SimpleNamespace(pose=lambda header: CameraPose.mounted(1.5))
-    made = Geometry(SimpleNamespace(**vars(Mount(1.5))), pose, None, lambda kind, text: said.append(text))
+    made = Geometry(SimpleNamespace(**vars(Mount(1.5))), pose, None, lambda kind, error: said.append(str(error)))
     yield made
     made.close()
 

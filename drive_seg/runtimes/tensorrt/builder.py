@@ -57,8 +57,8 @@ def check_target(library: Library, target: Target) -> None:
     if target.here:
         return
     if not library.is_rtx:
-        raise EngineError(f"{library.title} builds only for the GPU it runs on: build there, or use TensorRT for RTX,"
-                          " which builds for RTX cards from anywhere")
+        raise EngineError(f"{library.title} builds only for the GPU it runs on",
+                          "build there, or use TensorRT for RTX, which builds for RTX cards from anywhere")
     if target.dotted not in _listed(library):
         raise EngineError(f"{library.title} doesn't build for compute capability {target.dotted} from another machine;"
                           f" it does for {', '.join(_listed(library))}")
@@ -84,7 +84,7 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
     model = typed_onnx.load_onnx(network.path, None if input_size == network.input_size else input_size)
     shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
     if shape != (1, 3, *input_size):
-        raise EngineError(f"{network.path} takes {shape}, its YAML file says {(1, 3, *input_size)}: export it again")
+        raise EngineError(f"{network.path} takes {shape}, its YAML file says {(1, 3, *input_size)}", "export it again")
     keep = typed_onnx.fp32_layers(model)
     key = key_for(network, input_size, library, target, keep)
     cache = PlanCache(folder)

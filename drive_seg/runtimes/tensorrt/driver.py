@@ -16,14 +16,16 @@ def load_driver() -> ctypes.CDLL:
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        raise EngineError(f"no NVIDIA driver ({error}): install it, or use engine openvino") from None
+        raise EngineError(f"no NVIDIA driver ({error})", "install it, or use engine openvino") from None
     status = driver.cuInit(0)
     if status:
-        raise EngineError(f"the NVIDIA driver finds no usable GPU ({_name(driver, status)}): check nvidia-smi, in a"
-                          " container start it with --gpus all or --runtime nvidia; or use engine openvino")
+        raise EngineError(f"the NVIDIA driver finds no usable GPU ({_name(driver, status)})",
+                          "check nvidia-smi, in a container start it with --gpus all or --runtime nvidia; or use engine"
+                          " openvino")
     count = c_int(0)
     if driver.cuDeviceGetCount(byref(count)) or count.value < 1:
-        raise EngineError("the NVIDIA driver is there but no GPU (is CUDA_VISIBLE_DEVICES empty?): use engine openvino")
+        raise EngineError("the NVIDIA driver is there but no GPU (is CUDA_VISIBLE_DEVICES empty?)",
+                          "use engine openvino")
     return driver
 
 
@@ -42,7 +44,8 @@ def first_gpu() -> tuple[str, tuple[int, int]]:
             driver.cuDeviceGetAttribute(byref(major), 75, device),  # ..._COMPUTE_CAPABILITY_MAJOR
             driver.cuDeviceGetAttribute(byref(minor), 76, device)):  # ..._MINOR
         if status:
-            raise EngineError(f"the NVIDIA driver doesn't describe its GPU ({_name(driver, status)}): check nvidia-smi")
+            raise EngineError(f"the NVIDIA driver doesn't describe its GPU ({_name(driver, status)})",
+                              "check nvidia-smi")
     return f"{name.value.decode()}, {sms.value} SMs", (major.value, minor.value)
 
 

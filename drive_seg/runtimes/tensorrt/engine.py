@@ -86,7 +86,8 @@ class TensorRtEngine:
         """
         if runner.logits_shape[0] != len(network.table):
             raise EngineError(f"{network.path} gives {runner.logits_shape[0]} classes, its class table has"
-                              f" {len(network.table)}: use the class table that belongs to this network")
+                              f" {len(network.table)}",
+                              "use the class table that belongs to this network")
         self.network = network
         self.precision = precision
         self.library = library
@@ -113,8 +114,9 @@ class TensorRtEngine:
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode. After an error of the GPU every later frame fails too."""
         if self._failed:
-            raise EngineError(f"the GPU engine stopped after an error ({self._failed}): configure the node again; where"
-                              " that fails too, start the program again (CUDA forgets some errors only then)")
+            raise EngineError(f"the GPU engine stopped after an error ({self._failed})",
+                              "configure the node again; where that fails too, start the program again (CUDA forgets"
+                              " some errors only then)")
         intake = Intake.of(frame, self.input_size)
         try:
             with self._gpu.current():

@@ -170,8 +170,8 @@ class FramePath:
         if not (overflow | (self._reports == self._memory.ticket)).all():
             raise EngineError("the GPU left results of an earlier frame")
         if overflow.any():
-            raise NotFiniteError("the network gave logits that are no finite numbers (overflow?): export it again, the"
-                                 " fp16 report says which layers must stay fp32")
+            raise NotFiniteError("the network gave logits that are no finite numbers (overflow?)",
+                                 "export it again, the fp16 report says which layers must stay fp32")
         return Decoded(*(image.copy() for image in self._images))
 
     def run(self, frame: Frame, stages: dict[str, float]) -> Decoded:

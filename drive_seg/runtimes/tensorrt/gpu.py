@@ -34,9 +34,9 @@ def import_pycuda():
     try:
         import pycuda.driver
     except ImportError as error:
-        raise EngineError(f"pycuda can't be loaded ({error}): `pip install pycuda` builds it against the CUDA toolkit"
-                          " (nvcc and cuda.h must be there: on a Jetson `sudo apt install cuda-toolkit`; if it asks for"
-                          " curand.h, libcurand-dev)") from None
+        raise EngineError(f"pycuda can't be loaded ({error})",
+                          "`pip install pycuda` builds it against the CUDA toolkit (nvcc and cuda.h must be there: on a"
+                          " Jetson `sudo apt install cuda-toolkit`; if it asks for curand.h, libcurand-dev)") from None
     return pycuda.driver
 
 
@@ -65,8 +65,8 @@ class Gpu:
             self.cache: int = device.get_attribute(self._cuda.device_attribute.L2_CACHE_SIZE)
             self._context = device.retain_primary_context()
         except self._cuda.Error as error:
-            raise EngineError(f"the GPU can't be opened ({error}): another process may hold it exclusively, or use up"
-                              " its memory") from error
+            raise EngineError(f"the GPU can't be opened ({error})",
+                              "another process may hold it exclusively, or use up its memory") from error
         self._stream = None
         try:
             with self.current():
@@ -79,7 +79,7 @@ class Gpu:
     def current(self) -> Iterator[None]:
         """Make this GPU's context current here. Raises EngineError for any CUDA error inside."""
         if self._context is None:
-            raise EngineError("the GPU was closed: configure the engine again")
+            raise EngineError("the GPU was closed", "configure the engine again")
         try:
             self._context.push()
             try:
@@ -87,8 +87,8 @@ class Gpu:
             finally:
                 self._cuda.Context.pop()
         except self._cuda.MemoryError as error:
-            raise EngineError(f"the GPU's memory is used up ({error}): close other programs on it, or use a smaller"
-                              " network input") from error
+            raise EngineError(f"the GPU's memory is used up ({error})",
+                              "close other programs on it, or use a smaller network input") from error
         except self._cuda.Error as error:
             raise EngineError(f"the GPU failed ({error})") from error
 
@@ -176,7 +176,7 @@ class Gpu:
         try:
             self._module = self._cuda.module_from_buffer(cubin.read_bytes())
         except self._cuda.Error as error:
-            raise EngineError(f"{cubin} can't be loaded ({error}): delete it, it is compiled again") from error
+            raise EngineError(f"{cubin} can't be loaded ({error})", "delete it, it is compiled again") from error
         self._functions = {}
 
     def launch(self, kernel: str, grid: tuple[int, int], block: tuple[int, int], arguments: ctypes.Structure,

@@ -66,16 +66,17 @@ def compiled(compute_capability: tuple[int, int], folder: Path) -> Path:
     try:
         text = b"".join((SOURCE.read_bytes(), _HEADER.read_bytes(), " ".join(_FLAGS).encode()))
     except OSError as error:
-        raise EngineError(f"the GPU kernels' source {error.filename} can't be read ({error.strerror}): install"
-                          " drive_seg again") from error
+        raise EngineError(f"the GPU kernels' source {error.filename} can't be read ({error.strerror})",
+                          "install drive_seg again") from error
     cubin = folder / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.cubin"
     if cubin.is_file():
         return cubin
     nvcc = find_nvcc()
     if nvcc is None:
         raise EngineError("nvcc is needed once to compile the GPU kernels, and is neither on the PATH nor under"
-                          " /usr/local/cuda: install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or"
-                          f" copy {cubin.name} from a machine where `drive-seg build` ran into {folder}")
+                          " /usr/local/cuda",
+                          "install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or copy"
+                          f" {cubin.name} from a machine where `drive-seg build` ran into {folder}")
     with locked(cubin.with_suffix(".lock")):
         if not cubin.is_file():  # another process may have been faster
             _compile(nvcc, compute_capability, cubin)

@@ -63,7 +63,7 @@ def load_library(flavour: str | None = None) -> Library:
                             " later; Jetson Nano and Xavier stay on 8.x and can't run it: use engine openvino there)")
     if problems:
         raise EngineError("; ".join(problems))
-    raise EngineError(f"TensorRT is not installed: {INSTALL}")
+    raise EngineError("TensorRT is not installed", INSTALL)
 
 
 def _numbers(version: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ImportError as error:
-    raise EngineError(f"the package onnx is not installed ({error}): pip install 'drive-seg[tensorrt]'") from error
+    raise EngineError(f"the package onnx is not installed ({error})", "pip install 'drive-seg[tensorrt]'") from error
 
 VERSION = 1
 """Of this conversion: part of every plan's key."""
@@ -67,7 +67,7 @@ def load_onnx(source: Path | onnx.ModelProto, input_size: tuple[int, int] | None
             model = onnx.load(str(source))
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and onnx have no common base class
-        raise EngineError(f"{path} is no ONNX network ({_first_line(error)}): export it again") from error
+        raise EngineError(f"{path} is no ONNX network ({_first_line(error)})", "export it again") from error
     graph = model.graph
     weights = {w.name for w in graph.initializer}
     inputs = [i for i in graph.input if i.name not in weights]
@@ -83,12 +83,13 @@ def load_onnx(source: Path | onnx.ModelProto, input_size: tuple[int, int] | None
     try:
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:
-        raise EngineError(f"{path} doesn't fit together at this input size ({_first_line(error)}): it must scale by"
-                          " factors, not to fixed sizes; use its own size or export it again") from error
+        raise EngineError(f"{path} doesn't fit together at this input size ({_first_line(error)})",
+                          "it must scale by factors, not to fixed sizes; use its own size or export it"
+                          " again") from error
     shape = _shape(model.graph.output[0])
     if len(shape) != 4 or not all(shape):
-        raise EngineError(f"{path} gives {shape}, expected the static shape [1, classes, height, width]: export it"
-                          " again with a static shape")
+        raise EngineError(f"{path} gives {shape}, expected the static shape [1, classes, height, width]",
+                          "export it again with a static shape")
     return model
 
 
@@ -120,8 +121,8 @@ def typed_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelPr
         if node.op_type == "Constant":
             continue
         if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
-            raise EngineError(f"layer {node.output[0]} ({node.op_type}) has a network inside: export without"
-                              " conditions and loops")
+            raise EngineError(f"layer {node.output[0]} ({node.op_type}) has a network inside",
+                              "export without conditions and loops")
         layer = node.output[0]
         wide = layer in keep
         new = onnx.NodeProto()
@@ -152,8 +153,8 @@ def typed_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelPr
         onnx.checker.check_model(typed)
         return onnx.shape_inference.infer_shapes(typed, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:
-        raise EngineError(f"the network can't be typed fp16 ({_first_line(error)}): it uses an operator that fp16"
-                          " doesn't have") from error
+        raise EngineError(f"the network can't be typed fp16 ({_first_line(error)})",
+                          "it uses an operator that fp16 doesn't have") from error
 
 
 def _retyped(tensor: onnx.TensorProto, name: str, wide: bool, layer: str) -> onnx.TensorProto:
@@ -162,8 +163,8 @@ def _retyped(tensor: onnx.TensorProto, name: str, wide: bool, layer: str) -> onn
         return numpy_helper.from_array(values, name)
     largest = float(np.abs(values).max(initial=0.0))
     if not largest <= FP16_MAX:
-        raise EngineError(f"layer {layer} has a weight of {largest:.3g}, more than fp16 holds ({FP16_MAX:.0f}): export"
-                          " again so that the layer stays fp32")
+        raise EngineError(f"layer {layer} has a weight of {largest:.3g}, more than fp16 holds ({FP16_MAX:.0f})",
+                          "export again so that the layer stays fp32")
     return numpy_helper.from_array(values.astype(np.float16), name)
 
 
@@ -191,12 +192,12 @@ def _shape(value: onnx.ValueInfoProto) -> list[int]:
 def _check_static(path: Path | str, image: onnx.ValueInfoProto, logits: onnx.ValueInfoProto, resized: bool) -> None:
     for value in (image, logits):
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
-            raise EngineError(f"{path}: {value.name} must be float32 (fp16 is made from it here): export it so")
+            raise EngineError(f"{path}: {value.name} must be float32 (fp16 is made from it here)", "export it so")
     shape = _shape(image)
     if len(shape) != 4 or shape[0] != 1 or shape[1] != 3 or not (resized or all(shape)):
         wanted = [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim]
-        raise EngineError(f"{path} takes {image.name} {wanted}, expected the static shape [1, 3, height, width]: export"
-                          " it with a static shape, or give a size (--size)")
+        raise EngineError(f"{path} takes {image.name} {wanted}, expected the static shape [1, 3, height, width]",
+                          "export it with a static shape, or give a size (--size)")
 
 
 def _first_line(error: Exception) -> str:
