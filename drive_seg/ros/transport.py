@@ -17,6 +17,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from drive_seg.resources import share
 
@@ -26,7 +27,7 @@ PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES
 _LOCALHOST_BY_TRANSPORT = ("foxy", "galactic", "humble")
 """Where ROS_LOCALHOST_ONLY adds a transport to those of a profile, which would still reach the network."""
 
-_FAST_DDS_2 = ("foxy", "galactic", "humble", "iron", "jazzy")
+_FAST_DDS_2_DISTROS = ("foxy", "galactic", "humble", "iron", "jazzy")
 
 _OWN_TRANSPORT = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
 _FAST_DDS = ("", "rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp")
@@ -89,8 +90,24 @@ def _profile(variables: Mapping[str, str]) -> dict[str, str]:
         return {}
     if variables.get("ROS_LOCALHOST_ONLY") == "1" and variables.get("ROS_DISTRO") in _LOCALHOST_BY_TRANSPORT:
         return {}
-    name = PROFILE_VARIABLES[variables.get("ROS_DISTRO") in _FAST_DDS_2]  # 3.x warns about the name of 2.x
+    name = PROFILE_VARIABLES[_is_fast_dds_2(variables)]  # each knows one name, and 3.x warns about the other
     return {name: str(share("config", "fastdds_large_images.xml"))}
+
+
+def _is_fast_dds_2(variables: Mapping[str, str]) -> bool:
+    """Whether a process with these environment variables loads Fast DDS 2.
+
+    The library tells: 2.x is libfastrtps, 3.x libfastdds, and the loader takes the first on its way. ROS_DISTRO does
+    not: wheels don't set it. It decides only where no library is found.
+    """
+    folders = [*variables.get("LD_LIBRARY_PATH", "").split(os.pathsep),
+               *(f"{prefix}/lib" for prefix in variables.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix),
+               f"{sys.prefix}/lib"]
+    for folder in filter(None, folders):
+        for library, second in (("libfastdds.so*", False), ("libfastrtps.so*", True)):
+            if next(Path(folder).glob(library), None) is not None:
+                return second
+    return variables.get("ROS_DISTRO") in _FAST_DDS_2_DISTROS
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -40,14 +40,29 @@ def test_a_node_that_shall_stay_on_this_machine_does(distro, only, profile):
     assert (transport.profile_in_force(child) is not None) is profile
 
 
-@pytest.mark.parametrize("distro, name", [
-    ("humble", "FASTRTPS_DEFAULT_PROFILES_FILE"),
-    ("jazzy", "FASTRTPS_DEFAULT_PROFILES_FILE"),
-    ("kilted", "FASTDDS_DEFAULT_PROFILES_FILE"),
-    ("rolling", "FASTDDS_DEFAULT_PROFILES_FILE"),
+@pytest.mark.parametrize(("library", "distro", "name"), [
+    ("libfastrtps.so.2.14", "", "FASTRTPS_DEFAULT_PROFILES_FILE"),  # wheels of Jazzy set no ROS_DISTRO
+    ("libfastrtps.so.2.6", "humble", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+    ("libfastdds.so.3.2", "", "FASTDDS_DEFAULT_PROFILES_FILE"),
+    ("libfastdds.so.3.2", "kilted", "FASTDDS_DEFAULT_PROFILES_FILE"),
+    ("libfastdds.so.3.2", "jazzy", "FASTDDS_DEFAULT_PROFILES_FILE"),  # what is loaded counts, not what is said
+    (None, "jazzy", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+    (None, "rolling", "FASTDDS_DEFAULT_PROFILES_FILE"),
 ])
-def test_each_fast_dds_gets_the_variable_that_it_reads(distro, name):
-    assert [variable for variable in transport.environment({"ROS_DISTRO": distro}) if "PROFILES" in variable] == [name]
+@pytest.mark.parametrize("found_by", ["LD_LIBRARY_PATH", "AMENT_PREFIX_PATH", "prefix"])
+def test_each_fast_dds_gets_the_variable_that_it_reads(tmp_path, monkeypatch, library, distro, name, found_by):
+    monkeypatch.setattr(transport.sys, "prefix", str(tmp_path / "nothing"))
+    (tmp_path / "lib").mkdir()
+    if library is not None:
+        (tmp_path / "lib" / library).touch()
+    base = {"ROS_DISTRO": distro}
+    if found_by == "LD_LIBRARY_PATH":
+        base[found_by] = f"/nowhere:{tmp_path}/lib"
+    elif found_by == "AMENT_PREFIX_PATH":
+        base[found_by] = f"/nowhere:{tmp_path}"
+    else:
+        monkeypatch.setattr(transport.sys, "prefix", str(tmp_path))
+    assert [variable for variable in transport.environment(base) if "PROFILES" in variable] == [name]
 
 
 @pytest.mark.parametrize("rmw", ["rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp"])
@@ -114,7 +129,7 @@ transport.apply()
 import rclpy
 rclpy.init()
 node = rclpy.create_node("transport_test")
-mapped = [line.split()[0].split("-") for line in open("/proc/self/maps") if "/dev/shm/fastdds_" in line]
+mapped = [line.split()[0].split("-") for line in open("/proc/self/maps") if "/dev/shm/fast" in line]
 print(max(int(end, 16) - int(start, 16) for start, end in mapped))
 node.destroy_node()
 rclpy.shutdown()
@@ -122,6 +137,7 @@ rclpy.shutdown()
 
 
 def test_fast_dds_takes_the_profile(tmp_path, domain):
+    """Its shared memory is called fastrtps_... in 2.x, fastdds_... in 3.x."""
     env = {name: value for name, value in os.environ.items() if name not in transport.PROFILE_VARIABLES}
     done = subprocess.run([sys.executable, "-c", NODE], env=env, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
