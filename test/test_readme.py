@@ -1,14 +1,24 @@
-"""The README says what the code says: parameters, topics, subcommands."""
+"""README and docs say what the code says (parameters, topics, subcommands), and their links lead somewhere."""
 
+from __future__ import annotations
+
+import re
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "engines/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
 
 
 def parameter_table() -> str:
-    """The README's table of parameters, as the code has them."""
+    """The table of parameters, as the code has them."""
     from drive_seg.ros.parameters import PARAMETERS
 
     rows = ["| parameter | default | live | meaning |", "|---|---|---|---|"]
@@ -22,13 +32,14 @@ def parameter_table() -> str:
 
 def test_every_parameter_is_there_with_its_default():
     table = parameter_table()
-    assert table in README, f"the README's table of parameters should be:\n{table}"
+    assert table in page("parameters.md"), f"the table in docs/parameters.md should be:\n{table}"
 
 
-def test_every_topic_is_there():
+@pytest.mark.parametrize("text", [README, page("topics.md")], ids=["README", "topics"])
+def test_every_topic_is_there(text):
     from drive_seg.ros.outputs import OUTPUTS
 
-    missing = [o.topic for o in OUTPUTS if f"`{o.topic}`" not in README]
+    missing = [o.topic for o in OUTPUTS if f"`{o.topic}`" not in text]
     assert not missing
 
 
@@ -40,9 +51,38 @@ def test_every_subcommand_is_there_and_exists():
     for name in COMMANDS:
         module = importlib.import_module(f"drive_seg.cli.{name}")
         assert callable(module.run) and callable(module.add_arguments)
-        assert f"drive-seg {name}" in README
+        assert f"drive-seg {name}" in README and f"`drive-seg {name}" in page("command_line.md")
 
 
+def test_the_readme_stays_an_overview():
+    assert len(README.splitlines()) <= 150
+
+
+def anchors(text: str) -> set[str]:
+    """What headings are called in links, as GitHub and MkDocs have it."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        if "://" in target:
+            continue
+        found = (path.parent / target).resolve() if target else path
+        assert found.is_file(), f"{path.name} links to {target}, which does not exist"
+        assert found.is_relative_to(ROOT)
+        if anchor:
+            assert anchor in anchors(found.read_text()), f"{path.name}: {target}#{anchor} does not exist"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 @pytest.mark.parametrize("word", ["/work/", "/tmp/", "TODO"])
-def test_nothing_of_the_workshop_is_left(word):
-    assert word not in README
+def test_nothing_of_the_workshop_is_left(path, word):
+    assert word not in path.read_text()
+
+
+def test_every_page_is_in_the_site():
+    listed = set(re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    assert {path.name for path in PAGES if path.parent == ROOT / "docs"} <= listed
