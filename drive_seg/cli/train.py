@@ -18,8 +18,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import out_folder
+from drive_seg.core.classes import ClassTable, ClassTableError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 
 
@@ -29,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=out_folder, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, with its own recipe")
     parser.add_argument("--start-from", type=Path, metavar="FORMER",
-                        help="begin with the weights of a run of the same data, at the recipe's `start`")
+                        help="begin with the weights of a network file (.onnx, its .yaml beside it) or of a run of the"
+                             " same data, at the recipe's `start`")
+    parser.add_argument("--classes", type=Path, metavar="FILE",
+                        help="YAML with the network's `classes`, such as a network's own .yaml (default: those of the"
+                             " network file it starts from, else of the first data set)")
     parser.add_argument("--teacher", type=Path, metavar="OTHER",
                         help="a trained run, as of a wider network, whose answers count beside the labels (the recipe's"
                              " `distillation`)")
@@ -53,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
         changes["minutes"] = None  # which a recipe may have
     try:
         if args.resume:
-            if changes or args.recipe or args.start_from or args.teacher:
-                raise CommandError("--resume goes on with the run's own recipe",
-                                   "leave --recipe, --steps, --minutes, --seed, --start-from and --teacher out")
+            if changes or args.recipe or args.start_from or args.teacher or args.classes:
+                raise CommandError("--resume goes on with the run's own recipe", "leave --recipe, --steps, --minutes,"
+                                   " --seed, --start-from, --classes and --teacher out")
             datasets = [Dataset.load(folder) for folder in args.data]
             recipe = recipe_of(args.out, datasets)
         else:
@@ -63,9 +70,19 @@ def run(args: argparse.Namespace) -> int:
             if args.start_from and not recipe.start:
                 recipe = replace(recipe, start=LATER_START)
             datasets = [Dataset.load(folder) for folder in args.data]
+        table = _read_classes(args.classes) if args.classes else None
         train(datasets, args.out, recipe, resume=args.resume, start_from=args.start_from,
-              teacher_run=args.teacher, device=args.device)
+              teacher_run=args.teacher, device=args.device, table=table)
     except (DatasetError, RunError, ImportError, ValueError) as error:
         raise CommandError(str(error)) from error
     print(f"done: drive-seg export {args.out} -o FILE.onnx")
     return 0
+
+
+def _read_classes(file: Path) -> ClassTable:
+    try:
+        content = yaml.safe_load(file.read_text())
+        return ClassTable.from_dicts(content["classes"] if isinstance(content, dict) else content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, ClassTableError) as error:
+        reason = "it has no `classes`" if isinstance(error, KeyError) else error
+        raise CommandError(f"--classes {file}: {reason}", "name a network's .yaml, or a file like it") from error

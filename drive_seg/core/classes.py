@@ -119,10 +119,10 @@ def _check_names(classes: Sequence[SegClass]) -> None:
     for c in classes:
         if c.within and c.within not in whole:
             raise ClassTableError(f"class {c.id} ({c.name}) is within {c.within!r}, which is not another class that is"
-                                  " within none: name one of " + ", ".join(sorted(whole - {c.name})))
+                                  " within none", "name one of " + ", ".join(sorted(whole - {c.name})))
     names = [name for c in classes for name in (c.name, *c.also)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ClassTableError(f"{', '.join(twice)} names more than one class, by `name` or `also`: leave one")
+        raise ClassTableError(f"{', '.join(twice)} names more than one class, by `name` or `also`", "leave one")
 
 
 def _read_class(row: Mapping) -> SegClass:

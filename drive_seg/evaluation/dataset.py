@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import yaml
 
-from drive_seg.core.classes import ClassTable, Group
+from drive_seg.core.classes import Group
 from drive_seg.errors import DriveSegError
 from drive_seg.image_file import read_pixels
 
@@ -38,13 +38,6 @@ class LabelClass:
     id: int
     name: str
     groups: tuple[Group, ...]
-
-
-def possible_classes(told: LabelClass, table: ClassTable) -> tuple[int, ...]:
-    """Ids of the network's classes that a class of a data set may be: the one with its name and group, else each one of
-    its groups. Empty where the network has none of them."""
-    same = tuple(c.id for c in table.classes if (c.name, (c.group,)) == (told.name, told.groups))
-    return same or tuple(c.id for c in table.classes if c.group in told.groups)
 
 
 @dataclass(frozen=True)

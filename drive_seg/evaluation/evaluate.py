@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from drive_seg.core.classes import LABEL_COLOURS, LABEL_NAMES, Group
+from drive_seg.core.classes import LABEL_COLOURS, LABEL_NAMES, UNKNOWN, Group
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.pictures import draw_confusion, side_by_side
@@ -31,7 +31,7 @@ def evaluate(segmenter: Segmenter, dataset: Dataset, split: str, pictures: Path 
         result = segmenter.segment(image)
         accuracy = scores.add(result, truth)
         if pictures is not None:
-            picture = _compare(image, truth, result, dataset, segmenter, scores.class_lut)
+            picture = _compare(image, truth, result, dataset, segmenter, scores)
             heapq.heappush(poorest, (-accuracy, pair.name, picture))
             if len(poorest) > worst:
                 heapq.heappop(poorest)
@@ -47,15 +47,16 @@ def evaluate(segmenter: Segmenter, dataset: Dataset, split: str, pictures: Path 
 
 def _draw_matrix(scores: Scores) -> np.ndarray:
     if scores.on_classes:
-        return draw_confusion(scores.class_matrix[:-1], scores.names, [*scores.names, "unknown"])
+        return draw_confusion(scores.class_matrix[:-1], scores.names, [*scores.names, "none of these"])
     groups = [LABEL_NAMES[g] for g in Group]
     return draw_confusion(scores.group_matrix, [*groups, "one of several"], [*groups, "unknown"])
 
 
 def _compare(image: np.ndarray, truth: np.ndarray, result, dataset: Dataset, segmenter: Segmenter,
-             class_lut: np.ndarray | None) -> np.ndarray:
-    if class_lut is not None:
-        return side_by_side(image, class_lut[truth], result.classes, segmenter.table.colour_lut)
+             scores: Scores) -> np.ndarray:
+    if (common := scores.common) is not None:
+        told = np.append(common.ids, np.full(256 - len(common.ids), UNKNOWN, np.uint8))[common.truth]
+        return side_by_side(image, told[truth], result.classes, segmenter.table.colour_lut)
     colours = np.zeros((256, 3), np.uint8)
     for label, colour in LABEL_COLOURS.items():
         colours[label] = colour

@@ -6,47 +6,36 @@ import numpy as np
 
 from drive_seg.core.classes import LABEL_NAMES, UNKNOWN, ClassTable, Group
 from drive_seg.core.segmentation import Segmentation
-from drive_seg.evaluation.dataset import Dataset, possible_classes
+from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.metrics import boundary_counts, confusion, iou
+from drive_seg.evaluation.relation import common_classes
 
 GROUPS = len(Group)
 PARTLY = GROUPS
 """Row of the group matrix for pixels told only as "one of several groups"."""
 
 
-def class_lut(dataset: Dataset, table: ClassTable) -> np.ndarray | None:
-    """The network's class by the data set's id, (256,) uint8, UNKNOWN where it is ignored.
-
-    Classes are the same when name and group are; ids may differ, as where training closed the gap of an ignored id.
-    None where one of the two has a class that the other lacks.
-    """
-    told = [c for c in dataset.classes if c.id != dataset.ignore]
-    if {(c.name, c.groups) for c in told} != {(c.name, (c.group,)) for c in table.classes}:
-        return None
-    lut = np.full(256, UNKNOWN, np.uint8)
-    for c in told:
-        (lut[c.id],) = possible_classes(c, table)
-    return lut
-
-
 class Scores:
     """Adds up images and gives the report.
 
-    Class scores need a data set with the network's own classes (see class_lut). Any other is scored on the planner
-    groups; then `iou`, `boundary_iou` and `pixel_accuracy` are those of the groups.
+    Class scores are of the classes that both can tell (see relation.common_classes): where the data set does not label
+    terrain, what the network calls terrain counts as tree. A data set without the network's classes is scored on the
+    planner groups; then `iou`, `boundary_iou` and `pixel_accuracy` are those of the groups.
 
     A pixel that is told only as one of several groups is right with any of them, and then left out of the IoU, which
     would have to say which. Called anything else, it is a false pixel of the group it was called.
+
+    Where the network tells more than the data set, and its class lies in another group than the truth's (a wall within
+    what is labelled building), the pixel is left out of the groups' IoU.
 
     Groups are scored on `labels`, classes on `classes`. In both a pixel can be unknown, and that is never right:
     class_matrix and group_matrix have a last column for it.
     """
 
     def __init__(self, dataset: Dataset, table: ClassTable) -> None:
-        self.class_lut = class_lut(dataset, table)
-        self.on_classes = self.class_lut is not None
-        self.names = list(table.names) if self.on_classes else [LABEL_NAMES[g] for g in Group]
-        self._table = table
+        self.common = common_classes(dataset, table)
+        self.on_classes = self.common is not None
+        self.names = self.common.names if self.common is not None else [LABEL_NAMES[g] for g in Group]
         self._row = np.full(256, UNKNOWN, np.uint8)  # of the group matrix, by class id of the data set
         self._may_be = np.zeros((256, 256), np.bool_)  # class id of the data set x label
         for c in dataset.classes:
@@ -55,7 +44,7 @@ class Scores:
             self._row[c.id] = c.groups[0] if len(c.groups) == 1 else PARTLY
             self._may_be[c.id, list(c.groups)] = True
         self.images = 0
-        self.class_matrix = np.zeros((len(table) + 1, len(table) + 1), np.int64)
+        self.class_matrix = np.zeros((len(self.names) + 1, len(self.names) + 1), np.int64)
         self.group_matrix = np.zeros((GROUPS + 1, GROUPS + 1), np.int64)
         self._boundary = np.zeros((len(self.names), 2), np.int64)
         self._right = self._told = 0
@@ -67,15 +56,23 @@ class Scores:
         told = rows != UNKNOWN
         settled = self._may_be[truth, result.labels]
         partly_right = (rows == PARTLY) & settled
-        columns = np.where(result.labels == UNKNOWN, np.uint8(GROUPS), result.labels)
-        self.group_matrix += confusion(np.where(partly_right, np.uint8(UNKNOWN), rows), columns, GROUPS + 1, GROUPS + 1)
-        if self.class_lut is not None:
-            true, predicted = self.class_lut[truth], result.classes
-            right, count = (true == predicted) & told, len(self._table)
-            self.class_matrix += confusion(true, np.minimum(predicted, np.uint8(count)), count + 1, count + 1)
+        count, common = len(self.names), self.common
+        if common is not None:
+            true = common.truth[truth]
+            # A pixel without an answer (UNKNOWN) is none of the classes, as is one that truth never shows.
+            predicted = np.where(result.classes == UNKNOWN, np.uint8(count), common.predicted[result.classes])
+            fits = common.possible[truth, result.classes] & told
+            settled_class = fits & (true == count)
+            right = ((true == predicted) | settled_class) & told
+            self.class_matrix += confusion(np.where(settled_class, np.uint8(UNKNOWN), true), predicted,
+                                           count + 1, count + 1)
+            left_out = partly_right | (fits & ~settled & (result.labels != UNKNOWN))
         else:
-            true, predicted, right = rows, result.labels, settled & told
-        self._boundary += boundary_counts(true, predicted, len(self.names), ~told, partly_right)
+            true, predicted, right, settled_class = rows, result.labels, settled & told, partly_right
+            left_out = partly_right
+        columns = np.where(result.labels == UNKNOWN, np.uint8(GROUPS), result.labels)
+        self.group_matrix += confusion(np.where(left_out, np.uint8(UNKNOWN), rows), columns, GROUPS + 1, GROUPS + 1)
+        self._boundary += boundary_counts(true, predicted, count, ~told, settled_class)
         if result.drivable is not None:
             self._add_drivable(result.drivable > 0, truth, rows, told)
         self.images += 1

@@ -18,16 +18,26 @@ def chance(rng: Random, probability: float) -> bool:
 # ------------------------------------------------------------------------------------------------------ geometry
 
 
+def filling(rng: Random, image_size: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
+    """Factors (x, y) that make a whole picture as large as a crop of this size: stretched to its aspect, as the network
+    sees it, or half of the time less so."""
+    x, y = size[1] / image_size[1], size[0] / image_size[0]
+    mean = float(np.sqrt(x * y))
+    stretched = rng.random() if chance(rng, 0.5) else 1.0
+    return mean * (x / mean) ** stretched, mean * (y / mean) ** stretched
+
+
 def random_view(rng: Random, size: tuple[int, int], image_size: tuple[int, int], scales: tuple[float, float],
-                focus: tuple[float, float] | None) -> np.ndarray:
+                focus: tuple[float, float] | None, fill: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
     """A random homography (3, 3) from image pixels to a `size` crop: scale, aspect, roll, pitch, flip, position.
 
-    focus: (x, y) in the image that should lie inside the crop, or None for any position.
+    focus: (x, y) in the image that should lie inside the crop, or None for any position. fill: factors (x, y) by which
+    the image is enlarged besides.
     """
     height, width = size
     scale = float(np.exp(rng.uniform(np.log(scales[0]), np.log(scales[1]))))
-    aspect = float(np.exp(rng.normal(0, 0.12)))
-    sx, sy = scale * np.sqrt(aspect), scale / np.sqrt(aspect)
+    aspect = float(np.exp(rng.normal(0, 0.15)))
+    sx, sy = fill[0] * scale * np.sqrt(aspect), fill[1] * scale / np.sqrt(aspect)
     if chance(rng, 0.5):
         sx = -sx
     roll = np.deg2rad(np.clip(rng.normal(0, 3), -9, 9)) if chance(rng, 0.4) else 0.0
@@ -183,6 +193,15 @@ def _blur(rng: Random, image: np.ndarray) -> np.ndarray:
     return cv2.filter2D(image, -1, kernel / kernel.sum())
 
 
+def _coarsen(rng: Random, image: np.ndarray) -> np.ndarray:
+    """Less detail along each side, as of a picture that was smaller once."""
+    height, width = image.shape[:2]
+    kept = np.exp(rng.uniform(np.log(0.4), 0, 2))
+    small = cv2.resize(image, (max(1, int(width * kept[0])), max(1, int(height * kept[1]))),
+                       interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def _sharpen(rng: Random, image: np.ndarray) -> np.ndarray:
     soft = cv2.GaussianBlur(image, (0, 0), 1.2)
     amount = rng.uniform(0.4, 1.5)
@@ -242,6 +261,8 @@ def change_look(rng: Random, image: np.ndarray, labels: np.ndarray, strength: fl
         image = _blur(rng, image)
     elif lens < 0.3:
         image = _sharpen(rng, image)
+    elif lens < 0.42:
+        image = _coarsen(rng, image)
     if chance(rng, 0.2 * strength):
         image = _noise(rng, image)
     if chance(rng, 0.2 * strength):

@@ -5,6 +5,7 @@ Both are fitted on training pictures changed by the recipe's augmentation, so th
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,13 +39,15 @@ class Calibration:
 def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarray, table: ClassTable, recipe: Recipe, *,
               images: int = 80, share: float = SHARE, seed: int = 1) -> Calibration:
     """Fits temperature (least cross-entropy, Guo et al. 2017) and trust (free energy, Liu et al. 2020; standardised by
-    class, Jung et al. 2021) on `images` augmented training pictures. sources, allowed: see data.load_sources."""
+    class, Jung et al. 2021) on `images` augmented training pictures, of each source as many as the recipe mixes in.
+    sources, allowed: see data.load_sources."""
     # Without things: trust and temperature are about the classes that the network knows.
     samples = data.Samples(sources, table, replace(recipe, seed=recipe.seed + seed, thing_share=0.0), allowed)
     size, scales = recipe.phases[-1].size, (1.0, 1.3)
     logits, codes = [], []
-    for number in range(images):
-        image, target = samples[data.Request(number, source_of(number, len(sources)), size, scales)]
+    schedule = data.Schedule(recipe.shares_of([source.name for source in sources]), recipe, 0, lambda _: 0.0)
+    requests = itertools.islice(itertools.chain.from_iterable(schedule), images)
+    for image, target in (samples[replace(request, size=size, scales=scales, look=1.0)] for request in requests):
         out = network(image[None].float().to(next(network.parameters()).device))
         logits.append(out[0].float().permute(1, 2, 0).reshape(-1, len(table)).cpu().numpy())
         codes.append(target[::2, ::2].reshape(-1).numpy())
@@ -52,9 +55,9 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
     told = truth != IGNORE
     cells, truth = cells[told], truth[told]
 
-    single = truth < len(table)
-    pick = np.random.default_rng(seed).permutation(np.flatnonzero(single))[:400_000]
-    temperature = float(min(TEMPERATURES, key=lambda t: _cross_entropy(cells[pick] / t, truth[pick])))
+    pick = np.random.default_rng(seed).permutation(len(truth))[:400_000]
+    fits = allowed[truth[pick]]
+    temperature = float(min(TEMPERATURES, key=lambda t: _cross_entropy(cells[pick] / t, fits)))
 
     road = np.isin(truth, [c.id for c in table.classes if c.group is Group.ROAD])
     mean, std, limit = normal_energy(cells, allowed[truth, cells.argmax(1)], road, temperature, share)
@@ -62,10 +65,6 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
                        round(limit, 4))
 
 
-def source_of(number: int, sources: int) -> int:
-    """Every fourth picture comes from one of the further data sets, by turns."""
-    return number // 4 % (sources - 1) + 1 if number % 4 == 3 and sources > 1 else 0
-
-
-def _cross_entropy(logits: np.ndarray, truth: np.ndarray) -> float:
-    return float((log_sum_exp(logits) - np.take_along_axis(logits, truth[:, None], 1)[:, 0]).mean())
+def _cross_entropy(logits: np.ndarray, fits: np.ndarray) -> float:
+    """Of the probability that a cell is any of the classes that its truth may be. fits: (P, C) bool."""
+    return float((log_sum_exp(logits) - log_sum_exp(np.where(fits, logits, -np.inf))).mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from drive_seg.core.classes import ClassTable, Group, SegClass
-from drive_seg.evaluation.dataset import Dataset, DatasetError, possible_classes
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.relation import possible_classes
 from drive_seg.training import augment, synthetic_obstacles
 from drive_seg.training.losses import IGNORE, CodeBook
 from drive_seg.training.recipe import Recipe
@@ -45,10 +46,9 @@ def class_table(dataset: Dataset) -> ClassTable:
 def allowed_classes(dataset: Dataset, table: ClassTable) -> dict[int, tuple[int, ...]]:
     """For each class id of a data set that is not ignored, the network classes that it may be. Raises DatasetError
     where there is none."""
-    told = [c for c in dataset.classes if c.id != dataset.ignore]
-    allowed = {c.id: possible_classes(c, table) for c in told}
-    for c in told:
-        if not allowed[c.id]:
+    allowed = possible_classes(dataset, table)
+    for c in dataset.classes:
+        if c.id in allowed and not allowed[c.id]:
             raise DatasetError(f"{dataset.name}: class {c.name!r} fits no class of the network")
     return allowed
 
@@ -67,8 +67,9 @@ class Source:
     look: list[tuple[np.ndarray, np.ndarray]]
 
 
-def load_sources(datasets: list[Dataset], split: str, table: ClassTable) -> tuple[list[Source], np.ndarray]:
-    """Reads whole splits into memory.
+def load_sources(datasets: list[Dataset], split: str, table: ClassTable,
+                 ego_sets: Sequence[str] = ()) -> tuple[list[Source], np.ndarray]:
+    """Reads whole splits into memory. ego_sets: see Recipe.
 
     Returns the sources and the code book's table (codes, classes) bool. Codes 0..C-1 are the network's classes.
     """
@@ -76,6 +77,10 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable) -> tupl
     obstacles = tuple(c.id for c in table.classes if c.group is Group.OBSTACLE)
     if obstacles and obstacles not in sets:
         sets.append(obstacles)  # what a thing that no class covers is told as
+    ego = next((c.id for c in table.classes if c.ego), None)
+    if strange := sorted(set(ego_sets) - {dataset.name for dataset in datasets}):
+        raise DatasetError(f"ego_sets of the recipe names {', '.join(strange)}, the data sets are"
+                           f" {', '.join(dataset.name for dataset in datasets)}")
     sources = []
     for dataset in datasets:
         lut = np.full(256, IGNORE, np.uint8)
@@ -83,12 +88,17 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable) -> tupl
             if allowed not in sets:
                 sets.append(allowed)
             lut[id_] = sets.index(allowed)
+        families = family(table)
+        vague = [code for code, classes in enumerate(sets) if len(set(families[list(classes)])) > 1]
         source = Source(dataset.name, [], [], [])
         for pair in dataset.pairs(split):
             image, labels = pair.read()
             rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             source.images.append(rgb)
-            source.codes.append(_without_seams(lut[labels], len(table)))
+            codes = _without_seams(lut[labels], vague)
+            if ego is not None and dataset.name in ego_sets and dataset.ignore is not None:
+                codes[ego_region(labels == dataset.ignore)] = ego
+            source.codes.append(codes)
             mean, deviation = cv2.meanStdDev(rgb)
             source.look.append((mean.T, deviation.T))
         sources.append(source)
@@ -98,40 +108,72 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable) -> tupl
     return sources, book
 
 
-def _without_seams(codes: np.ndarray, classes: int, width: int = 7) -> np.ndarray:
+def family(table: ClassTable) -> np.ndarray:
+    """The class that each class is within, itself for one of its own: (C,) int64."""
+    ids = {c.name: c.id for c in table.classes}
+    return np.array([ids[c.within] if c.within else c.id for c in table.classes], np.int64)
+
+
+def ego_region(ignored: np.ndarray, least_width: float = 0.3) -> np.ndarray:
+    """The vehicle itself among the ignored pixels: what hangs together, reaches the lower edge and is at least that
+    share of the picture wide. Slivers, as the frame that rectification leaves, are no part of it.
+
+    ignored: (H, W) bool. Returns (H, W) bool.
+    """
+    whole = cv2.morphologyEx(ignored.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=4)
+    wide = stats[:, cv2.CC_STAT_WIDTH] >= least_width * ignored.shape[1]
+    low = np.zeros(len(stats), np.bool_)
+    low[np.unique(pieces[-1])] = True
+    low[0] = False  # what is not ignored
+    return (low & wide)[pieces]
+
+
+def _without_seams(codes: np.ndarray, vague: Sequence[int], width: int = 7) -> np.ndarray:
     """Leaves out slivers of partly told codes narrower than `width` pixels: the seams between hand-drawn regions."""
-    for code in np.unique(codes[(codes >= classes) & (codes != IGNORE)]):
-        vague = (codes == code).astype(np.uint8)
-        kept = cv2.morphologyEx(vague, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
-        codes[(vague == 1) & (kept == 0)] = IGNORE
+    for code in np.intersect1d(np.unique(codes), vague):
+        told = (codes == code).astype(np.uint8)
+        kept = cv2.morphologyEx(told, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
+        codes[(told == 1) & (kept == 0)] = IGNORE
     return codes
 
 
-def code_book(source: Source, allowed: np.ndarray, recipe: Recipe) -> CodeBook:
-    """The code book with loss weights by the classes' share of the pixels of `source`."""
-    classes = allowed.shape[1]
-    counts = sum(np.bincount(codes.ravel(), minlength=256)[:classes] for codes in source.codes)
-    share = np.maximum(counts / max(1, counts.sum()), 1e-4)
+def code_book(sources: Sequence[Source], allowed: np.ndarray, table: ClassTable, recipe: Recipe) -> CodeBook:
+    """The code book with loss weights by the classes' share of the pixels, as the recipe mixes the sources. A class
+    counts with what is told as it alone or as its family, the class that it is within."""
+    classes, families = len(table), family(table)
+    leader = np.array([families[row.argmax()] if len(set(families[row])) == 1 else classes for row in allowed])
+    leader[:classes] = np.arange(classes)
+    share = np.zeros(classes)
+    for source, part in zip(sources, recipe.shares_of([s.name for s in sources]), strict=True):
+        counts = sum(np.bincount(codes.ravel(), minlength=256)[:len(allowed)] for codes in source.codes)
+        counts = np.bincount(leader, counts, minlength=classes + 1)[:classes]
+        share += part * counts / max(1, counts.sum())
+    share = np.maximum(share / share.sum(), 1e-4)
     weights = share ** -recipe.class_weight_power
     weights /= (weights * share).sum() / share.sum()
-    return CodeBook(torch.from_numpy(allowed), torch.from_numpy(weights))
+    return CodeBook(torch.from_numpy(allowed), torch.from_numpy(weights), torch.from_numpy(families))
 
 
 @dataclass(frozen=True)
 class CutOut:
-    """A person or cyclist cut from a training picture. mask: uint8, 1 on it; bottom: row below it in its picture."""
+    """A person or cyclist cut from a training picture. mask: uint8, 1 on it; bottom: row below it in its picture, which
+    is `height` rows tall."""
 
     image: np.ndarray
     codes: np.ndarray
     mask: np.ndarray
     bottom: int
+    height: int
 
 
-def cut_outs(source: Source, classes: list[int], least_pixels: int = 80) -> list[CutOut]:
-    """Every connected piece of these classes that is large enough and not cut by the picture's edge."""
-    found = []
+def cut_outs(source: Source, wanted_codes: Sequence[int], least_pixels: int = 80, most: int = 1500) -> list[CutOut]:
+    """The connected pieces of these codes that are large enough and not cut by the picture's edge, at most `most`."""
+    found: list[CutOut] = []
     for image, codes in zip(source.images, source.codes, strict=True):
-        wanted = np.isin(codes, classes).astype(np.uint8)
+        wanted = np.isin(codes, wanted_codes).astype(np.uint8)
+        if len(found) >= most:
+            break
         count, pieces, stats, _ = cv2.connectedComponentsWithStats(wanted, connectivity=8)
         for index in range(1, count):
             x, y, w, h, area = (int(v) for v in stats[index])
@@ -139,13 +181,15 @@ def cut_outs(source: Source, classes: list[int], least_pixels: int = 80) -> list
                 continue
             box = np.s_[max(0, y - 2):y + h + 2, x - 2 if x > 2 else 0:x + w + 2]
             mask = (pieces[box] == index).astype(np.uint8)
-            found.append(CutOut(image[box].copy(), codes[box].copy(), mask, y + h))
+            found.append(CutOut(image[box].copy(), codes[box].copy(), mask, y + h, codes.shape[0]))
     return found
 
 
 def paste(rng: np.random.Generator, image: np.ndarray, codes: np.ndarray, cut: CutOut, ground: list[int]) -> None:
     """Pastes a cut-out in place, standing on ground near the height at which it stood, so that its size fits."""
+    zoom = codes.shape[0] / cut.height
     scale = float(rng.uniform(0.8, 1.25))
+    stretch, scale = scale, scale * zoom
     size = (max(3, round(cut.mask.shape[1] * scale)), max(3, round(cut.mask.shape[0] * scale)))
     piece = cv2.resize(cut.image, size, interpolation=cv2.INTER_LINEAR)
     piece_codes = cv2.resize(cut.codes, size, interpolation=cv2.INTER_NEAREST)
@@ -154,7 +198,7 @@ def paste(rng: np.random.Generator, image: np.ndarray, codes: np.ndarray, cut: C
         piece, piece_codes, mask = piece[:, ::-1], piece_codes[:, ::-1], mask[:, ::-1]
     width, height = size
     for _ in range(8):
-        bottom = int(cut.bottom + rng.normal(0, 10) + 20 * (scale - 1))
+        bottom = int(zoom * (cut.bottom + rng.normal(0, 10) + 20 * (stretch - 1)))
         left = int(rng.integers(-width // 3, max(1, codes.shape[1] - 2 * width // 3)))
         foot = left + width // 2
         if not (0 <= bottom < codes.shape[0] and 0 <= foot < codes.shape[1]) or codes[bottom, foot] not in ground:
@@ -193,31 +237,46 @@ class Samples(TorchDataset):
         obstacle = np.array([c.group is Group.OBSTACLE for c in table.classes])
         codes = np.flatnonzero((allowed == obstacle).all(1))
         self._obstacle = int(codes[0]) if len(codes) else None
-        ids = {c.name: c.id for c in table.classes}
-        self._rare = [ids[name] for name in recipe.rare if name in ids]
-        pasted = [ids[name] for name in recipe.paste if name in ids]
-        self._ground = [c.id for c in table.classes if c.group in (Group.ROAD, Group.PAVEMENT)]
-        self._cuts = cut_outs(sources[0], pasted) if pasted else []
-        self._showing = [i for i, codes in enumerate(sources[0].codes) if np.isin(codes, pasted).sum() > 150]
+        self._ego = next((c.id for c in table.classes if c.ego), None)
+        ids, families = {c.name: c.id for c in table.classes}, family(table)
+
+        def codes_of(names: Sequence[str]) -> list[list[int]]:
+            """By class: its code and the one of its family, where it heads one."""
+            return [[code for code, row in enumerate(allowed) if row[ids[name]] and
+                     (row.sum() == 1 or set(families[row]) == {ids[name]})] for name in names if name in ids]
+
+        self._rare = codes_of(recipe.rare)
+        pasted = [code for codes in codes_of(recipe.paste) for code in codes]
+        self._ground = [code for code, row in enumerate(allowed)
+                        if all(table.classes[c].group in (Group.ROAD, Group.PAVEMENT) for c in np.flatnonzero(row))]
+        self._cuts = [cut for source in sources for cut in cut_outs(source, pasted)] if pasted else []
+        self._showing = [[i for i, codes in enumerate(source.codes) if np.isin(codes, pasted).sum() > 150]
+                         for source in sources]
 
     def __getitem__(self, request: Request) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng([self.recipe.seed, request.source, request.number])
-        source = self.sources[request.source]
+        recipe, source = self.recipe, self.sources[request.source]
         index = self._pick(rng, request)
         image, codes = source.images[index], source.codes[index]
-        if request.source == 0 and self._cuts and rng.random() < self.recipe.paste_share:
+        pastes = bool(self._cuts) and rng.random() < recipe.paste_share
+        draws = rng.random() < recipe.thing_share
+        bonnet = self._ego is not None and source.name not in recipe.ego_sets and rng.random() < recipe.bonnet_share
+        if pastes or draws or bonnet:
             image, codes = image.copy(), codes.copy()
+        if pastes:
             for _ in range(int(rng.integers(1, 4))):
                 paste(rng, image, codes, self._cuts[int(rng.integers(len(self._cuts)))], self._ground)
-        if rng.random() < self.recipe.thing_share:
-            image, codes = image.copy(), codes.copy()
+        if draws:
             self._draw_on_road(rng, image, codes)
-        focus = self._focus(rng, codes) if rng.random() < self.recipe.rare_share else None
-        view = augment.random_view(rng, request.size, codes.shape, request.scales, focus)
+        if bonnet:
+            synthetic_obstacles.add_bonnet(rng, image, codes, self._ego)
+        focus = self._focus(rng, codes) if rng.random() < recipe.rare_share else None
+        fill = augment.filling(rng, codes.shape, recipe.phases[-1].size)
+        view = augment.random_view(rng, request.size, codes.shape, request.scales, focus, fill)
         image, codes = augment.apply_view(image, codes, view, request.size, IGNORE)
         other = self.sources[int(rng.integers(len(self.sources)))]
         look = other.look[int(rng.integers(len(other.look)))]
-        image = augment.change_look(rng, image, codes, self.recipe.look_strength * request.look, look)
+        image = augment.change_look(rng, image, codes, recipe.look_strength * request.look, look)
         return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), torch.from_numpy(codes)
 
     def _draw_on_road(self, rng: np.random.Generator, image: np.ndarray, codes: np.ndarray) -> None:
@@ -231,43 +290,54 @@ class Samples(TorchDataset):
             add(rng, image, codes, self._road, self._obstacle, other)
 
     def _pick(self, rng: np.random.Generator, request: Request) -> int:
-        if request.source == 0 and self._showing and rng.random() < self.recipe.rare_image_share:
-            return self._showing[int(rng.integers(len(self._showing)))]
+        showing = self._showing[request.source]
+        if showing and rng.random() < self.recipe.rare_image_share:
+            return showing[int(rng.integers(len(showing)))]
         count = len(self.sources[request.source].images)
         epoch, place = divmod(request.number, count)
         order = np.random.default_rng([self.recipe.seed, 7, request.source, epoch]).permutation(count)
         return int(order[place])
 
     def _focus(self, rng: np.random.Generator, codes: np.ndarray) -> tuple[float, float] | None:
-        for wanted in rng.permutation(self._rare):
-            spots = np.flatnonzero(codes == wanted)
+        for wanted in rng.permutation(len(self._rare)):
+            spots = np.flatnonzero(np.isin(codes, self._rare[wanted]))
             if len(spots) > 20:
                 y, x = divmod(int(spots[int(rng.integers(len(spots)))]), codes.shape[1])
                 return float(x), float(y)
         return None
 
 
+CYCLE = 240
+"""Samples after which the order of the sources repeats."""
+
+
 class Schedule:
     """The batches of a run from `step` on: what each sample of each batch is asked for."""
 
-    def __init__(self, sources: int, recipe: Recipe, step: int, progress: Callable[[int], float],
+    def __init__(self, shares: Sequence[float], recipe: Recipe, step: int, progress: Callable[[int], float],
                  replica: int = 0) -> None:
-        """progress: share of the run that is over when step n begins. replica: whose batches, of recipe.replicas."""
-        self._replica = replica
-        self._extra = round(recipe.batch * recipe.extra_share) if sources > 1 else 0
-        self._sources, self._recipe, self._step, self._progress = sources, recipe, step, progress
+        """shares: of the samples, for each source, sum 1. progress: share of the run that is over when step n begins.
+        replica: whose batches, of recipe.replicas."""
+        self._replica, self._recipe, self._step, self._progress = replica, recipe, step, progress
+        counts = np.zeros(len(shares), np.int64)
+        self._order: list[tuple[int, int]] = []  # of a cycle: source, and how often it came before
+        for place in range(CYCLE):
+            source = int(np.argmax(np.multiply(shares, place + 1) - counts))  # that lags most behind its share
+            self._order.append((source, int(counts[source])))
+            counts[source] += 1
+        self._counts = counts.tolist()
 
     def __iter__(self) -> Iterator[list[Request]]:
         step = self._step
         while True:
             phase = self._recipe.phase(self._progress(step))
-            first = self._recipe.batch - self._extra
-            place = step * self._recipe.replicas + self._replica
-            batch = [Request(place * first + i, 0, phase.size, phase.scales, phase.look) for i in range(first)]
-            for i in range(self._extra):
-                number = place * self._extra + i
-                source = 1 + number % (self._sources - 1)
-                batch.append(Request(number // (self._sources - 1), source, phase.size, phase.scales, phase.look))
+            first = (step * self._recipe.replicas + self._replica) * self._recipe.batch
+            batch = []
+            for place in range(first, first + self._recipe.batch):
+                cycle, at = divmod(place, CYCLE)
+                source, before = self._order[at]
+                batch.append(Request(cycle * self._counts[source] + before, source, phase.size, phase.scales,
+                                     phase.look))
             yield batch
             step += 1
 

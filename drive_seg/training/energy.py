@@ -9,7 +9,8 @@ import numpy as np
 
 from drive_seg.core.classes import UNKNOWN, ClassTable, Group
 from drive_seg.core.decode import TrustModel
-from drive_seg.evaluation.dataset import Dataset, DatasetError, possible_classes
+from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.relation import possible_classes
 from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
 from drive_seg.training import augment
@@ -85,9 +86,10 @@ def _codes(dataset: Dataset, table: ClassTable) -> tuple[np.ndarray, np.ndarray]
     told = [c for c in dataset.classes if c.id != dataset.ignore]
     codes = np.full(256, UNKNOWN, np.uint8)
     fits = np.zeros((len(told), len(table)), np.bool_)
+    possible = possible_classes(dataset, table)
     for code, c in enumerate(told):
         codes[c.id] = code
-        fits[code, list(possible_classes(c, table))] = True
+        fits[code, list(possible[c.id])] = True
     return fits, codes
 
 

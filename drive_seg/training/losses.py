@@ -14,16 +14,21 @@ class CodeBook:
     A fully told pixel's code allows one class. A pixel told only as "obstacle" allows every class of that group.
     """
 
-    def __init__(self, allowed: torch.Tensor, weights: torch.Tensor) -> None:
-        """allowed: (codes, classes) bool. weights: (classes,) loss weight of each class."""
+    def __init__(self, allowed: torch.Tensor, weights: torch.Tensor, family: torch.Tensor | None = None) -> None:
+        """allowed: (codes, classes) bool. weights: (classes,) loss weight of each class. family: (classes,) int64, the
+        class that each is within, itself for one of its own; None where each is of its own."""
+        family = torch.arange(allowed.shape[1]) if family is None else family
+        self.allowed = allowed
         self.single = allowed.sum(1) == 1
+        # Told as a class or one within it: a region with a shape and edges of its own.
+        self.told = torch.tensor([len(family[row].unique()) == 1 for row in allowed])
         self.penalty = torch.where(allowed, 0.0, float("-inf")).float()
         share = allowed.float() / allowed.sum(1, keepdim=True)
         self.weights = share @ weights.float()
         self.classes = allowed.float().argmax(1)
 
     def to(self, device: torch.device) -> CodeBook:
-        for name in ("single", "penalty", "weights", "classes"):
+        for name in ("allowed", "single", "told", "penalty", "weights", "classes"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -53,18 +58,24 @@ def marginal_cross_entropy(logits: torch.Tensor, codes: torch.Tensor, book: Code
     return loss / weights.sum()
 
 
-def lovasz_softmax(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Lovász-softmax over the classes present (Berman, Triki and Blaschko, CVPR 2018, algorithm 1).
+def lovasz_softmax(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> torch.Tensor:
+    """Lovász-softmax over the codes present (Berman, Triki and Blaschko, CVPR 2018, algorithm 1).
 
-    logits: (P, C). classes: (P,) int64. The convex surrogate of 1 - mean IoU.
+    logits: (P, C). codes: (P,) int64, told ones (see CodeBook). The convex surrogate of 1 - mean IoU. The probability
+    of a code is that of all its classes together; a pixel whose own code would leave open whether it is of another one
+    does not count for that.
     """
-    if classes.numel() == 0:
+    if codes.numel() == 0:
         return logits.sum() * 0
     probabilities = logits.softmax(1)
     losses = []
-    for index in classes.unique():
-        truth = (classes == index).float()
-        errors, order = torch.sort((truth - probabilities[:, index]).abs(), descending=True)
+    for code in codes.unique():
+        allowed = book.allowed[code]
+        mine = book.allowed[codes]
+        inside = ~(mine & ~allowed).any(1)
+        clear = inside | ~(mine & allowed).any(1)
+        truth = inside[clear].float()
+        errors, order = torch.sort((truth - probabilities[clear][:, allowed].sum(1)).abs(), descending=True)
         truth = truth[order]
         missed = truth.sum() - truth.cumsum(0)
         union = truth.sum() + (1 - truth).cumsum(0)
@@ -83,8 +94,8 @@ def boundary_target(codes: torch.Tensor, book: CodeBook) -> tuple[torch.Tensor, 
     padded = F.pad(codes.float().unsqueeze(1), (1, 1, 1, 1), mode="replicate")
     highest = F.max_pool2d(padded, 3, 1)
     edge = F.max_pool2d((highest != -F.max_pool2d(-padded, 3, 1)).float(), 2).squeeze(1)
-    single = torch.cat([book.single, book.single.new_zeros(IGNORE + 1 - len(book.single))])
-    vague = F.max_pool2d((~single[codes]).float().unsqueeze(1), 2).squeeze(1)
+    told = torch.cat([book.told, book.told.new_zeros(IGNORE + 1 - len(book.told))])
+    vague = F.max_pool2d((~told[codes]).float().unsqueeze(1), 2).squeeze(1)
     untold = F.max_pool2d((highest == IGNORE).float(), 2).squeeze(1)
     return edge, (1 - untold) * (1 - vague * (1 - edge))
 

@@ -20,10 +20,10 @@ import torch
 from torch.nn import functional as F
 
 from drive_seg.cli.options import size as parse_size
-from drive_seg.core.classes import UNKNOWN, ClassTable
+from drive_seg.core.classes import ClassTable
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.metrics import confusion, iou
-from drive_seg.evaluation.scores import class_lut
+from drive_seg.evaluation.relation import common_classes
 from drive_seg.training.data import load_sources
 from drive_seg.training.export import fold
 from drive_seg.training.model import Segmenter
@@ -41,26 +41,30 @@ def compare(network: Segmenter, table: ClassTable, dataset: Dataset, size: tuple
 
     table: the network's. size: (height, width) of its input. every: only every so many-th picture. Raises DatasetError.
     """
-    lut = class_lut(dataset, table)
-    if lut is None:
-        raise DatasetError(f"{dataset.name} does not have the network's classes ({', '.join(table.names)}) and no"
-                           " others",
+    common = common_classes(dataset, table)
+    if common is None:
+        raise DatasetError(f"{dataset.name} does not have the network's classes ({', '.join(table.names)})",
                            "give --data the run's first data set")
     networks = {name: copy.deepcopy(fold(network)).to(dtype) for name, dtype in DTYPES.items()}
-    classes = len(table)
+    classes = len(common.names)
     counts = dict.fromkeys(DTYPES, 0)
     pairs = dataset.pairs(split)[::every]
     for pair in pairs:
         image, labels = pair.read()
-        truth = lut[labels]
+        truth = common.truth[labels]
         small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)[..., ::-1]
         tensor = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None]
         for name, dtype in DTYPES.items():
             logits = networks[name](tensor.to(dtype)).float()
             found = F.interpolate(logits, truth.shape, mode="bilinear", align_corners=False).argmax(1)[0].byte().numpy()
-            told = truth != UNKNOWN
-            counts[name] = counts[name] + confusion(truth[told], found[told], classes, classes)
-    return {name: float(np.nanmean(iou(count))) for name, count in counts.items()}, len(pairs)
+            told = truth < classes
+            counts[name] = counts[name] + confusion(truth[told], common.predicted[found][told], classes, classes + 1)
+    return {name: _mean_iou(count) for name, count in counts.items()}, len(pairs)
+
+
+def _mean_iou(matrix: np.ndarray) -> float:
+    """matrix: (n, n + 1), the last column for what is none of the classes."""
+    return float(np.nanmean(iou(np.vstack([matrix, np.zeros_like(matrix[:1])]))[:-1]))
 
 
 def as_exported(run: Run, dataset: Dataset, size: tuple[int, int]) -> Segmenter:
@@ -70,9 +74,9 @@ def as_exported(run: Run, dataset: Dataset, size: tuple[int, int]) -> Segmenter:
     DatasetError.
     """
     first = dataset if dataset.name == run.data[0]["name"] else Dataset.load(run.folders[0])
-    (source,), _ = load_sources([first], "train", run.table)
+    sources, allowed = load_sources([first], "train", run.table)
     network = copy.deepcopy(run.network)
-    network.shift_logits(fit_prior(network, source, run.table, size))
+    network.shift_logits(fit_prior(network, sources, allowed, run.table, size))
     return network
 
 

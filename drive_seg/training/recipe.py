@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from drive_seg.network import STRIDE
@@ -16,7 +16,8 @@ LATER_START = 0.55
 @dataclass(frozen=True)
 class Phase:
     """A part of the run. until: its end as a share of the run. size: (height, width) of the crops. scales: least and
-    greatest magnification of the pictures, drawn log-uniformly. look: share of Recipe.look_strength."""
+    greatest magnification of the pictures, drawn log-uniformly; 1 lets a whole picture fill the last phase's crop.
+    look: share of Recipe.look_strength."""
 
     until: float
     size: tuple[int, int]
@@ -38,12 +39,14 @@ class Phase:
 class Recipe:
     seed: int = 0
 
-    # Length: steps, or minutes of training when given (then the schedule follows the clock).
+    # Length: steps, or minutes by the clock on the wall when given, validation and waiting included.
     steps: int = 11500
     minutes: float | None = None
     start: float = 0.0  # share of the schedule that is left out: above 0 for a run that starts from another one
     batch: int = 8
-    extra_share: float = 0.25  # of a batch, for the data sets after the first together
+    extra_share: float = 0.25  # of the samples, for the data sets after the first together, where `shares` is empty
+    shares: dict[str, float] = field(default_factory=dict)  # of the samples, for each data set by name
+    ego_sets: tuple[str, ...] = ()  # data sets whose ignored region at the lower edge is the vehicle itself
 
     # Crops: cheap ones first, then the size that the network will see, at last with less change of the look.
     phases: tuple[Phase, ...] = (
@@ -58,6 +61,7 @@ class Recipe:
     paste_share: float = 0.4  # of the pictures: get cut-outs of these classes
     thing_share: float = 0.6  # of the pictures: get things that no class covers, and paint, on their road
     wall_share: float = 0.3  # of these things: are walls along the road
+    bonnet_share: float = 0.1  # of the pictures outside `ego_sets`: get a bonnet, where a class is the ego vehicle
     look_strength: float = 1.0  # how far light, weather and camera stray
 
     # Network.
@@ -68,6 +72,7 @@ class Recipe:
     backbone_lr: float = 3e-4
     weight_decay: float = 0.02
     warmup: float = 0.03  # share of the run
+    settle: int = 100  # steps over which the rate rises where a run starts from a network file, without an optimiser
     clip: float = 5.0
     ema: float = 0.998
     train_shallow: bool = False  # also train the backbone up to stride 4
@@ -104,10 +109,12 @@ class Recipe:
         if self.mixed_precision is not None and not isinstance(self.mixed_precision, bool):
             raise ValueError("mixed_precision must be true, false or null (on GPUs that can), it is"
                              f" {self.mixed_precision!r}")
-        for name in ("rare", "paste"):
+        for name in _NAMES:
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
-                raise ValueError(f"{name} must be a list of class names, it is {value!r}")
+                raise ValueError(f"{name} must be a list of names, it is {value!r}")
+        if not isinstance(self.shares, dict) or not all(is_number(v) and v > 0 for v in self.shares.values()):
+            raise ValueError(f"shares must give each data set a number above 0, by name, it is {self.shares!r}")
         ends = [phase.until for phase in self.phases]
         if not ends or ends != sorted(set(ends)):
             raise ValueError(f"phases must be one or more, each with a later `until` than the one before: {ends}")
@@ -127,19 +134,33 @@ class Recipe:
                 raise ValueError(f"{', '.join(sorted(unknown))} is no part of a recipe")
             if "phases" in values:
                 values["phases"] = _read_phases(values["phases"])
-            for name in ("rare", "paste"):
+            for name in _NAMES:
                 if isinstance(values.get(name), list):
                     values[name] = tuple(values[name])
             return cls(**values)
         except (ValueError, IsADirectoryError) as error:
             raise ValueError(f"{path}: {error}") from error
 
+    def shares_of(self, names: list[str]) -> list[float]:
+        """Share of the samples that each of these data sets gets, sum 1. Raises ValueError."""
+        if not self.shares:
+            extra = self.extra_share / (len(names) - 1) if len(names) > 1 else 0.0
+            return [1 - extra * (len(names) - 1), *[extra] * (len(names) - 1)]
+        if set(names) != set(self.shares):
+            raise ValueError(f"the recipe has shares for {', '.join(sorted(self.shares))}, the data sets are"
+                             f" {', '.join(names)}: name each of them, or leave shares out")
+        return [self.shares[name] / sum(self.shares.values()) for name in names]
+
     def phase(self, progress: float) -> Phase:
         """The phase at `progress` (0..1) of the run."""
         return next((p for p in self.phases if progress < p.until), self.phases[-1])
 
 
-_WHOLE = {"seed": 0, "steps": 1, "batch": 2, "lovasz_pixels": 1, "replicas": 1, "average_every": 1, "workers": 0}
+_NAMES = ("rare", "paste", "ego_sets")
+"""The lists of names."""
+
+_WHOLE = {"seed": 0, "steps": 1, "batch": 2, "settle": 0, "lovasz_pixels": 1, "replicas": 1, "average_every": 1,
+          "workers": 0}
 """The least of each whole number. A batch norm needs two pictures."""
 
 _MAY_BE_LEFT = ("minutes", "workers")
@@ -150,7 +171,7 @@ _POSITIVE = {"above": 0}
 _LIMITS: dict[str, dict[str, float]] = {
     "start": {"least": 0, "below": 1}, "minutes": _POSITIVE, "extra_share": _SHARE, "rare_share": _SHARE,
     "rare_image_share": _SHARE, "paste_share": _SHARE, "thing_share": _SHARE, "wall_share": _SHARE,
-    "look_strength": {"least": 0},
+    "bonnet_share": _SHARE, "look_strength": {"least": 0},
     "lr": _POSITIVE, "backbone_lr": {"least": 0}, "weight_decay": {"least": 0}, "warmup": {"least": 0, "below": 1},
     "clip": _POSITIVE, "ema": {"least": 0, "below": 1}, "class_weight_power": {"least": 0}, "lovasz": {"least": 0},
     "auxiliary": {"least": 0}, "boundary": {"least": 0}, "distillation": {"least": 0},

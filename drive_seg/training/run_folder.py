@@ -61,7 +61,7 @@ class Run:
 def load_run(folder: Path) -> Run:
     """Reads a run folder. Raises RunError or ValueError (what is no recipe)."""
     _check_files(folder, CHECKPOINT, RECIPE, CLASSES, DATA)
-    table, recipe = _read_table(folder), Recipe.load(folder / RECIPE)
+    (table, _), recipe = read_table(folder), Recipe.load(folder / RECIPE)
     network = Segmenter(len(table), recipe.width)
     state = read_state(folder / CHECKPOINT)
     with damage_told(folder / CHECKPOINT):
@@ -98,10 +98,10 @@ def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:
     return Recipe.load(out / RECIPE)
 
 
-def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str) -> None:
+def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str, table: ClassTable | None = None) -> None:
     """Whether the run in a folder can go on with these data sets: those that it began with, wherever they lie now.
-    fix: what to do where the folder holds no run. instead: what to do where the same data can't be given. Raises
-    RunError."""
+    fix: what to do where the folder holds no run. instead: what to do where the same data can't be given. table: the
+    classes that the new run is given, None where they are the first data set's, or the run's own. Raises RunError."""
     _check_files(out, RECIPE, CLASSES, DATA, fix=f": {fix}")
     began = [(d["name"], d["images"]) for d in _read_data(out)]
     given = [(d.name, len(d.pairs("train"))) for d in datasets]
@@ -109,15 +109,19 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str) -> 
         began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
         raise RunError(f"{out} was trained on {began}, --data gives {given}",
                        f"give the same data sets in the same order, or {instead}")
-    names, now = (table.names for table in (_read_table(out), data.class_table(datasets[0])))
+    former, from_file = read_table(out)
+    if table is None and from_file:
+        return
+    names, now = former.names, (table or data.class_table(datasets[0])).names
     if names != now:
         ignored = {c.name for c in datasets[0].classes if c.id == datasets[0].ignore} - set(now)
         if tuple(name for name in names if name not in ignored) == now:  # it was one of the network's once
             raise RunError(f"the class table of {out} differs from {datasets[0].name}'s now: it has"
                            f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more:"
                            f" {instead}")
-        raise RunError(f"{out} has the classes {', '.join(names)}, --data gives {', '.join(now)}",
-                       f"give the same data set, or {instead}")
+        given_by, what = ("--data", "data set") if table is None else ("--classes", "file")
+        raise RunError(f"{out} has the classes {', '.join(names)}, {given_by} gives {', '.join(now)}",
+                       f"give the same {what}, or {instead}")
 
 
 def checkpoint(out: Path, replica: int) -> Path:
@@ -178,9 +182,18 @@ def _check_files(folder: Path, *names: str, fix: str = "") -> None:
             raise RunError(f"{folder} is no training run: {name} is missing{fix}")
 
 
-def _read_table(folder: Path) -> ClassTable:
+def read_table(folder: Path) -> tuple[ClassTable, bool]:
+    """The run's classes, and whether they came from a file (--classes) and not from the first data set."""
     with damage_told(folder / CLASSES, "is damaged"):
-        return ClassTable.from_dicts(yaml.safe_load((folder / CLASSES).read_text()))
+        content = yaml.safe_load((folder / CLASSES).read_text())
+        from_file = isinstance(content, dict)
+        return ClassTable.from_dicts(content["classes"] if from_file else content), from_file
+
+
+def write_table(folder: Path, table: ClassTable, from_file: bool) -> None:
+    """See read_table."""
+    rows = table.to_dicts()
+    (folder / CLASSES).write_text(yaml.safe_dump({"classes": rows} if from_file else rows, sort_keys=False))
 
 
 def _read_data(folder: Path) -> list[dict]:

@@ -118,6 +118,33 @@ def add_paint(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]
     image[:] = np.clip(image * (1 - alpha) + picture * alpha, 0, 255).astype(np.uint8)
 
 
+def add_bonnet(rng: Random, image: np.ndarray, codes: np.ndarray, code: int) -> None:
+    """Lays the vehicle's own bonnet along the lower edge, in place, and gives its pixels `code`. See add_thing.
+
+    It is of one paint, more or less shiny: what lies above is mirrored in it.
+    """
+    height, width = codes.shape
+    tall = height * rng.uniform(0.05, 0.28)
+    middle, half = width * rng.uniform(0.3, 0.7), width * rng.uniform(0.45, 1.1)
+    aside = np.abs(np.arange(width) - middle) / half
+    top = height - tall * (1 - np.minimum(aside, 1) ** rng.uniform(1.5, 6))
+    depth = np.arange(height)[:, None] - top[None]
+    mask = (depth >= 0).astype(np.float32)
+    turned = cv2.resize(image[:max(2, int(height * rng.uniform(0.4, 0.9)))], (width, height))[::-1]
+    turned = cv2.GaussianBlur(turned, (0, 0), rng.uniform(1, 12)).astype(np.float32)
+    grey = rng.uniform(5, 220)
+    paint = grey + (rng.uniform(0, 220, 3) - grey) * rng.uniform(0, 0.8)
+    shine = rng.uniform(0, 0.75)
+    light = np.exp(-np.clip(depth, 0, None) / height * rng.uniform(0, 6))[..., None]
+    texture = (paint * light * (1 - shine) + turned * shine).astype(np.float32)
+    for _ in range(int(rng.integers(0, 3))):  # creases
+        line = np.abs(np.arange(width) - width * rng.uniform(0, 1))[None] - np.clip(depth, 0, None) * rng.uniform(-1, 1)
+        texture *= 1 - 0.5 * np.exp(-(line / rng.uniform(1, 4)) ** 2)[..., None]
+    alpha = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.4, 2.0))[..., None]
+    image[:] = np.clip(image * (1 - alpha) + texture * alpha, 0, 255).astype(np.uint8)
+    codes[depth >= 0] = code
+
+
 def _horizon(is_road: np.ndarray) -> int | None:
     rows = np.flatnonzero(is_road.sum(1) > is_road.shape[1] // 12)
     return int(rows[0]) if rows.size >= 12 else None

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -18,17 +19,19 @@ import torch.multiprocessing as multiprocessing
 import yaml
 from torch.nn import functional as F
 
+from drive_seg.core.classes import ClassTable
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.scores import Scores
+from drive_seg.network import Network
 from drive_seg.training import data, log, teacher
 from drive_seg.training.curves import draw_curves
 from drive_seg.training.losses import IGNORE, boundary_loss, lovasz_softmax, marginal_cross_entropy
 from drive_seg.training.model import Segmenter, double, load_imagenet
 from drive_seg.training.recipe import Recipe
+from drive_seg.training.restore import history, read_network, restore
 from drive_seg.training.run_folder import (
     CHECKPOINT,
-    CLASSES,
     DATA,
     EARLIER,
     LOG,
@@ -43,7 +46,12 @@ from drive_seg.training.run_folder import (
     load_run,
     partial,
     read_state,
+    read_table,
+    write_table,
 )
+
+PICTURES = 64
+"""By which the statistics of a network file's batch norms are found again."""
 
 
 class Trainer:
@@ -52,28 +60,39 @@ class Trainer:
 
     def __init__(self, datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
                  start_from: Path | None = None, teacher_run: Path | None = None, device: str | None = None,
-                 pretrained: bool = True, replica: int = 0) -> None:
-        """start_from: folder of a run whose weights and optimiser this one takes, to begin at recipe.start.
-        teacher_run: folder of a run whose network teaches this one, see recipe.distillation.
+                 pretrained: bool = True, replica: int = 0, table: ClassTable | None = None) -> None:
+        """start_from: folder of a run whose weights and optimiser this one takes, or a network file whose weights it
+        takes, to begin at recipe.start. table: the network's classes; None for those of the network file, or else of
+        the first data set. teacher_run: folder of a run whose network teaches this one, see recipe.distillation.
         replica: which of recipe.replicas this is; more than one need a process group (see `train`).
         """
         self.out, self.recipe, self.replica = out, recipe, replica
         self._checkpoint = checkpoint(out, replica)
         if recipe.start and not resume and start_from is None:
-            raise RunError(f"the recipe begins at {recipe.start} of its schedule, to go on from a trained run",
-                           "name that run (--start-from), or set its start to 0")
+            raise RunError(f"the recipe begins at {recipe.start} of its schedule, to go on from a trained network",
+                           "name it (--start-from), or set its start to 0")
         if device == "cuda" and not torch.cuda.is_available():
             raise RunError("torch can use no GPU here", "leave --device out, or install a torch with CUDA")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.manual_seed(recipe.seed)
         self.datasets = datasets
-        self.table = data.class_table(datasets[0])
+        file = read_network(start_from) if start_from is not None and start_from.suffix == ".onnx" else None
         if resume:
             check_former(datasets, out, "start the run without --resume", OTHER_OUT)
-        elif start_from is not None:
-            check_former(datasets, start_from, "name a run that has been trained", "name another run to start from")
-        sources, allowed = data.load_sources(datasets, "train", self.table)
-        self.book = data.code_book(sources[0], allowed, recipe).to(self.device)
+            self.table, from_file = read_table(out)
+        else:
+            if start_from is not None and file is None:
+                check_former(datasets, start_from, "name a run that has been trained", "name another run to start from",
+                             table)
+                if table is None:
+                    table = read_table(start_from)[0] if read_table(start_from)[1] else None
+            elif file is not None and table is None:
+                table = file.table
+            from_file = table is not None
+            self.table = table if table is not None else data.class_table(datasets[0])
+        sources, allowed = data.load_sources(datasets, "train", self.table, recipe.ego_sets)
+        self.book = data.code_book(sources, allowed, self.table, recipe).to(self.device)
+        self._shares = recipe.shares_of([source.name for source in sources])
         self.samples = data.Samples(sources, self.table, recipe, allowed)
         self.network = Segmenter(len(self.table), recipe.width)
         if pretrained and not resume and start_from is None:
@@ -89,6 +108,7 @@ class Trainer:
             taught_by = read_state(out / TEACHER)
         self._teacher = None if taught_by is None else teacher.network(taught_by, out / TEACHER, self.device)
         self.step, self.seconds = 0, 0.0
+        self._settled = 0  # step at which the rate is the schedule's
         self._began = (0, 0.0)  # steps and seconds of the runs before this one
         self._since = 0.0  # seconds since the replicas last agreed
         out.mkdir(parents=True, exist_ok=True)
@@ -100,16 +120,18 @@ class Trainer:
             if replica == 0:  # of a run that was killed before its first checkpoint
                 for name in (LOG, EARLIER, TEACHER):
                     (out / name).unlink(missing_ok=True)
-            if start_from is not None:
+            if file is not None:
+                self._take_weights(file)
+            elif start_from is not None:
                 self._take_up(start_from)
         if replica == 0 and not resume:
-            self._write_facts([len(source.images) for source in sources], taught_by)
+            self._write_facts([len(source.images) for source in sources], taught_by, from_file)
 
-    def _write_facts(self, images: list[int], taught_by: dict | None) -> None:
+    def _write_facts(self, images: list[int], taught_by: dict | None, from_file: bool) -> None:
         if taught_by is not None:
             torch.save(taught_by, self.out / TEACHER)
         self.recipe.save(self.out / RECIPE)
-        (self.out / CLASSES).write_text(yaml.safe_dump(self.table.to_dicts(), sort_keys=False))
+        write_table(self.out, self.table, from_file)
         (self.out / DATA).write_text(yaml.safe_dump([
             {"name": d.name, "licence": d.licence, "images": count, "folder": str(d.root.resolve())}
             for d, count in zip(self.datasets, images, strict=True)], sort_keys=False))
@@ -125,17 +147,17 @@ class Trainer:
 
     def train(self, stop_after: int | None = None) -> None:
         """Runs to the end, or until step `stop_after`."""
-        schedule = data.Schedule(len(self.samples.sources), self.recipe, self.step, self.progress, self.replica)
+        schedule = data.Schedule(self._shares, self.recipe, self.step, self.progress, self.replica)
         batches = iter(data.loader(self.samples, schedule, self.device))
         saved = validated = self.progress(self.step)
         if self.step > self._began[0]:  # a resumed run
             validated = log.last_validation(self.out / LOG, self.recipe.start)
         losses: list[dict[str, float]] = []
+        last = time.monotonic()
         while self.progress(self.step) < 1 and (stop_after is None or self.step < stop_after):
-            start = time.monotonic()
             losses.append(self._train_step(*next(batches)))
             self.step += 1
-            self._since += time.monotonic() - start
+            self._since, last = self._since + time.monotonic() - last, time.monotonic()
             if not self._together(stop_after):
                 continue
             self._agree()
@@ -200,20 +222,22 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
 
     def _lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Lovász-softmax on a random part of the fully told pixels."""
-        single = torch.cat([self.book.single, self.book.single.new_zeros(IGNORE + 1 - len(self.book.single))])
-        told = torch.nonzero(single[codes].reshape(-1)).squeeze(1)
+        """Lovász-softmax on a random part of the pixels that are told as a class or its family."""
+        telling = torch.cat([self.book.told, self.book.told.new_zeros(IGNORE + 1 - len(self.book.told))])
+        told = torch.nonzero(telling[codes].reshape(-1)).squeeze(1)
         # None twice: gradients of one pixel are summed in any order, so that no two runs would be alike.
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % 2**63)
         order = torch.randperm(len(told), generator=generator)[:self.recipe.lovasz_pixels]
         chosen = told[order.to(told.device)]
         flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
-        return lovasz_softmax(flat[chosen], self.book.classes[codes.reshape(-1)[chosen]])
+        return lovasz_softmax(flat[chosen], codes.reshape(-1)[chosen], self.book)
 
     def _set_rates(self) -> float:
         """Warm-up, then half a cosine down to nought."""
         now, warmup = self.progress(self.step), self.recipe.warmup
         share = now / warmup if now < warmup else 0.5 + 0.5 * math.cos(math.pi * (now - warmup) / (1 - warmup))
+        if self.step < self._settled:
+            share *= (self.step + 1) / self._settled
         share = max(share, 2e-3)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * share
@@ -269,7 +293,7 @@ class Trainer:
             "step": self.step, "seconds": self.seconds, "network": self.network.state_dict(),
             "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
             "torch_random": torch.get_rng_state(), "device": self.device.type, "began": self._began,
-            "taught": self._teacher is not None,
+            "settled": self._settled, "taught": self._teacher is not None,
         }
         temporary = partial(self._checkpoint)
         torch.save(state, temporary)
@@ -286,6 +310,7 @@ class Trainer:
             raise RunError(f"{self.out} has lost {TEACHER}, the network that teaches it",
                            f"bring the file back, or {OTHER_OUT}")
         self._began = tuple(state.get("began", self._began))
+        self._settled = state.get("settled", 0)
         torch.set_rng_state(state["torch_random"])
         if self.replica == 0:
             log.cut(self.out / LOG, self.step)
@@ -308,6 +333,18 @@ class Trainer:
                       **({"teacher": former.teacher} if former.teacher else {})}
             (self.out / EARLIER).write_text(json.dumps([*former.earlier, before], indent=1) + "\n")
 
+    def _take_weights(self, file: Network) -> None:
+        """Those of a network file. Its optimiser is not in it, so the rate rises at first."""
+        schedule = data.Schedule(self._shares, self.recipe, 0, lambda _: self.recipe.start)
+        requests = [request for batch in islice(schedule, math.ceil(PICTURES / self.recipe.batch)) for request in batch]
+        pictures = torch.stack([self.samples[request][0] for request in requests])
+        restored = restore(file, self.table, self.recipe.width, pictures).state_dict()
+        for network in (self.network, self.average):
+            network.load_state_dict(restored)
+        self._settled = self.recipe.settle
+        if self.replica == 0:
+            (self.out / EARLIER).write_text(json.dumps(history(file), indent=1) + "\n")
+
     def _load(self, path: Path) -> dict:
         state, own = read_state(path), [dict(group) for group in self.optimizer.param_groups]
         with damage_told(path):
@@ -327,13 +364,14 @@ class Trainer:
 
 
 def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = False,
-          start_from: Path | None = None, teacher_run: Path | None = None, device: str | None = None) -> None:
-    """Runs a whole run: in this process, or in as many as the recipe has replicas. start_from, teacher_run: see
+          start_from: Path | None = None, teacher_run: Path | None = None, device: str | None = None,
+          table: ClassTable | None = None) -> None:
+    """Runs a whole run: in this process, or in as many as the recipe has replicas. start_from, teacher_run, table: see
     Trainer. Raises RunError.
     """
     if recipe.replicas == 1:
         run = Trainer(datasets, out, recipe, resume=resume, start_from=start_from, teacher_run=teacher_run,
-                      device=device)
+                      device=device, table=table)
         try:
             run.train()
         except torch.OutOfMemoryError as error:
@@ -348,7 +386,7 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
     if resume:
         finish_save(out, recipe.replicas)
     with tempfile.TemporaryDirectory() as folder:
-        args = (datasets, out, recipe, resume, start_from, teacher_run, device, f"file://{folder}/meeting")
+        args = (datasets, out, recipe, resume, start_from, teacher_run, device, table, f"file://{folder}/meeting")
         try:
             multiprocessing.start_processes(_train_replica, args, recipe.replicas, start_method="spawn")
         except multiprocessing.ProcessExitedException as error:
@@ -363,11 +401,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _train_replica(replica: int, datasets: list[Dataset], out: Path, recipe: Recipe, resume: bool,
-                   start_from: Path | None, teacher_run: Path | None, device: str | None, meeting: str) -> None:
+                   start_from: Path | None, teacher_run: Path | None, device: str | None,
+                   table: ClassTable | None, meeting: str) -> None:
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // recipe.replicas))
     distributed.init_process_group("gloo", init_method=meeting, rank=replica, world_size=recipe.replicas)
     Trainer(datasets, out, recipe, resume=resume, start_from=start_from, teacher_run=teacher_run, device=device,
-            replica=replica).train()
+            replica=replica, table=table).train()
     distributed.destroy_process_group()
 
 

