@@ -44,12 +44,10 @@ def test_every_topic_is_there(text):
 
 
 def test_every_subcommand_is_there_and_exists():
-    import importlib
-
-    from drive_seg.cli.main import COMMANDS
+    from drive_seg.cli.main import COMMANDS, load
 
     for name in COMMANDS:
-        module = importlib.import_module(f"drive_seg.cli.{name}")
+        module = load(name)
         assert callable(module.run) and callable(module.add_arguments)
         assert f"drive-seg {name}" in README and f"`drive-seg {name}" in page("command_line.md")
 

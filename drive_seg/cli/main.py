@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from drive_seg import __version__
 from drive_seg.errors import DriveSegError
@@ -20,12 +22,20 @@ COMMANDS = {
     "export": "turn a training run into an ONNX network",
     "build": "build a TensorRT plan",
     "replay": "replay bags offline: result bags and a report",
-    "compare": "compare two replay results",
+    "compare": "compare two replay results, or two networks",
+    "pick": "choose the frames of a drive that are most worth labelling",
+    "import": "turn labels into a data set",
 }
-"""Subcommands, each in drive_seg/cli/NAME.py with add_arguments(parser) and run(args) -> exit code."""
+"""Subcommands, each in drive_seg/cli/NAME.py (NAME_.py for a word of Python's) with add_arguments(parser) and
+run(args) -> exit code."""
 
 EXPECTED = (DriveSegError, OSError)
 """Errors that say what is wrong and the fix themselves; anything else is a bug and shows its traceback."""
+
+
+def load(name: str) -> ModuleType:
+    """The module of a subcommand."""
+    return importlib.import_module(f"drive_seg.cli.{name}{'_' * keyword.iskeyword(name)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary)
         if name == chosen:  # only the chosen one is imported: `drive-seg --help` needs neither engine nor ROS
-            module = importlib.import_module(f"drive_seg.cli.{name}")
+            module = load(name)
             subparser.description = module.__doc__
             subparser.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(subparser)

@@ -1,0 +1,84 @@
+"""Choose the frames of some drives that are most worth labelling, with the network's own labels as a first draft.
+
+The network looks at all frames. Those are chosen that it trusts least, whose labels flicker, and that are unlike one
+another; no two are near duplicates or closer than --apart seconds. In the output folder:
+
+    contact_sheet.jpg   the chosen frames, with the reasons
+    pick.json           the same as figures
+    images/             the pictures, as they were recorded where they are JPEG or PNG
+    annotations.xml     the draft for CVAT (CVAT for images 1.1): upload images/, then this file as annotations
+    label_studio/       tasks.json with the draft as predictions, and label_config.xml
+    coco/               instances.json, and panoptic.json with its PNGs
+    classes.yaml        the classes, for `drive-seg import`
+
+What the network does not trust has no label in the draft. Correct it in the tool, export it, and turn what comes back
+into a data set with `drive-seg import`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from drive_seg.cli.errors import CommandError
+from drive_seg.cli.options import add_network, open_segmenter, out_folder
+from drive_seg.labelling.pick import PickError, expected, lines, name_drives, pick
+from drive_seg.labelling.select import NEAR
+from drive_seg.sources.images import read_image
+from drive_seg.sources.open import KINDS, open_source
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `drive-seg pick`."""
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=KINDS)
+    parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("-n", "--count", type=_positive, default=50, metavar="N", help="frames to pick (default: 50)")
+    add_network(parser)
+    parser.add_argument("--ego-mask", type=Path, metavar="IMAGE", help="non-zero where the camera sees the vehicle")
+    parser.add_argument("--topic", help="image topic, for bags with several cameras")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="look at so much of each input")
+    parser.add_argument("--every", type=_positive, default=1, metavar="K", help="look at every K-th frame (default: 1)")
+    parser.add_argument("--apart", type=_not_negative, default=1.0, metavar="SECONDS",
+                        help="least time between two picks of a drive (default: 1)")
+    parser.add_argument("--near", type=_not_negative, default=NEAR, metavar="DISTANCE",
+                        help=f"two frames nearer than this are duplicates (default: {NEAR})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pick; returns the exit code."""
+    sources = [open_source(text, duration=args.duration, topic=args.topic) for text in args.inputs]
+    for text, source in zip(args.inputs, sources, strict=True):
+        if source.live:
+            raise CommandError(f"{text} is a camera, which can't be looked at twice: record a drive first")
+    ego = sources[0].ego_mask if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
+    segmenter, drives = open_segmenter(args, ego), name_drives(sources)
+    try:
+        with tqdm(total=expected(drives, args.every), unit="frame", disable=None, file=sys.stderr) as bar:
+            result = pick(drives, segmenter, args.out, args.count, every=args.every, apart_s=args.apart,
+                          near=args.near, progress=bar.update)
+    except PickError as error:
+        raise CommandError(str(error)) from error
+    finally:
+        segmenter.engine.close()
+    for line in lines(result):
+        print(line)
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value

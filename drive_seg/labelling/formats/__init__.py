@@ -1,0 +1,1 @@
+"""The file formats of labelling tools and data sets, one module each."""

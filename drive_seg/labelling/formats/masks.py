@@ -1,0 +1,205 @@
+"""Folders of pictures and mask PNGs: palettes, colours or grey ids; Pascal VOC and Cityscapes are such folders."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from drive_seg.image_file import read_pixels
+from drive_seg.labelling.known_classes import CITYSCAPES_IDS, VOC_NAMES
+from drive_seg.labelling.record import UNTOLD, LabelError, Names, Pictures, Record
+
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "JPEGImages")
+_MASK_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "SegmentationClass", "gt")
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+Colour = tuple[int, int, int]
+
+
+def colour_name(colour: Colour) -> str:
+    """How a colour without a name is listed."""
+    return "colour {} {} {}".format(*colour)
+
+
+def id_name(value: int) -> str:
+    """How a grey value without a name is listed."""
+    return f"id {value}"
+
+
+def voc_palette() -> np.ndarray:
+    """Pascal VOC's colours by id, (256, 3) uint8 RGB: the bits of the id, three by three, from the highest down."""
+    ids, colours = np.arange(256), np.zeros((256, 3), np.uint8)
+    for shift in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((ids >> (3 * shift + channel) & 1) << (7 - shift)).astype(np.uint8)
+    return colours
+
+
+def read_label_map(path: Path) -> dict[Colour, str]:
+    """Class names by colour from a text file: `name:r,g,b::` a line (CVAT's labelmap.txt), or `r g b name`
+    (CamVid's label_colors.txt). Raises LabelError."""
+    names: dict[Colour, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        cvat = re.fullmatch(r"([^:]+):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::.*)?", text)
+        camvid = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", text)
+        if cvat:
+            name, values = cvat[1].strip(), [int(v) for v in cvat.groups()[1:]]
+        elif camvid:
+            name, values = camvid[4].strip(), [int(v) for v in camvid.groups()[:3]]
+        else:
+            raise LabelError(f"{path}, line {number}: {text!r} is neither `name:r,g,b::` nor `r g b name`")
+        if max(values) > 255:
+            raise LabelError(f"{path}, line {number}: a colour has three values of 0..255")
+        names[tuple(values)] = name
+    return names
+
+
+class MaskReader:
+    """Paints a mask file with class names."""
+
+    def __init__(self, by_colour: dict[Colour, str], by_id: dict[int, str]) -> None:
+        """by_colour: names of colours, RGB. by_id: names of the values of grey and palette masks."""
+        self._by_colour = {red << 16 | green << 8 | blue: name for (red, green, blue), name in by_colour.items()}
+        self._by_id = by_id
+
+    def painter(self, path: Path) -> Callable[[tuple[int, int], Names], np.ndarray]:
+        """See Record.paint."""
+        def paint(size: tuple[int, int], names: Names) -> np.ndarray:
+            ids, palette = read_mask(path)
+            if ids.shape[:2] != size:
+                raise LabelError(f"{path} is {ids.shape[1]}x{ids.shape[0]}, its picture {size[1]}x{size[0]}")
+            if ids.ndim == 3:
+                packed = ids[..., 0].astype(np.int32) << 16 | ids[..., 1].astype(np.int32) << 8 | ids[..., 2]
+                return _renamed(packed, names, self._colour)
+            if palette is not None and self._by_colour:  # the colours are named, the numbers may be any
+                def told(value: int) -> str | None:
+                    red, green, blue = (int(v) for v in palette[value])
+                    return self._colour(red << 16 | green << 8 | blue)
+                return _renamed(ids.astype(np.int32), names, told)
+            return _renamed(ids.astype(np.int32), names, lambda value: self._by_id.get(value, id_name(value)))
+
+        return paint
+
+    def _colour(self, packed: int) -> str | None:
+        return self._by_colour.get(packed, colour_name((packed >> 16, packed >> 8 & 255, packed & 255)))
+
+
+def _renamed(values: np.ndarray, names: Names, name: Callable[[int], str | None]) -> np.ndarray:
+    found, inverse = np.unique(values, return_inverse=True)
+    table = np.empty(len(found), np.uint8)
+    for i, value in enumerate(found):
+        told = name(int(value))
+        table[i] = UNTOLD if told is None else names.id(told)
+    return table[inverse].reshape(values.shape)
+
+
+def read_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """(ids (H, W), palette (256, 3) RGB) of a palette PNG, (ids (H, W), None) of a grey one, ((H, W, 3) RGB, None) of a
+    coloured one. Raises LabelError.
+
+    OpenCV gives a palette PNG's colours, not its numbers; so its palette is taken from the file and looked up. Where it
+    holds a colour twice, the first number with it counts.
+    """
+    pixels = read_pixels(path, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise LabelError(f"{path} is missing or no image: export it again")
+    palette = _palette(path)
+    if pixels.ndim == 2:
+        return pixels, None
+    rgb = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    if rgb.dtype != np.uint8:
+        raise LabelError(f"{path} has {8 * rgb.itemsize} bits a channel: save the mask with 8")
+    if palette is None:
+        return rgb, None
+    packed = rgb[..., 0].astype(np.int32) << 16 | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2]
+    known = palette[:, 0].astype(np.int32) << 16 | palette[:, 1].astype(np.int32) << 8 | palette[:, 2]
+    values, first = np.unique(known, return_index=True)
+    place = np.clip(np.searchsorted(values, packed), 0, len(values) - 1)
+    return first[place].astype(np.uint8), palette
+
+
+def _palette(path: Path) -> np.ndarray | None:
+    """The palette of a PNG, (n, 3) uint8 RGB; None for other files."""
+    with suppress(OSError, struct.error), path.open("rb") as file:
+        if file.read(8) != _PNG:
+            return None
+        while len(header := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind == b"PLTE":
+                return np.frombuffer(file.read(length), np.uint8).reshape(-1, 3)
+            if kind in (b"IDAT", b"IEND"):
+                return None
+            file.seek(length + 4, 1)
+    return None
+
+
+def find_masks(root: Path) -> tuple[Path, Path] | None:
+    """The folders of pictures and masks below a folder, whose files have the same names; None without."""
+    images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
+    masks = next((root / name for name in _MASK_FOLDERS if (root / name).is_dir()
+                  and next((root / name).rglob("*.png"), None) is not None), None)
+    return None if masks is None else (images or root, masks)
+
+
+def read_masks(masks: Path, pictures: Pictures, reader: MaskReader) -> Iterator[Record]:
+    """A picture of the same name for each mask below a folder. Raises LabelError."""
+    for path in sorted(masks.rglob("*.png")):
+        inside = path.relative_to(masks).with_suffix("").as_posix()
+        yield Record(_picture(pictures, inside), inside, None, reader.painter(path))
+
+
+def _picture(pictures: Pictures, stem: str) -> Path:
+    stems = dict.fromkeys([stem, *(stem.removesuffix(end) for end in ("_mask", "_label", "_labels", "_L", "_gt"))])
+    for name in stems:
+        for suffix in (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp", ".tif", ".tiff"):
+            with suppress(LabelError):
+                return pictures.find(name + suffix)
+    raise LabelError(f"the mask {stem}.png has no picture of its name: put it beside, or name its folder with --images")
+
+
+def is_voc(root: Path) -> bool:
+    """Whether a folder is Pascal VOC's."""
+    return (root / "SegmentationClass").is_dir()
+
+
+def read_voc(root: Path, pictures: Pictures, by_colour: dict[Colour, str]) -> Iterator[Record]:
+    """Pascal VOC: JPEGImages and SegmentationClass, with labelmap.txt where the classes are not VOC's own."""
+    if not by_colour:
+        label_map = root / "labelmap.txt"
+        if label_map.is_file():
+            by_colour = read_label_map(label_map)
+        else:
+            palette = voc_palette()
+            by_colour = {tuple(int(v) for v in palette[i]): name for i, name in VOC_NAMES.items()}
+    return read_masks(root / "SegmentationClass", pictures, MaskReader(by_colour, VOC_NAMES))
+
+
+def is_cityscapes(root: Path) -> bool:
+    """Whether a folder is Cityscapes'."""
+    return (root / "leftImg8bit").is_dir() and any((root / name).is_dir() for name in ("gtFine", "gtCoarse"))
+
+
+def read_cityscapes(root: Path) -> Iterator[Record]:
+    """Cityscapes: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png. Its own splits
+    stay: no city is in two of them; `test` has no labels. Raises LabelError."""
+    reader = MaskReader({}, CITYSCAPES_IDS)
+    kind = "gtFine" if (root / "gtFine").is_dir() else "gtCoarse"
+    for path in sorted((root / kind).glob(f"*/*/*_{kind}_labelIds.png")):
+        city, split = path.parent.name, path.parent.parent.name
+        if split == "test":
+            continue
+        stem = path.name.removesuffix(f"_{kind}_labelIds.png")
+        folder = root / "leftImg8bit" / split / city
+        image = next((p for s in (".png", ".jpg") if (p := folder / f"{stem}_leftImg8bit{s}").is_file()), None)
+        if image is None:
+            raise LabelError(f"{path} has no picture {folder / stem}_leftImg8bit.png: unpack leftImg8bit beside {kind}")
+        yield Record(image, f"{city}/{stem}", None, reader.painter(path), split, city)

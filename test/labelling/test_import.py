@@ -1,0 +1,338 @@
+"""Every format as its tool saves it, to a data set with the same labels."""
+
+import base64
+import json
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from colours import COLOURS, paint_scene, rgb
+
+from drive_seg.cli.main import main
+from drive_seg.core.classes import ClassTable, Group
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.labelling import split
+from drive_seg.labelling.class_map import IGNORE
+from drive_seg.labelling.formats.coco import CocoWriter
+from drive_seg.labelling.formats.cvat import CvatWriter
+from drive_seg.labelling.formats.label_studio import LabelStudioWriter
+from drive_seg.labelling.importer import UnknownClasses, detect, import_labels
+from drive_seg.labelling.record import LabelError
+from drive_seg.labelling.rle import run_lengths, to_brush
+
+SIZE = (96, 160)
+PICTURES = [f"{drive}_{number:04d}.png" for drive in ("north", "south") for number in range(3)]
+TABLE = ClassTable.from_dicts([{"id": i, "name": name, "group": group, "colour": list(colour), "drivable": drivable}
+                               for i, (name, (group, colour, drivable)) in enumerate(COLOURS.items())])
+
+
+def polygons(truth):
+    """(name, corners (n, 2) of pixel edges, largest first) that give the street again when they are filled in turn."""
+    height, width = SIZE
+    half = height // 2
+    car = np.argwhere(truth == 3)
+    (top, left), (bottom, right) = car.min(0), car.max(0) + 1
+    yield "sky", [(0, 0), (width, 0), (width, half), (0, half)]
+    yield "pavement", [(0, half), (width, half), (width, height), (0, height)]
+    yield "road", [(width // 5, half), (width * 4 // 5, half), (width * 4 // 5, height), (width // 5, height)]
+    yield "car", [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def cvat_polygons(folder, truth):
+    images = []
+    for i, name in enumerate(PICTURES):
+        drawn = "".join(f'<polygon label="{label}" source="manual" occluded="0" z_order="{z}" points="'
+                        + ";".join(f"{x:.2f},{y:.2f}" for x, y in ring) + '"></polygon>'
+                        for z, (label, ring) in reversed(list(enumerate(polygons(truth)))))
+        images.append(f'<image id="{i}" name="{name}" width="160" height="96">{drawn}<tag label="wet"/></image>')
+    (folder / "annotations.xml").write_text('<?xml version="1.0" encoding="utf-8"?>\n<annotations>'
+                                            f"<version>1.1</version><meta><dumped>2026</dumped></meta>{''.join(images)}</annotations>")
+
+
+def cvat_masks(folder, truth):
+    with CvatWriter(folder / "annotations.xml", "task & co", TABLE, len(PICTURES)) as writer:
+        for name in PICTURES:
+            writer.add(name, truth)
+
+
+def label_studio_polygons(folder, truth):
+    tasks = []
+    for name in PICTURES:
+        result = [{"type": "polygonlabels", "original_width": 160, "original_height": 96,
+                   "value": {"points": [[100 * x / 160, 100 * y / 96] for x, y in ring], "polygonlabels": [label]}}
+                  for label, ring in polygons(truth)]
+        tasks.append({"data": {"image": f"/data/upload/7/0a1b2c3d-{name}"}, "annotations": [{"result": result}]})
+    tasks.append({"data": {"image": "/data/upload/7/0a1b2c3d-nobody.png"}, "annotations": []})
+    (folder / "project-7.json").write_text(json.dumps(tasks, indent=1))
+
+
+def label_studio_brush(folder, truth):
+    tasks = []
+    for name in PICTURES:
+        result = [{"type": "brushlabels", "original_width": 160, "original_height": 96,
+                   "value": {"format": "rle", "rle": to_brush(truth == i), "brushlabels": [label]}}
+                  for i, label in enumerate(COLOURS) if (truth == i).any()]
+        tasks.append({"data": {"image": f"/data/local-files/?d=pictures/{name}"}, "annotations": [{"result": result}]})
+    (folder / "export.json").write_text(json.dumps(tasks))
+
+
+def coco(folder, kind, truth):
+    segmentation = {
+        "polygons": lambda label, ring: [[float(v) for corner in ring for v in corner]],
+        "rle": lambda label, ring: {"size": [96, 160], "counts": run_lengths(
+            (truth == list(COLOURS).index(label)).ravel(order="F"))},
+    }[kind]
+    rows = [{"id": 100 * i + j, "image_id": i, "category_id": 10 + list(COLOURS).index(label), "iscrowd": 0,
+             "segmentation": segmentation(label, ring)}
+            for j, (label, ring) in enumerate(reversed(list(polygons(truth)))) for i in range(len(PICTURES))]
+    whole = {"info": {}, "images": [{"id": i, "file_name": name, "width": 160, "height": 96}
+                                    for i, name in enumerate(PICTURES)], "annotations": rows,
+             "categories": [{"id": 10 + i, "name": name} for i, name in enumerate(COLOURS)]}
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "instances_default.json").write_text(json.dumps(whole))
+
+
+def coco_panoptic(folder, truth):
+    with CocoWriter(folder / "annotations", TABLE) as writer:
+        for name in PICTURES:
+            writer.add(name, truth)
+    (folder / "annotations" / "instances.json").unlink()
+
+
+def labelme(folder, truth):
+    for name in PICTURES:
+        drawn = [{"label": label, "shape_type": "polygon", "points": [list(map(float, corner)) for corner in ring],
+                  "group_id": None, "flags": {}} for label, ring in list(polygons(truth))[:3]]
+        mask = truth == 3
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        part = mask[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1].astype(np.uint8) * 255
+        drawn.append({"label": "car", "shape_type": "mask", "points": [
+            [float(columns[0]), float(rows[0])], [float(columns[-1]), float(rows[-1])]],
+            "mask": base64.b64encode(cv2.imencode(".png", part)[1]).decode()})
+        (folder / f"{Path(name).stem}.json").write_text(json.dumps(
+            {"version": "5.4.1", "flags": {}, "shapes": drawn, "imagePath": f"images\\{name}", "imageData": None,
+             "imageHeight": 96, "imageWidth": 160}))
+
+
+def palette_png(path, ids, palette):
+    """OpenCV writes no palettes: the PNG by hand."""
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + row.tobytes() for row in ids)
+    header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], 8, 3, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                     + chunk(b"PLTE", palette.astype(np.uint8).tobytes()) + chunk(b"IDAT", zlib.compress(rows))
+                     + chunk(b"IEND", b""))
+
+
+def voc(folder, truth):
+    """As CVAT exports `Segmentation mask 1.1`."""
+    (folder / "images").rename(folder / "JPEGImages")
+    (folder / "SegmentationClass").mkdir()
+    colours = np.zeros((256, 3), np.uint8)
+    colours[1:6] = [rgb(name) for name in COLOURS]
+    for name in PICTURES:
+        palette_png(folder / "SegmentationClass" / name, truth + 1, colours)
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
+    lines += [f"{name}:{','.join(map(str, rgb(name)))}::" for name in COLOURS]
+    (folder / "labelmap.txt").write_text("\n".join(lines) + "\n")
+
+
+def colour_masks(folder, truth):
+    (folder / "masks").mkdir()
+    for name in PICTURES:
+        cv2.imwrite(str(folder / "masks" / name), paint_scene(*SIZE))
+    (folder / "classes.yaml").write_text(yaml.safe_dump({"classes": TABLE.to_dicts()}))
+
+
+def palette_masks(folder, truth):
+    (folder / "labels").mkdir()
+    for name in PICTURES:
+        palette_png(folder / "labels" / name, truth, TABLE.colour_lut)
+    (folder / "labelmap.txt").write_text("".join(f"{' '.join(map(str, rgb(n)))} {n}\n" for n in COLOURS))
+
+
+def grey_masks(folder, truth):
+    (folder / "labels").mkdir()
+    for name in PICTURES:
+        cv2.imwrite(str(folder / "labels" / name), truth + 40)
+    (folder / "classes.yaml").write_text(yaml.safe_dump({"ignore": 255, "classes": {
+        40 + i: {"name": name, "group": group} for i, (name, (group, _, _)) in enumerate(COLOURS.items())}}))
+
+
+def cityscapes(folder, truth):
+    ids = np.array([23, 7, 8, 26, 21], np.uint8)  # sky, road, sidewalk, car, vegetation
+    for name in PICTURES:
+        city, split_ = name.partition("_")[0], "val" if name.startswith("south") else "train"
+        stem = f"{city}_000000_{Path(name).stem.partition('_')[2]}"
+        for kind in ("leftImg8bit", "gtFine"):
+            (folder / kind / split_ / city).mkdir(parents=True, exist_ok=True)
+        (folder / "images" / name).rename(folder / "leftImg8bit" / split_ / city / f"{stem}_leftImg8bit.png")
+        cv2.imwrite(str(folder / "gtFine" / split_ / city / f"{stem}_gtFine_labelIds.png"), ids[truth])
+
+
+FORMATS = {
+    "cvat polygons": (cvat_polygons, "cvat", False), "cvat masks": (cvat_masks, "cvat", True),
+    "label studio polygons": (label_studio_polygons, "label-studio", False),
+    "label studio brush": (label_studio_brush, "label-studio", True),
+    "coco polygons": (lambda f, t: coco(f, "polygons", t), "coco", False),
+    "coco run lengths": (lambda f, t: coco(f, "rle", t), "coco", True),
+    "coco panoptic": (coco_panoptic, "coco", True), "labelme": (labelme, "labelme", False), "voc": (voc, "voc", True),
+    "colour masks": (colour_masks, "masks", True), "palette masks": (palette_masks, "masks", True),
+    "grey masks": (grey_masks, "masks", True), "cityscapes": (cityscapes, "cityscapes", True),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_labels(name, street_folder, truth, tmp_path, capsys):
+    save, form, exact = FORMATS[name]
+    save(street_folder, truth)
+    assert detect(street_folder) == form
+    assert main(["import", str(street_folder), "-o", str(tmp_path / "data"), "--val", "0.5"]) == 0
+    dataset = Dataset.load(tmp_path / "data")
+    groups = {c.id: c.groups for c in dataset.classes}
+    pairs = [pair for part in dataset.splits for pair in dataset.pairs(part)]
+    assert len(pairs) == 6
+    expected = np.array([Group.BACKGROUND, Group.ROAD, Group.PAVEMENT, Group.OBSTACLE, Group.BACKGROUND])[truth]
+    for pair in pairs:
+        image, ids = pair.read()
+        assert (image == paint_scene(*SIZE)).all()
+        found = np.array([groups[i][0] if i in groups else IGNORE for i in range(256)])[ids]
+        wrong = (found != expected).mean()
+        assert wrong == 0 if exact else wrong < 0.03, "an outline may be drawn half a pixel wider"
+    assert dataset.splits == ["train", "val"]
+    drives = {part: {pair.name.replace("gtFine_", "").partition("_")[0] for pair in dataset.pairs(part)}
+              for part in dataset.splits}
+    assert {tuple(v) for v in drives.values()} == {("north",), ("south",)}, "a drive lies in one split alone"
+    assert cv2.imread(str(tmp_path / "data" / "preview.jpg")) is not None
+    assert "6" in str(sum(json.loads((tmp_path / "data" / "import.json").read_text())["pictures"].values()))
+    assert "preview.jpg" in capsys.readouterr().out
+
+
+def test_unknown_classes_are_all_listed_and_there_is_no_data_set(street_folder, truth, tmp_path):
+    cvat_polygons(street_folder, truth)
+    file = street_folder / "annotations.xml"
+    file.write_text(file.read_text().replace('label="road"', 'label="Fahrbahn"').replace('label="car"', 'label="Gnu"'))
+    with pytest.raises(UnknownClasses) as caught:
+        import_labels(street_folder, tmp_path / "data")
+    assert set(caught.value.pixels) == {"Fahrbahn", "Gnu"}
+    assert "Fahrbahn: " in str(caught.value) and "north_0000.png" in str(caught.value)
+    assert not (tmp_path / "data").exists() and not (tmp_path / "data.partial").exists()
+    table = yaml.safe_load(caught.value.template.read_text())
+    assert {row["name"] for row in table["classes"].values()} == {"Fahrbahn", "Gnu"}
+
+
+def test_a_class_table_says_what_they_are(street_folder, truth, tmp_path):
+    cvat_polygons(street_folder, truth)
+    file = street_folder / "annotations.xml"
+    file.write_text(file.read_text().replace('label="road"', 'label="Fahrbahn"'))
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump({"ignore": 255, "classes": {
+        0: {"name": "road", "group": "road", "from": ["Fahrbahn"]}, 1: {"name": "car", "group": "obstacle"},
+        2: {"name": "sky", "group": "ignore"}, 3: {"name": "pavement", "group": ["pavement", "background"]}}}))
+    result = import_labels(street_folder, tmp_path / "data", classes=tmp_path / "table.yaml")
+    assert set(result.pixels) == {"road", "car", "pavement"} and set(result.ignored) == {"sky"}
+    dataset = Dataset.load(tmp_path / "data")
+    assert next(c for c in dataset.classes if c.id == 3).groups == (Group.PAVEMENT, Group.BACKGROUND)
+    ids = dataset.pairs("train")[0].read()[1]
+    assert (ids[:40] == IGNORE).all() and (ids[-5, 70:90] == 0).all()
+
+
+def test_unknown_colours_are_listed_too(street_folder, truth, tmp_path):
+    colour_masks(street_folder, truth)
+    table = TABLE.to_dicts()
+    table[1]["colour"] = [1, 2, 3]
+    (street_folder / "classes.yaml").write_text(yaml.safe_dump({"classes": table}))
+    with pytest.raises(UnknownClasses, match="colour 90 90 90"):
+        import_labels(street_folder, tmp_path / "data")
+    result = import_labels(street_folder, tmp_path / "data", ignore_unknown=True)
+    assert result.ignored["colour 90 90 90"] == 6 * int((truth == 1).sum())
+
+
+def test_masks_that_were_saved_as_jpeg_are_told(street_folder, tmp_path):
+    (street_folder / "masks").mkdir()
+    rng = np.random.default_rng(0)
+    for name in PICTURES:
+        cv2.imwrite(str(street_folder / "masks" / name), rng.integers(0, 255, (*SIZE, 3), np.uint8))
+    with pytest.raises(LabelError, match="PNG, not JPEG"):
+        import_labels(street_folder, tmp_path / "data")
+
+
+def test_a_damaged_picture_is_left_out_and_named(street_folder, truth, tmp_path, capsys):
+    cvat_masks(street_folder, truth)
+    (street_folder / "images" / "north_0001.png").write_bytes(b"nothing")
+    cv2.imwrite(str(street_folder / "images" / "north_0002.png"), paint_scene(48, 80))
+    result = import_labels(street_folder, tmp_path / "data")
+    assert sum(result.pictures.values()) == 4
+    assert len(result.left_out) == 2 and "damaged" in result.left_out[0] and "160x96" in result.left_out[1]
+
+
+@pytest.mark.parametrize(("spoil", "words"), [
+    (lambda f: (f / "images" / "north_0000.png").unlink(), "north_0000.png is missing"),
+    (lambda f: (f / "annotations.xml").write_text((f / "annotations.xml").read_text()[:900]), "not whole XML"),
+    (lambda f: (f / "annotations.xml").unlink(), "holds no labels"),
+    (lambda f: (f / "annotations.xml").write_text("<annotations><track></track></annotations>"), "CVAT for video"),
+])
+def test_what_is_wrong_is_one_clear_error(spoil, words, street_folder, truth, tmp_path, capsys):
+    cvat_masks(street_folder, truth)
+    spoil(street_folder)
+    assert main(["import", str(street_folder), "-o", str(tmp_path / "data")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_that_is_there_stays(street_folder, truth, tmp_path):
+    cvat_masks(street_folder, truth)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("mine")
+    with pytest.raises(LabelError, match="is there already"):
+        import_labels(street_folder, tmp_path / "data")
+    assert (tmp_path / "data" / "mine.txt").read_text() == "mine"
+
+
+def test_one_drive_is_cut_once(street_folder, truth, tmp_path):
+    cvat_masks(street_folder, truth)
+    result = import_labels(street_folder, tmp_path / "data", val_share=0.3, drive_pattern="h_")
+    assert result.pictures == Counter(train=4, val=2)
+    assert "one drive" in result.notes[0]
+    names = [pair.name for pair in Dataset.load(tmp_path / "data").pairs("val")]
+    assert names == ["south_0001", "south_0002"]
+
+
+@pytest.mark.parametrize(("name", "drive"), [
+    ("0016E5_07959.jpg", "0016E5"), ("a/run_3_000120.png", "a/run_3"), ("images/000012.jpg", ""),
+    ("aachen/aachen_000000_000019_leftImg8bit.png", "aachen/aachen_000000"), ("yard-12.jpeg", "yard"),
+    ("2026-05-01-10-00-00_000007.jpg", "2026-05-01-10-00-00"),
+])
+def test_drive_of_a_name(name, drive):
+    assert split.drive_of(name) == drive
+
+
+def test_split_is_fixed_and_never_one_sided():
+    drives = [f"drive_{i}" for i in range(40)]
+    val = split.in_val(drives, 0.2)
+    assert 2 <= len(val) <= 16
+    assert split.in_val([*drives, "another"], 0.2) - {"another"} == val, "more drives move none"
+    assert split.in_val(list(reversed(drives)), 0.2) == val
+    for share in (0.001, 0.999):
+        assert len(split.in_val(["a", "b"], share)) == 1
+    assert split.in_val(["a", "b"], 0) == set() and split.in_val(["a"], 0.5) == set()
+
+
+def test_label_studio_config_and_tasks_are_whole(tmp_path, truth):
+    from xml.etree import ElementTree
+
+    with LabelStudioWriter(tmp_path, TABLE, "/data/local-files/?d=images/", "colours") as writer:
+        writer.add("a.png", truth)
+        writer.add("b.png", truth)
+    labels = {e.get("value") for e in ElementTree.parse(tmp_path / "label_config.xml").iter("Label")}
+    assert labels == set(COLOURS)
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert [t["data"]["image"] for t in tasks] == [f"/data/local-files/?d=images/{n}.png" for n in "ab"]
+    assert all(r["to_name"] == "image" for t in tasks for r in t["predictions"][0]["result"])
