@@ -81,6 +81,7 @@ setup(
     install_requires=[
         "numpy>=1.26,<3",
         "opencv-python-headless>=4.8,<6",
+        "simplejpeg>=1.8,<2",
         "numba>=0.59,<1",
         "PyYAML>=6,<7",
         "openvino>=2024.4,<2027",

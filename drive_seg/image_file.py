@@ -16,7 +16,7 @@ class EgoMaskError(DriveSegError, ValueError):
 
 
 def read_pixels(path: str | Path, flags: int) -> np.ndarray | None:
-    """cv2.imread, which is None for a file that is no image, also for one that is cut short (see `decode`)."""
+    """cv2.imread, which is None for a file that is not a whole image (see `decode`)."""
     try:
         return decode(np.fromfile(path, np.uint8), flags)
     except (OSError, FrameError):
@@ -29,5 +29,5 @@ def read_ego_mask(path: str | None) -> np.ndarray | None:
         return None
     mask = read_pixels(Path(path).expanduser(), cv2.IMREAD_GRAYSCALE)
     if mask is None:
-        raise EgoMaskError(f"the ego mask {path} is no image that OpenCV reads", "give a PNG of any size")
+        raise EgoMaskError(f"the ego mask {path} can't be read as an image: give a PNG")
     return mask

