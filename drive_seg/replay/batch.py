@@ -15,12 +15,16 @@ from drive_seg.replay.job import Job, Outcome, Tell, run_job
 from drive_seg.replay.settings import ReplayError
 from drive_seg.replay.stream import one_line
 from drive_seg.sources.open import is_bag
+from drive_seg.sources.storage import split_files
 
 Done = Callable[[Outcome], None]
 
 
 def find_bags(patterns: Sequence[str], out: Path) -> list[Path]:
-    """Bags by path or glob (** for any depth), each once, sorted. A file inside a rosbag2 folder counts as its folder.
+    """Bags by path or glob (** for any depth), each once, sorted.
+
+    The file of a rosbag2 folder counts as its folder. Of a bag that is split into several files it counts as that file
+    alone, unless the glob matches them all.
 
     out: folder of results, in which nothing is looked for. Raises ReplayError for a pattern that matches no bag.
     """
@@ -28,15 +32,26 @@ def find_bags(patterns: Sequence[str], out: Path) -> list[Path]:
     for pattern in patterns:
         given = Path(pattern).expanduser()
         matches = [given] if given.exists() else map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207
-        bags = [path for path in matches if is_bag(path) and out.resolve() not in path.resolve().parents]
+        bags = [path for path in matches if is_bag(path) and not _inside(path, out)]
         if not bags:
-            raise ReplayError(f"{pattern} is no bag and matches none",
-                              "give a rosbag2 folder, or a .mcap, .db3 or .bag file")
-        for path in bags:
-            if path.is_file() and (path.parent / "metadata.yaml").is_file():
-                path = path.parent
+            raise ReplayError(f"{pattern} is not a bag and matches none: give a rosbag2 folder or a .mcap, .db3 or .bag"
+                              " file")
+        for path in _without_parts(bags):
             found.setdefault(path.resolve(), path)
     return sorted(found.values())
+
+
+def _inside(path: Path, out: Path) -> bool:
+    """Whether a path is the folder of results, or below it."""
+    return out.resolve() in (path.resolve(), *path.resolve().parents)
+
+
+def _without_parts(bags: Sequence[Path]) -> Iterator[Path]:
+    """The same with folders in place of all of their files."""
+    given = {path.resolve() for path in bags}
+    for path in bags:
+        parts = {part.resolve() for part in split_files(path.parent)} if path.is_file() else set()
+        yield path.parent if path.resolve() in parts and parts <= given else path
 
 
 def name_results(bags: Sequence[Path], patterns: Sequence[str]) -> list[str]:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from rosbags.rosbag1 import Reader as Ros1Reader
-from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.frame import MAX_IMAGE_PIXELS, Frame, FrameError
 from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
-from drive_seg.sources.open import BAG_SUFFIXES
+from drive_seg.sources.storage import Rosbag2Reader, StorageError, is_storage, open_reader, plain
 
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -30,7 +29,7 @@ class BagError(SourceError):
 
 
 class MessageError(BagError):
-    """One message whose bytes are none of its type; the bag goes on behind it."""
+    """One message whose bytes are not of its type; the bag goes on behind it."""
 
 
 _LAST_NS = 2 * 10**9  # at the end of a bag, in which its last image is looked for
@@ -62,24 +61,29 @@ class BagImage:
     message: Any
     problem: str = ""
 
-    def frame(self) -> Frame:
-        """Decode it, as the node does. Raises FrameError."""
+    def frame(self, max_pixels: int = MAX_IMAGE_PIXELS) -> Frame:
+        """Decode it, as the node does. max_pixels: of the largest image that is taken. Raises FrameError."""
         message = self.message
         if message is None:
             raise FrameError(self.problem)
         if hasattr(message, "format"):
-            return Frame.from_compressed(message.data, message.format)
-        return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step)
+            return Frame.from_compressed(message.data, message.format, max_pixels)
+        return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step, max_pixels)
 
 
 class Bag:
     """An open bag. Messages are read one by one, never all at once. Use as a context manager."""
 
     def __init__(self, path: str | Path) -> None:
-        """path: a rosbag2 folder, or a .mcap, .db3 or (ROS 1) .bag file. Raises BagError."""
+        """path: a rosbag2 folder, or a .mcap, .db3 (also zstd-compressed) or (ROS 1) .bag file. Raises BagError."""
         self.path = Path(path).expanduser()
-        self.is_ros1 = self.path.suffix == ".bag"
-        self._reader = self._open()
+        self._stack = contextlib.ExitStack()
+        try:
+            self._reader = self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        self.is_ros1 = isinstance(self._reader, Ros1Reader)
         counts: dict[str, int] = {}
         for connection in self._reader.connections:
             counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
@@ -87,23 +91,13 @@ class Bag:
             Topic(c.topic, c.msgtype, counts[c.topic], tuple(getattr(c.ext, "offered_qos_profiles", None) or ()))
             for c in {c.topic: c for c in self._reader.connections}.values())
 
-    def _open(self) -> Ros1Reader | Ros2Reader:
+    def _open(self) -> Ros1Reader | Rosbag2Reader:
         if not self.path.exists():
             raise BagError(f"there is no bag at {self.path}")
-        target = self.path
-        if target.is_dir() and not (target / "metadata.yaml").is_file():
-            files = _storage_files(target)
-            if len(files) != 1:
-                raise BagError(f"{target} has no metadata.yaml"
-                               + (f" and {len(files)} bag files: name one, or run `ros2 bag reindex`" if files
-                                  else " and no .mcap or .db3 file: it is no bag"))
-            target = files[0]
-        elif target.is_file() and target.suffix not in BAG_SUFFIXES:
-            raise BagError(f"{target} is no bag", f"use a rosbag2 folder or a {', '.join(BAG_SUFFIXES)} file")
+        if self.path.is_file() and not is_storage(self.path):
+            raise BagError(f"{self.path} is not a bag: use a rosbag2 folder or a .mcap, .db3 or .bag file")
         with self._readable():
-            reader = Ros1Reader(target) if self.is_ros1 else Ros2Reader(target)
-            reader.open()
-        return reader
+            return open_reader(self.path, self._stack)
 
     def _readable(self) -> _Readable:
         return _Readable(self.path)
@@ -135,7 +129,7 @@ class Bag:
             if topic is None:
                 raise BagError(f"{self.path} has no topic {name}; {self._what_there_is()}")
             if topic.type not in (RAW, COMPRESSED):
-                raise BagError(f"{name} in {self.path} is {topic.type}, no image; {self._what_there_is()}")
+                raise BagError(f"{name} in {self.path} is {topic.type}, not an image; {self._what_there_is()}")
             if not topic.count:
                 raise BagError(f"{name} in {self.path} has no messages; {self._what_there_is()}")
             return topic
@@ -238,14 +232,14 @@ class Bag:
         MessageError."""
         types = _typestore(self.is_ros1)
         try:
+            data = data if self.is_ros1 else plain(data)
             return types.deserialize_ros1(data, type_) if self.is_ros1 else types.deserialize_cdr(data, type_)
         except Exception as error:  # whatever the library raises on such bytes
-            raise MessageError(f"{len(data)} bytes in {self.path} are no {type_}", "record it again") from error
+            raise MessageError(f"{len(data)} bytes in {self.path} are not a {type_}: record it again") from error
 
     def close(self) -> None:
         """Close the files."""
-        if self._reader.is_open if isinstance(self._reader, Ros2Reader) else self._reader.bio:
-            self._reader.close()
+        self._stack.close()
 
     def __enter__(self) -> Bag:
         return self
@@ -277,7 +271,8 @@ class Bag:
 
 
 class BagSource(FrameSource):
-    """One camera of a bag. Every iteration reads the bag anew, with the stamps of the headers."""
+    """One camera of a bag. Every iteration reads the bag again. Shots have the times of recording: what drivers write
+    into headers may count from the boot, jump, or stand still."""
 
     def __init__(self, path: str | Path, topic: str | None = None) -> None:
         """topic: the image topic, by default the bag's only camera. Raises BagError.
@@ -300,11 +295,11 @@ class BagSource(FrameSource):
         """See FrameSource."""
         with Bag(self.source) as bag:
             for image in bag.images(self.topic):
-                stamp, name = image.stamp_ns or image.log_ns, f"{image.index:06d}"
+                stamp, name = image.log_ns, f"{image.index:06d}"
                 if not self.compressed:
                     yield Shot(stamp, name, image.frame)
                 elif image.message is None:
-                    yield Shot(stamp, name, image.frame, encoded=b"")  # no image either
+                    yield Shot(stamp, name, image.frame, encoded=b"")  # not an image either
                 else:
                     yield Shot(stamp, name, encoded=memoryview(image.message.data), encoded_format=image.message.format)
 
@@ -321,23 +316,29 @@ class _Readable:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or not isinstance(error, Exception) or isinstance(error, BagError):
             return
+        if isinstance(error, StorageError):
+            raise BagError(f"{self._path} {error}") from error
         if isinstance(error, PermissionError):
             raise BagError(f"{self._path} may not be read: {error.strerror}") from error
-        reason = str(error).rstrip(".") or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         fix = "copy it again"
         if "end magic" in reason or "Truncated" in reason:
             fix = "the file is cut short; `mcap recover` writes a copy of what is whole"
         elif "not in timestamp order" in reason:
             fix = "`mcap recover` writes a copy with an index"
+        elif "hunk" in reason:
+            fix = "part of the file is damaged; `mcap recover` writes a copy of what is whole"
+        elif "not indexed" in reason:
+            fix = "`rosbag reindex` writes its index"
         elif "database" in reason.lower():
             fix = "the file is cut short or damaged; `sqlite3 FILE .recover` saves what is whole"
         raise BagError(f"{self._path} can't be read: {reason} ({fix})") from error
 
 
 def _intrinsics(info: Any) -> Intrinsics | None:
-    """None for a camera that is not calibrated (K is zero)."""
+    """None for a camera that is not calibrated: K is zero, or the image has no size."""
     k, d = (info.K, info.D) if hasattr(info, "K") else (info.k, info.d)  # ROS 1 writes them large
-    if not k[0] > 0:
+    if not k[0] > 0 or not (info.width and info.height):
         return None
     return Intrinsics(int(info.width), int(info.height), tuple(map(float, k)), tuple(map(float, d)),
                       info.distortion_model or "plumb_bob")
@@ -359,7 +360,3 @@ def info_topic(image_topic: str) -> str:
 def _base(topic: str) -> str:
     """The camera's base topic: /camera/image_raw for /camera/image_raw/compressed."""
     return topic.removesuffix("/compressed")
-
-
-def _storage_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in (".mcap", ".db3"))

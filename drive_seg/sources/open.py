@@ -10,9 +10,6 @@ from drive_seg.sources.frame_source import FrameSource, Section, SourceError
 from drive_seg.sources.images import ImageSource, is_image
 from drive_seg.sources.video import CameraSource, VideoSource
 
-BAG_SUFFIXES = (".mcap", ".db3", ".bag")
-"""Names of bag files: rosbag2's, and ROS 1's."""
-
 KINDS = "a video, an image, a folder of images, a rosbag2 or /dev/videoN"
 
 
@@ -45,7 +42,12 @@ def _open(source: str, topic: str | None, rate: float) -> FrameSource:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag2 (its folder, or one of its files) or a ROS 1 bag."""
-    if path.is_dir():
-        return (path / "metadata.yaml").is_file() or any(p.suffix in BAG_SUFFIXES for p in path.iterdir())
-    return path.suffix in BAG_SUFFIXES
+    """Whether a path is a rosbag2 (its folder, or one of its files) or a ROS 1 bag. A folder of images that has a bag
+    among them is a folder of images."""
+    from drive_seg.sources.storage import is_storage, storage_files  # rosbags is slow to import
+
+    if not path.is_dir():
+        return is_storage(path)
+    if (path / "metadata.yaml").is_file():
+        return True
+    return bool(storage_files(path)) and not any(is_image(p) for p in path.iterdir())

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 _TIME_BASE = Fraction(1, 90_000)
+_LONGEST_GAP = 2.0  # seconds that a picture stays at most: a clock that was set, or a pause, must not fill the video
 
 
 class VideoWriter:
@@ -24,26 +25,36 @@ class VideoWriter:
         self._quality = quality
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
-        self._first_ns = 0
+        self._seconds = 0.0  # in the video
+        self._last_ns = 0
         self._last = -1
 
     def write(self, image: np.ndarray, stamp_ns: int) -> None:
         """Append (H, W, 3) uint8 BGR, shown at stamp_ns on any clock.
 
-        The first frame sets the video's size, made even by a repeated row or column; others are scaled to it.
+        The first frame sets the video's size, made even by a repeated row or column; others are scaled to it. A gap is
+        shown as two seconds at most, and a frame that is not later than the one before as one at the video's rate.
         """
         if self._stream is None:
             self._start(image.shape[0], image.shape[1])
-            self._first_ns = stamp_ns
+            self._last_ns = stamp_ns
         height, width = self._size
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         if height % 2 or width % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        self._last = max(self._last + 1, round((stamp_ns - self._first_ns) * 1e-9 / _TIME_BASE))
-        frame.pts, frame.time_base = self._last, _TIME_BASE
+        frame.pts, frame.time_base = self._next(stamp_ns), _TIME_BASE
         self._container.mux(self._stream.encode(frame))
+
+    def _next(self, stamp_ns: int) -> int:
+        """When the next frame is shown, in units of _TIME_BASE."""
+        if self._last >= 0:
+            passed = (stamp_ns - self._last_ns) * 1e-9
+            self._seconds += min(passed, _LONGEST_GAP) if passed > 0 else float(1 / self._rate)
+        self._last_ns = stamp_ns
+        self._last = max(self._last + 1, round(self._seconds / _TIME_BASE))
+        return self._last
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -30,7 +30,7 @@ def jpeg(image: np.ndarray, quality: int = 85, options: list[int] | None = None)
 
 @pytest.mark.parametrize("picture", PICTURES)
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("quality", [1, 40, 80, 95, 100])
+@pytest.mark.parametrize("quality", [1, 80, 100])
 def test_a_whole_jpeg_passes(picture, options, quality):
     for image in (PICTURES[picture], PICTURES[picture][..., 0]):
         assert fault(jpeg(image, quality, OPTIONS[options])) is None
