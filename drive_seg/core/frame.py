@@ -11,7 +11,6 @@ import simplejpeg
 from drive_seg.core import jpeg_entropy
 from drive_seg.core.image_header import JPEG, PNG, HeaderError, check_png, has_exif, jpeg_scans, read_header
 
-from drive_seg.errors import DriveSegError
 
 class FrameError(ValueError):
     """Bytes that are not an image; the message says what is wrong and the fix."""
