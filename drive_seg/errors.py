@@ -24,6 +24,10 @@ class ParameterError(DriveSegError, ValueError):
     """A parameter whose value can't be used: of the wrong type, out of range, or not with the others."""
 
 
+class CommandError(DriveSegError, RuntimeError):
+    """What the user asked of a command can't be done."""
+
+
 def reason_and_fix(error: BaseException) -> tuple[str, str]:
     """The two fields of an error; of one that is not a DriveSegError its whole text, and no fix."""
     return (error.reason, error.fix) if isinstance(error, DriveSegError) else (str(error), "")

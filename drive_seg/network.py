@@ -184,5 +184,5 @@ def _self_test(facts: dict) -> SelfTest | None:
         return SelfTest.from_dict({**facts, "confidence": _number(facts["confidence"], "self_test: confidence")})
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError("`self_test` must be what `python -m drive_seg.evaluation.trust --write` wrote"
+        raise ValueError("`self_test` must be what `python -m drive_seg.training.trust --write` wrote"
                          f" ({reason}): run it again, or take `self_test` out") from error

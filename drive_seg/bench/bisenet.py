@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.core.classes import ClassTable
+from drive_seg.errors import CommandError
 from drive_seg.network import Network
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 Stages = Mapping[str, float]
 """Milliseconds by stage, and `whole` for all of them."""
 
+_WORK = bytes(4 << 20)
 _BLOCK = 3
 _PAUSE = 0.03  # seconds between two ways: the threads of the one before stop spinning
 
@@ -44,3 +48,27 @@ def summary(samples: Sequence[Stages]) -> dict[str, dict[str, float]]:
 def percentile(values: Sequence[float], q: float) -> float:
     """A percentile, to a hundredth of a millisecond."""
     return round(float(np.percentile(values, q)), 2)
+
+
+def two_over_one(rounds: int = 15) -> float | None:
+    """Work that two threads get done at once over that of one in the same time; 2 where each has a core of its own.
+
+    Virtual processors may share one core, or belong to others as well. Median of short rounds by turns. None where
+    this process has only one processor.
+    """
+    if len(os.sched_getaffinity(0)) < 2:
+        return None
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(_work, range(2)))
+        ratios = sorted(2 * _seconds(pool, 1) / _seconds(pool, 2) for _ in range(rounds))
+    return round(ratios[rounds // 2], 2)
+
+
+def _work(_: int) -> None:
+    hashlib.sha256(_WORK)  # without the GIL
+
+
+def _seconds(pool: ThreadPoolExecutor, threads: int) -> float:
+    start = time.perf_counter()
+    list(pool.map(_work, range(threads)))
+    return time.perf_counter() - start

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -18,8 +19,9 @@ from sensor_msgs.msg import Image
 
 from drive_seg.bench.measure import inference, percentile
 from drive_seg.bench.node_way import TOPICS
-from drive_seg.cli.errors import CommandError
-from drive_seg.demo.child import Child, DemoError
+from drive_seg.demo.child import Child
+from drive_seg.errors import CommandError
+from drive_seg.play.feed import Log
 from drive_seg.ros import transport
 from drive_seg.ros.outputs import IMAGE_QOS
 
@@ -32,7 +34,8 @@ def run_over_dds(frames: Sequence[np.ndarray], domain: int, *, count: int, rate:
                  parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Latency from camera stamp to both masks received, loss, and the node's memory.
 
-    frames: (H, W, 3) uint8 BGR each. parameters: of the node. Raises CommandError when a process fails.
+    frames: (H, W, 3) uint8 BGR each. parameters: of the node. Raises DemoError when a process fails,
+    CommandError without results.
     """
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
@@ -48,18 +51,21 @@ def run_over_dds(frames: Sequence[np.ndarray], domain: int, *, count: int, rate:
     for name in TOPICS:
         planner.create_subscription(Image, name.replace("~", "/drive_seg"), lambda m, n=name: on_mask(n, m), IMAGE_QOS)
     printed: dict[str, Any] = {}
+    log = Log()
     try:
         with tempfile.TemporaryDirectory(prefix="drive_seg-") as name:
             folder = Path(name)
-            np.save(folder / "frames.npy", np.stack(frames[:_DISTINCT]))
+            pictures = folder / "camera"
+            pictures.mkdir()
+            for number, frame in enumerate(frames[:_DISTINCT]):
+                cv2.imwrite(str(pictures / f"{number}.png"), frame)
             options = [word for name, value in (parameters or {}).items() for word in ("-p", f"{name}:={value}")]
             node = Child("node", [sys.executable, "-m", "drive_seg.bench.node_process", "--ros-args", *options],
                          transport.environment(), folder / "node.log",
                          lambda line: printed.update(node=json.loads(line)))
-            camera = Child("camera", [sys.executable, "-m", "drive_seg.play.still_camera", str(folder / "frames.npy"),
-                                      "--rate", str(rate), "--count", str(count)],
-                           transport.environment(), folder / "camera.log",
-                           lambda line: printed.update(camera=json.loads(line)))
+            camera = Child("camera", [sys.executable, "-m", "drive_seg.play.camera_player", "--source", str(pictures),
+                                      "--rate", str(rate), "--repeat", str(count), "--report"],
+                           transport.environment(), folder / "camera.log", log.on_line)
             with node, camera:
                 while camera.exit_code is None:
                     node.check()
@@ -71,15 +77,14 @@ def run_over_dds(frames: Sequence[np.ndarray], domain: int, *, count: int, rate:
                     executor.spin_once(timeout_sec=0.05)
                 memory = _memory(node.pid)
                 node.stop()
-    except DemoError as error:
-        raise CommandError(str(error)) from error
     finally:
         planner.destroy_node()
         executor.shutdown()
         rclpy.try_shutdown(context=context)
-    if "node" not in printed or "camera" not in printed:
+    if "node" not in printed or not log.sent:
         raise CommandError(f"the node's process said nothing at its end; its last words:\n{node.said()}")
-    return _figures(printed["camera"], printed["node"], arrivals, rate) | {"node_memory_mb": memory}
+    stamps = [sent.stamp_ns for sent in log.sent.values()]
+    return _figures(stamps, printed["node"], arrivals, rate) | {"node_memory_mb": memory}
 
 
 def _figures(stamps: Sequence[int], node: dict[str, Any], arrivals: dict[int, dict[str, int]], rate: float) -> dict:

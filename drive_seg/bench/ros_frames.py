@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from drive_seg.play.graph import wait_for_subscriber
 from drive_seg.ros.images import to_image
 from drive_seg.ros.outputs import IMAGE_QOS
 
@@ -53,9 +54,7 @@ class RosFrames:
             return self._publishers[topic]
         publisher = self._publishers[topic] = self.node.create_publisher(kind, topic, qos)
         self.subscribe(topic, kind, qos)
-        end = time.monotonic() + 5.0
-        while not publisher.get_subscription_count() and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_for_subscriber(self.node, [topic], 5.0, grace=0.1)
         return publisher
 
     def __enter__(self) -> RosFrames:

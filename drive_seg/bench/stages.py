@@ -18,11 +18,11 @@ from drive_seg.bench.node_way import NodeWay
 from drive_seg.bench.resized import at_size
 from drive_seg.bench.ros_frames import RosFrames
 from drive_seg.bench.torch_eager import TorchEager
-from drive_seg.cli.errors import CommandError
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.errors import CommandError
 from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
 

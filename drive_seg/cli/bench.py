@@ -15,14 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, node_parameters, open_segmenter
 from drive_seg.core.engine import Engine
+from drive_seg.errors import CommandError
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.ros import transport
 from drive_seg.sources.clip import DEFAULT
-from drive_seg.sources.frame_source import SourceError
 
 _DISTINCT = 30  # frames of footage held in memory
 
@@ -90,18 +89,16 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
     except ImportError as error:
         raise CommandError(f"the stages are measured with ROS messages ({error})",
                            "source your ROS distribution, or pip install 'drive-seg[ros]'") from error
-    from drive_seg.bench import cores, replay_rate
-    from drive_seg.bench.frames import load_frames
-    from drive_seg.bench.graph import private_domain
+    from drive_seg.bench import replay_rate
+    from drive_seg.bench.measure import two_over_one
     from drive_seg.bench.over_dds import run_over_dds
     from drive_seg.bench.stages import measure
     from drive_seg.bench.targets import check
+    from drive_seg.play.graph import private_domain
     from drive_seg.replay.settings import Settings
+    from drive_seg.sources.sample import load_frames
 
-    try:
-        frames = load_frames(args.source, min(args.frames, _DISTINCT))
-    except SourceError as error:
-        raise CommandError(str(error)) from error
+    frames = load_frames(args.source, min(args.frames, _DISTINCT))
     with private_domain() as domain:
         segmenter = open_segmenter(args)
         try:
@@ -115,6 +112,6 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
         if not args.no_dds:
             result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames),
                                               parameters=node_parameters(args))
-    result["two_processors_over_one"] = cores.two_over_one()
+    result["two_processors_over_one"] = two_over_one()
     result["targets"] = [asdict(target) for target in check(result)]
     return result

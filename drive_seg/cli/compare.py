@@ -14,9 +14,9 @@ from typing import TextIO
 
 import cv2
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import is_standard_output, json_file, out_folder, write_json
 from drive_seg.cli.replay import add_limits
+from drive_seg.errors import CommandError
 from drive_seg.replay.compare import Comparison, Limits, compare, draw_worst, find_results
 from drive_seg.replay.settings import ReplayError
 from drive_seg.sources.bag import BagError

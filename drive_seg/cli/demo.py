@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, node_parameters, out_folder
+from drive_seg.errors import CommandError
 from drive_seg.interrupt import Interrupt
 from drive_seg.ros import transport
 from drive_seg.sources.clip import CLIPS, DEFAULT

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from drive_seg.errors import DriveSegError
+from drive_seg.errors import CommandError
 
-
-class CommandError(DriveSegError, RuntimeError):
-    """What the user asked for can't be done; the message names the fix."""
+__all__ = ["CommandError"]

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import (
     add_network,
     is_standard_output,
@@ -31,6 +30,7 @@ from drive_seg.cli.options import (
     out_folder,
     write_json,
 )
+from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.evaluate import evaluate
 

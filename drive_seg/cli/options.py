@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from drive_seg.arguments import size
 from drive_seg.core.engine import EngineError
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.network import STRIDE, Network, fits_stride
@@ -63,17 +64,6 @@ def node_parameters(args: argparse.Namespace) -> dict[str, Any]:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def size(text: str) -> tuple[int, int]:
-    """Parse HxW, in pixels, e.g. 352x480."""
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: use HEIGHTxWIDTH, e.g. 352x480") from None
-    if height <= 0 or width <= 0 or not fits_stride((height, width)):
-        raise argparse.ArgumentTypeError(f"height and width must be positive multiples of {STRIDE}, this is {text}")
-    return height, width
 
 
 def out_folder(text: str) -> Path:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, out_folder
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.mounted import Mount
+from drive_seg.errors import CommandError
 from drive_seg.replay.batch import find_bags, name_results, run_jobs
 from drive_seg.replay.compare import Limits, find_results
 from drive_seg.replay.job import Job, Outcome

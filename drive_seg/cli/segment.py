@@ -22,13 +22,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, open_segmenter, out_folder
 from drive_seg.core.classes import LABEL_NAMES
 from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.errors import CommandError
 from drive_seg.sources.frame_source import FrameSource, Shot
 from drive_seg.sources.images import read_image
 from drive_seg.sources.open import KINDS, open_source

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import yaml
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import out_folder
 from drive_seg.core.classes import ClassTable, ClassTableError
+from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 
 

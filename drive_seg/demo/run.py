@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import cv2
 import yaml
-from domain_coordinator import domain_id
 from tqdm import tqdm
 
 from drive_seg.demo import report
 from drive_seg.demo.child import Child, DemoError
 from drive_seg.demo.listener import NODE, Listener
 from drive_seg.play.feed import Feed, Log, Sent, open_feed
+from drive_seg.play.graph import private_domain
 from drive_seg.ros import transport
 from drive_seg.sources.frame_source import FrameSource
 from drive_seg.sources.images import ImageSource
@@ -37,7 +35,8 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
     """
     footage = open_source(source, duration=duration, topic=topic)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="drive_seg-") as scratch_name, _private_graph(Path(scratch_name)) as domain:
+    with (tempfile.TemporaryDirectory(prefix="drive_seg-") as scratch_name,
+          private_domain(Path(scratch_name) / "log") as domain):
         scratch = Path(scratch_name)
         kept = scratch / "frames" if footage.live else None
         if footage.live:
@@ -74,16 +73,6 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
         report.draw(_seen(feed.footage, kept, log.sent), log.sent, masks, out, listener.grids)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
-
-
-@contextmanager
-def _private_graph(scratch: Path) -> Iterator[int]:
-    """A ROS domain that nobody else on this machine uses, for this process and its children."""
-    with domain_id() as domain:
-        os.environ["ROS_DOMAIN_ID"] = str(domain)
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        os.environ["ROS_LOG_DIR"] = str(scratch / "log")
-        yield domain
 
 
 def _wait_until_active(node: Child, listener: Listener, check: Callable[[], None]) -> None:

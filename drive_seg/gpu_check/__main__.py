@@ -194,8 +194,8 @@ def _images(folder: Path | None, findings: Findings) -> tuple[list[np.ndarray], 
             raise FileNotFoundError(f"{folder} has no images that OpenCV reads")
         return images, True
     try:
-        from drive_seg.bench.frames import load_frames
         from drive_seg.sources.clip import CLIPS, PREFIX, SourceError
+        from drive_seg.sources.sample import load_frames
     except ImportError as error:  # of what reads videos
         findings.say("real frames", f"can't be read, drawn ones take their place: {error}")
         return _drawn(), False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drive_seg.background import background
-from drive_seg.errors import DriveSegError
+from drive_seg.play.graph import PlayerError
 from drive_seg.sources.bag import COMPRESSED, RAW, Bag, Topic
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ CLOCK_HZ = 100.0
 """How often /clock ticks while no message is due."""
 
 _AHEAD = 16  # messages read before they are due
-
-
-class PlayerError(DriveSegError, RuntimeError):
-    """A bag that can't be played; the message names the fix."""
 
 
 @dataclass

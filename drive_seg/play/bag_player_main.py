@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drive_seg.interrupt import Interrupt
-from drive_seg.play.bag_player import BagPlayer, PlayerError, header_stamp_ns
+from drive_seg.play.bag_player import BagPlayer, header_stamp_ns
+from drive_seg.play.graph import GRACE, PlayerError, wait_for_subscriber
 from drive_seg.ros import transport
 from drive_seg.sources.bag import Bag, BagError, Topic
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from drive_seg.play.ros2bag import Ros2BagPlayer
 
 PLAYERS = ("auto", "ros2bag", "own")
-
-_GRACE_S = 0.5  # a publisher sees its subscriber before the subscriber sees it
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -48,11 +47,11 @@ def main(args: Sequence[str] | None = None) -> int:
             watched = bag.image_topic(options.report) if options.report else None
             if options.wait:
                 images = [topic.name for topic in bag.image_topics() if topic.name in player.topics]
-                _wait_for_subscriber(node, images or player.topics, options.wait)
+                wait_for_subscriber(node, images or player.topics, options.wait)
             sent = _report if options.report else None
             try:
                 player.play(watched, options.duration, sent, options.loop)
-                time.sleep(_GRACE_S)  # let the last message leave before the publisher goes
+                time.sleep(GRACE)  # let the last message leave before the publisher goes
             finally:
                 if options.report:
                     print(json.dumps({"player": player.name, "late_ms": player.lateness.figures()}), flush=True)
@@ -80,17 +79,6 @@ def _choose(options: argparse.Namespace, node: Node, bag: Bag) -> BagPlayer | Ro
                           "apt install ros-$ROS_DISTRO-ros2bag, or --player own")
     theirs = name == "ros2bag" or (name == "auto" and installed() and not part_in_loop)
     return (Ros2BagPlayer if theirs else BagPlayer)(node, bag, options.topics, options.rate)
-
-
-def _wait_for_subscriber(node: Node, topics: Sequence[str], seconds: float) -> None:
-    """Wait until somebody listens to anything that is played. Raises PlayerError when nobody does in time."""
-    end = time.monotonic() + seconds
-    while not any(node.count_subscribers(node.resolve_topic_name(name)) for name in topics):
-        if time.monotonic() > end:
-            raise PlayerError(f"nobody subscribed to {', '.join(topics)} within {seconds:g} s",
-                              "start the node, or give --wait 0")
-        time.sleep(0.05)
-    time.sleep(_GRACE_S)
 
 
 def _report(topic: Topic, index: int, data: bytes, now_ns: int) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from drive_seg.core.frame import FrameError
+from drive_seg.play.graph import GRACE, PlayerError, wait_for_subscriber
 from drive_seg.ros import transport
 from drive_seg.sources.clip import DEFAULT
 from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 _AHEAD = 8  # frames decoded before they are due
-_GRACE = 0.5  # seconds: a publisher sees its subscriber before the subscriber sees it
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -43,15 +43,16 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     options = _parser().parse_args(remove_ros_args(words))
     try:
-        footage = open_source(options.source, duration=options.duration, topic=options.topic)
+        footage = open_source(options.source, duration=options.duration, topic=options.topic,
+                              **({"rate": options.rate} if options.rate else {}))
     except SourceError as error:
         print(f"camera_player: {error}", file=sys.stderr)
         return 2
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera_player")
     try:
-        Player(node, footage, options.frame_id, options.keep).play(options.wait, report=options.report)
-    except (SourceError, TimeoutError) as error:
+        Player(node, footage, options.frame_id, options.keep).play(options.wait, options.report, options.repeat)
+    except (SourceError, PlayerError) as error:
         print(f"camera_player: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, BrokenPipeError):
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}, or clip:NAME (default: {DEFAULT})")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="stop after so much footage")
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="of a folder of images (default: 10)")
+    parser.add_argument("--repeat", type=int, metavar="N", help="publish N frames: those of the source over and over,"
+                        " held in memory, so that nothing is decoded meanwhile")
     parser.add_argument("--frame-id", default="camera_front", help="of the published headers (default: camera_front)")
     parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS",
                         help="wait so long for a subscriber before the first frame; 0 starts at once (default: 60)")
@@ -93,49 +97,46 @@ class Player:
         self._images = node.create_publisher(kind, topic, qos_profile_sensor_data)
         self._infos = node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
 
-    def play(self, wait: float, report: bool) -> None:
-        """Publish everything. Raises TimeoutError when nobody subscribes within `wait` seconds, and SourceError."""
+    def play(self, wait: float, report: bool, repeat: int | None = None) -> None:
+        """Publish everything, or so many frames (repeat), over and over those of the footage, held in memory.
+
+        wait: seconds for somebody to subscribe; 0 starts at once. report: print a line of JSON for each frame. Raises
+        PlayerError when nobody subscribes in time, and SourceError.
+        """
         ready: queue.Queue = queue.Queue(_AHEAD)
         stop = threading.Event()
-        threading.Thread(target=self._decode, args=(ready, stop), name="decode", daemon=True).start()
+        threading.Thread(target=self._decode, args=(ready, stop, repeat), name="decode", daemon=True).start()
         try:
             if wait:
-                self._wait_for_subscriber(wait)
+                wait_for_subscriber(self._node, [self._images.topic_name], wait)
             self._publish(ready, report)
         finally:
             stop.set()
-
-    def _wait_for_subscriber(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._images.get_subscription_count():
-            if time.monotonic() > end:
-                raise TimeoutError(f"nobody subscribed to {self._images.topic_name} within {seconds:g} s: start the"
-                                   " node, or give --wait 0")
-            time.sleep(0.05)
-        time.sleep(_GRACE)
 
     def _publish(self, ready: queue.Queue, report: bool) -> None:
         start = first = None
         while (item := ready.get()) is not None:
             if isinstance(item, Exception):
                 raise item
-            shot, image, info = item
+            name, stamp_ns, shot, image, info = item
             if start is None:
-                start, first = time.monotonic(), shot.stamp_ns
+                start, first = time.monotonic(), stamp_ns
             if not self._footage.live:
-                time.sleep(max(0.0, start + (shot.stamp_ns - first) * 1e-9 - time.monotonic()))
+                time.sleep(max(0.0, start + (stamp_ns - first) * 1e-9 - time.monotonic()))
             now = self._node.get_clock().now()
             image.header.stamp = info.header.stamp = now.to_msg()
             self._infos.publish(info)
             self._images.publish(image)
             if report:
-                print(json.dumps({"name": shot.name, "stamp_ns": now.nanoseconds}), flush=True)
+                print(json.dumps({"name": name, "stamp_ns": now.nanoseconds}), flush=True)
             if self._keep is not None:
-                cv2.imwrite(str(self._keep / f"{shot.name}.jpg"), shot.frame.bgr(), (cv2.IMWRITE_JPEG_QUALITY, 92))
-        time.sleep(_GRACE)  # let the last frame leave before the publisher goes
+                cv2.imwrite(str(self._keep / f"{name}.jpg"), shot.frame.bgr(), (cv2.IMWRITE_JPEG_QUALITY, 92))
+        time.sleep(GRACE)  # let the last frame leave before the publisher goes
 
-    def _decode(self, ready: queue.Queue, stop: threading.Event) -> None:
+    def _decode(self, ready: queue.Queue, stop: threading.Event, repeat: int | None) -> None:
         """Prepare messages ahead of time; None ends them, an exception is raised where they are published."""
+        held: list[tuple[Shot, Image | CompressedImage, CameraInfo]] = []
+
         def put(item: object) -> bool:
             while not stop.is_set():
                 try:
@@ -156,9 +157,15 @@ class Player:
                     skipped.append(f"frame {shot.name}: {error}")
                     continue
                 image.header.frame_id = info.header.frame_id = self._frame_id
-                if not put((shot, image, info)):
-                    return
                 good += 1
+                if repeat is not None:
+                    held.append((shot, image, info))
+                elif not put((shot.name, shot.stamp_ns, shot, image, info)):
+                    return
+            for number in range(repeat if repeat is not None and held else 0):
+                item = held[number % len(held)]
+                if not put((f"{number:06d}", round(number * 1e9 / self._footage.rate), *item)):
+                    return
             put(self._end(good, skipped))
         except Exception as error:  # raised again by the thread that publishes
             put(error)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from drive_seg.play.bag_player import (
     CLOCK_HZ,
     Lateness,
-    PlayerError,
     Sent,
     check_playable,
     header_stamp_ns,
     message_type,
 )
+from drive_seg.play.graph import PlayerError
 from drive_seg.ros import transport
 from drive_seg.sources.bag import Bag, Topic
 

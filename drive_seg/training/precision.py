@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from drive_seg.cli.options import size as parse_size
+from drive_seg.arguments import size as parse_size
 from drive_seg.core.classes import ClassTable
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.metrics import confusion, iou

@@ -1,4 +1,4 @@
-"""What `python -m drive_seg.evaluation.trust` fits, and what it leaves alone."""
+"""What `python -m drive_seg.training.trust` fits, and what it leaves alone."""
 
 import shutil
 
@@ -9,9 +9,9 @@ from colours import COLOURS, paint_scene, rgb
 
 from drive_seg.core.classes import UNKNOWN
 from drive_seg.core.segmenter import Segmenter
-from drive_seg.evaluation import trust
 from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
+from drive_seg.training import trust
 from drive_seg.training.energy import normal_energy
 
 

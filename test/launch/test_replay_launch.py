@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from bags import write_bag
 
+from drive_seg.play.graph import private_domain
+
 LAUNCH_FILE = Path(__file__).parents[2] / "launch/replay.launch.py"
 
 
@@ -63,16 +65,13 @@ def launch(colour_network_path):
         get_package_prefix("drive_seg")
     except (PackageNotFoundError, OSError):
         pytest.skip("drive_seg is not in AMENT_PREFIX_PATH: source the workspace, or add the virtual environment")
-    from domain_coordinator import domain_id
-
     processes = []
-    with domain_id() as domain:
+    with private_domain():
         def start(*arguments):
             process = subprocess.Popen(
                 [sys.executable, "-c", LAUNCH, str(LAUNCH_FILE), "player:=own", f"network:={colour_network_path}",
                  "engine:=openvino", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,
-                env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
+                start_new_session=True)
             processes.append(process)
             return process
 

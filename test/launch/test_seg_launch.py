@@ -1,6 +1,5 @@
 """The launch file, by the real launch_ros where there is one: PyPI has none, ROS distributions do."""
 
-import os
 import signal
 import subprocess
 import time
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drive_seg.play.graph import private_domain
 from drive_seg.ros.parameters import PARAMETERS
 
 LAUNCH_FILE = Path(__file__).parents[2] / "launch/seg.launch.py"
@@ -57,15 +57,12 @@ def launched(colour_network_path, tmp_path):
         pytest.skip("drive_seg is not in AMENT_PREFIX_PATH: source the workspace, or add the virtual environment")
     parameters = tmp_path / "parameters.yaml"
     parameters.write_text("/**:\n  ros__parameters:\n    min_confidence: 0.5\n    engine: nonsense\n")
-    from domain_coordinator import domain_id
-
-    with domain_id() as domain:
+    with private_domain():
         process = subprocess.Popen(
             ["ros2", "launch", "drive_seg", "seg.launch.py", "namespace:=front", "image:=/camera/image_raw",
              "camera_info:=/camera/camera_info", "image_transport:=compressed", f"network:={colour_network_path}",
              "engine:=openvino", f"params_file:={parameters}"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         yield process
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

@@ -33,12 +33,12 @@ def play(tmp_path):
     """Play a folder of images, damaged where False is given; returns what was published."""
     from drive_seg.play.camera_player import Player
 
-    def run(*good):
+    def run(*good, repeat=None):
         data = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
         for i, whole in enumerate(good):
             (tmp_path / f"{i}.jpg").write_bytes(data if whole else data[:-20])
         node = FakeNode()
-        Player(node, open_source(tmp_path)).play(0, report=True)
+        Player(node, open_source(tmp_path)).play(0, True, repeat)
         return [message for topic, message in node.sent if topic == "image"]
 
     return run
@@ -49,6 +49,11 @@ def test_a_damaged_image_costs_only_itself(play, capsys):
     said = capsys.readouterr()
     assert [json.loads(line)["name"] for line in said.out.splitlines()] == ["0", "2"]
     assert "warning: " in said.err and "1 of 3 frames are no images, frame 1: " in said.err
+
+
+def test_frames_held_in_memory_are_published_over_and_over(play, capsys):
+    assert len(play(True, False, True, repeat=5)) == 5
+    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == [f"{i:06d}" for i in range(5)]
 
 
 def test_footage_without_any_image_is_an_error(play):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 import pytest
 
+from drive_seg.play.graph import private_domain
 from drive_seg.ros import transport
 
 transport.apply()
@@ -21,11 +21,7 @@ from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 @pytest.fixture(scope="session")
 def domain():
     """A ROS domain that nobody else on this machine uses, for this process and its children."""
-    from domain_coordinator import domain_id
-
-    with domain_id() as number:
-        os.environ["ROS_DOMAIN_ID"] = str(number)
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    with private_domain() as number:
         yield number
 
 

@@ -1,4 +1,4 @@
-"""Camera frames to measure with: how long decoding takes depends on what is in the picture."""
+"""Some frames of footage at one size, for benchmarks and checks: how long decoding takes depends on the picture."""
 
 from __future__ import annotations
 

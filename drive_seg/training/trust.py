@@ -1,0 +1,145 @@
+"""Fit what turns pixels into unknown, record the self-test, and measure both on things that no class covers.
+
+    python -m drive_seg.training.trust --data DIR [--network FILE] [--surface] [--write]
+
+Fits on DIR's train split what confidence and unknown share are typical, with --surface also how strange the surface of
+true road may look (`unknown: surface`), records the self-test, and with --write rewrites the YAML of the network that
+--network names. Where that YAML does not say what free energy is normal (`unknown: mean, std, limit`, which `drive-seg
+export` fits), this is fitted first; what it says is left as it is. Then it pastes objects onto the true road of the val
+split and prints, for several strictnesses, how much of the objects is called drivable and how much true road turns
+unknown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from drive_seg.core.classes import Group
+from drive_seg.core.decode import TrustModel
+from drive_seg.core.frame import Frame
+from drive_seg.core.health.network import measure
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.selftest import record_answer
+from drive_seg.core.surface import CELLS, SurfaceRule, strange_surface
+from drive_seg.errors import DriveSegError
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.evaluation.trust import ids_of, measure_pasted, table
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+from drive_seg.runtimes import open_engine
+from drive_seg.training.energy import fit_energy
+
+SHARE = 0.01
+"""Of the true road cells of the training pictures, as many may turn unknown by their surface."""
+
+
+def fit_surface(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> float:
+    """The limit of the surface check."""
+    plain = network.with_strictness(0)
+    runtime = open_engine(engine, plain)
+    road_ids = ids_of(dataset, Group.ROAD)
+    segmenter = Segmenter(runtime, network.table)
+    strange = []
+    pairs = dataset.pairs("train")
+    for pair in pairs[::max(1, len(pairs) // images)]:
+        image, truth = pair.read()
+        labels = segmenter.segment(image, drivable=False).labels
+        road = _wholly(np.isin(truth, road_ids))
+        strange.append(strange_surface(Frame.from_array(image), labels)[road])
+    runtime.close()
+    return round(float(np.quantile(np.concatenate(strange), 1 - SHARE)), 3)
+
+
+def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> dict:
+    """The `unknown: typical` and the `self_test` for the network's YAML, in the engine's most exact arithmetic."""
+    runtime = open_engine(engine, replace(network, int8=None))
+    segmenter = Segmenter(runtime, network.table, surface=network.surface)
+    seen = []
+    pairs = dataset.pairs("train")
+    for pair in pairs[::max(1, len(pairs) // images)]:
+        result = segmenter.segment(pair.read()[0], drivable=False)
+        seen.append(measure(result.labels, result.confidence))
+    mean, std = np.mean(seen, axis=0), np.std(seen, axis=0)
+    typical = {name: [round(float(mean[i]), 4), round(float(std[i]), 4)]
+               for i, name in enumerate(("confidence", "unknown"))}
+    answer = record_answer(segmenter).to_dict()
+    runtime.close()
+    return {"unknown": {"typical": typical}, "self_test": answer}
+
+
+def with_energy(network: Network, dataset: Dataset, *, engine: str = "auto") -> tuple[Network, dict]:
+    """The network with its free energy fitted (see fit_energy), and the `unknown` that says so in its YAML."""
+    trust = fit_energy(network, dataset, engine=engine)
+    mean, std = ([round(float(value), 4) for value in values] for values in (trust.mean, trust.std))
+    facts = {"mean": mean, "std": std, "limit": round(trust.limit, 4)}
+    rounded = TrustModel(np.float32(mean), np.float32(std), facts["limit"])  # what will be read from the YAML
+    return replace(network, trust=rounded), facts
+
+
+def write(network: Network, fitted: dict) -> None:
+    """Put the fitted values into the network's YAML, leaving the rest as it is."""
+    path = network.path.with_suffix(".yaml")
+    facts = yaml.safe_load(path.read_text())
+    facts["unknown"] = (facts.get("unknown") or {}) | fitted["unknown"]
+    if "surface" not in fitted["unknown"]:
+        facts["unknown"].pop("surface", None)
+    facts["self_test"] = fitted["self_test"]
+    text = yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=160, allow_unicode=True)
+    path.write_text(text)
+
+
+def _wholly(mask: np.ndarray) -> np.ndarray:
+    """Cells of which every pixel is set."""
+    height, width = mask.shape
+    row = np.arange(height) * CELLS[0] // height
+    column = np.arange(width) * CELLS[1] // width
+    missing = np.zeros(CELLS, np.int64)
+    np.add.at(missing, (row[:, None], column[None, :]), ~mask)
+    return missing == 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit, write when asked to, measure. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m drive_seg.training.trust", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a data set with train and val (see dataset.yaml)")
+    parser.add_argument("--network", type=Path, help="an .onnx file (default: the one that ships)")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--surface", action="store_true", help="fit and use the check of the road's surface")
+    parser.add_argument("--write", action="store_true", help="rewrite the YAML beside the network")
+    parser.add_argument("--no-measure", action="store_true", help="fit only")
+    args = parser.parse_args(argv)
+    if args.write and args.network is None:
+        parser.error("--write rewrites the YAML beside a network: name it with --network")
+    try:
+        path = args.network or default_network()
+        dataset, network = Dataset.load(args.data), replace(Network.load(path), surface=None)
+        energy = {}
+        if network.trust is None:
+            network, energy = with_energy(network, dataset, engine=args.engine)
+        if args.surface:
+            network = replace(network, surface=SurfaceRule(fit_surface(network, dataset, engine=args.engine)))
+        fitted = fit(network, dataset, engine=args.engine)
+        fitted["unknown"] |= energy
+        if network.surface is not None:
+            fitted["unknown"]["surface"] = network.surface.limit
+        print(yaml.safe_dump(fitted, sort_keys=False, default_flow_style=None, width=160))
+        if args.write:
+            write(network, fitted)
+        if not args.no_measure:
+            print(table(*measure_pasted(network, dataset, engine=args.engine)))
+    except (DriveSegError, FileNotFoundError) as error:
+        print(f"trust: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
