@@ -23,8 +23,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg.cli.errors import CommandError
 from drive_seg.cli.options import add_network, open_segmenter, out_folder
+from drive_seg.errors import CommandError
 from drive_seg.labelling.pick import PickError, expected, lines, name_drives, pick
 from drive_seg.labelling.select import NEAR
 from drive_seg.sources.images import read_image
