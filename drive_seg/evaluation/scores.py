@@ -74,16 +74,19 @@ class Scores:
         self.group_matrix += confusion(np.where(left_out, np.uint8(UNKNOWN), rows), columns, GROUPS + 1, GROUPS + 1)
         self._boundary += boundary_counts(true, predicted, count, ~told, settled_class)
         if result.drivable is not None:
-            self._add_drivable(result.drivable > 0, truth, rows, told)
+            self.add_drivable(result.drivable, truth)
         self.images += 1
         self._right += int(right.sum())
         self._told += int(told.sum())
         return float(right.sum() / max(1, told.sum()))
 
-    def _add_drivable(self, drivable: np.ndarray, truth: np.ndarray, rows: np.ndarray, told: np.ndarray) -> None:
+    def add_drivable(self, drivable: np.ndarray, truth: np.ndarray) -> None:
+        """Add the mask of one image alone; `add` does so with the rest. drivable: (H, W) uint8, 0 where it is not.
+        truth: (H, W) uint8 class ids of the data set."""
+        rows = self._row[truth]
         road = rows == Group.ROAD
         maybe_road = (rows == PARTLY) & self._may_be[truth, Group.ROAD]
-        called = drivable & told & ~maybe_road
+        called = (drivable > 0) & (rows != UNKNOWN) & ~maybe_road
         obstacle = rows == Group.OBSTACLE
         for name, pixels in (("called", called), ("wrong", called & ~road), ("obstacle", called & obstacle),
                              ("road", road), ("hit", called & road)):

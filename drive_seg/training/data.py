@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from drive_seg.core.classes import ClassTable, Group, SegClass
-from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.dataset import Dataset, DatasetError, LabelClass
 from drive_seg.evaluation.relation import possible_classes
 from drive_seg.training import augment, synthetic_obstacles
 from drive_seg.training.losses import IGNORE, CodeBook
@@ -37,9 +37,34 @@ def class_table(dataset: Dataset) -> ClassTable:
             raise DatasetError(f"the first data set gives the network its classes, but {dataset.name}'s class"
                                f" {c.name!r} may be any of {len(c.groups)} groups",
                                "name a fully told data set first")
-        hue = np.uint8([[[index * 180 // len(classes), 200, 220]]])
-        colour = COLOURS.get(c.name) or tuple(int(v) for v in cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0])
-        rows.append(SegClass(index, c.name, c.groups[0], colour, c.groups[0] is Group.ROAD))
+        rows.append(_new_class(index, c, len(classes)))
+    return ClassTable(rows)
+
+
+def _new_class(index: int, told: LabelClass, count: int) -> SegClass:
+    hue = np.uint8([[[index * 180 // count, 200, 220]]])
+    colour = COLOURS.get(told.name) or tuple(int(v) for v in cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0])
+    return SegClass(index, told.name, told.groups[0], colour, told.groups[0] is Group.ROAD)
+
+
+def with_heads(table: ClassTable, datasets: Sequence[Dataset]) -> ClassTable:
+    """A network's classes without those that the data sets say to drop, and with those that they say to add. Raises
+    DatasetError."""
+    dropped = {name for dataset in datasets for name in dataset.drop}
+    if strange := sorted(dropped - set(table.names)):
+        raise DatasetError(f"heads: drop names {', '.join(strange)}, which the network does not have",
+                           f"take it out of dataset.yaml; the network has {', '.join(table.names)}")
+    kept = [replace(c, within="" if c.within in dropped else c.within) for c in table.classes if c.name not in dropped]
+    rows = [replace(c, id=index) for index, c in enumerate(kept)]
+    for dataset in datasets:
+        told = {c.name: c for c in dataset.classes if c.id != dataset.ignore}
+        for name in dataset.add:
+            if name in {c.name for c in rows}:
+                continue  # another data set has added it, or the network has it
+            if name not in told or len(told[name].groups) != 1:
+                raise DatasetError(f"{dataset.name}: heads: add names {name}, which is not one of its classes with one"
+                                   " group", "name it under `classes`, or take it out")
+            rows.append(_new_class(len(rows), told[name], len(table) + len(dataset.add)))
     return ClassTable(rows)
 
 
@@ -68,8 +93,8 @@ class Source:
 
 
 def load_sources(datasets: list[Dataset], split: str, table: ClassTable,
-                 ego_sets: Sequence[str] = ()) -> tuple[list[Source], np.ndarray]:
-    """Reads whole splits into memory. ego_sets: see Recipe.
+                 ego_sets: Sequence[str] = (), most: int | None = None) -> tuple[list[Source], np.ndarray]:
+    """Reads splits into memory, whole or `most` evenly spread pictures of each. ego_sets: see Recipe.
 
     Returns the sources and the code book's table (codes, classes) bool. Codes 0..C-1 are the network's classes.
     """
@@ -91,7 +116,7 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable,
         families = family(table)
         vague = [code for code, classes in enumerate(sets) if len(set(families[list(classes)])) > 1]
         source = Source(dataset.name, [], [], [])
-        for pair in dataset.pairs(split):
+        for pair in spread(dataset.pairs(split), most):
             image, labels = pair.read()
             rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             source.images.append(rgb)
@@ -106,6 +131,13 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable,
     for code, classes in enumerate(sets):
         book[code, list(classes)] = True
     return sources, book
+
+
+def spread(items: list, most: int | None) -> list:
+    """Evenly spread ones, at most that many; None for all."""
+    if most is None or len(items) <= most:
+        return items
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int)]
 
 
 def family(table: ClassTable) -> np.ndarray:

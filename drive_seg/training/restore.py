@@ -42,6 +42,31 @@ def restore(network: Network, table: ClassTable, width: float, pictures: torch.T
     mean and the variance that their convolutions put out there, and the scale and offset that undo them, so that they
     change nothing. The heads that only training has begin at random. Raises RunError.
     """
+    folded = _read(network, width)
+    return _unfold(folded, _outputs(folded, pictures), network.table, table, width)
+
+
+@torch.no_grad()
+def blend(trained: Segmenter, table: ClassTable, former: Network, share: float) -> Segmenter:
+    """A network between a trained one and the file that its run started from: `share` of the file's weights, the rest
+    of the trained one's, batch norms folded (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+
+    table: the trained network's classes; for one that the file lacks the weights that it began with count. To be
+    asked and exported, not trained. Raises RunError.
+    """
+    width = trained.classify.in_channels / Segmenter(1).classify.in_channels
+    folded = _read(former, width)
+    plain = {name: (torch.zeros(()), torch.ones(())) for name, module in folded.named_modules()
+             if isinstance(module, ConvNorm)}
+    start = _unfold(folded, plain, former.table, table, width)
+    ours, theirs = fold(trained), fold(start)
+    mixed = {name: value.lerp(theirs.state_dict()[name], share) for name, value in ours.state_dict().items()}
+    ours.load_state_dict(mixed)
+    return _unfold(ours, plain, table, table, width)
+
+
+def _read(network: Network, width: float) -> Segmenter:
+    """The network in a file, batch norms folded. Raises RunError."""
     weights = {one.name: torch.from_numpy(numpy_helper.to_array(one).astype(np.float32))
                for one in onnx.load(network.path).graph.initializer}
     folded = fold(Segmenter(len(network.table), width))
@@ -54,10 +79,15 @@ def restore(network: Network, table: ClassTable, width: float, pictures: torch.T
             raise RunError(f"{network.path} is not of the recipe's width {width}: {name} is"
                            f" {tuple(weights[name].shape)}, expected {tuple(value.shape)}", "set `width` in the recipe")
     folded.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+    return folded
 
+
+def _unfold(folded: Segmenter, statistics: dict[str, tuple[torch.Tensor, torch.Tensor]], former: ClassTable,
+            table: ClassTable, width: float) -> Segmenter:
+    """The same with batch norms of these statistics that change nothing, and the classes of `table`."""
+    weights = folded.state_dict()
     restored = Segmenter(len(table), width).eval()
     restored.backbone.load_state_dict(folded.backbone.state_dict())
-    statistics = _outputs(folded, pictures)
     for name, module in restored.named_modules():
         if isinstance(module, ConvNorm):
             conv, norm = module[0], module[1]
@@ -68,7 +98,7 @@ def restore(network: Network, table: ClassTable, width: float, pictures: torch.T
             norm.running_var.copy_(variance)
             norm.weight.copy_(torch.sqrt(variance + norm.eps))
             norm.bias.copy_(mean)
-    _set_classifier(restored, network.table, table, weights["classify.weight"], weights["classify.bias"])
+    _set_classifier(restored, former, table, weights["classify.weight"], weights["classify.bias"])
     return restored
 
 

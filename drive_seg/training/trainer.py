@@ -87,7 +87,7 @@ class Trainer:
                 if table is None:
                     table = read_table(start_from)[0] if read_table(start_from)[1] else None
             elif file is not None and table is None:
-                table = file.table
+                table = data.with_heads(file.table, datasets)
             from_file = table is not None
             self.table = table if table is not None else data.class_table(datasets[0])
         sources, allowed = data.load_sources(datasets, "train", self.table, recipe.ego_sets)

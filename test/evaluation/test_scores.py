@@ -121,3 +121,52 @@ def test_frames_that_are_all_unknown_are_missed(make_dataset):
     assert report["miou"] == pytest.approx(0.1)
     assert report["group_iou"]["road"] == report["pixel_accuracy"] == pytest.approx(0.1)
     assert accuracy[1:] == [0] * 9
+
+
+FINER = ClassTable.from_dicts([
+    *TABLE.to_dicts()[:2], TABLE.to_dicts()[2] | {"also": ["footway"]}, TABLE.to_dicts()[3],
+    {"id": 4, "name": "terrain", "group": "background", "colour": [2, 2, 2], "drivable": False, "within": "tree"},
+    {"id": 5, "name": "wall", "group": "obstacle", "colour": [3, 3, 3], "drivable": False, "within": "tree"},
+    {"id": 6, "name": "ego", "group": "background", "colour": [4, 4, 4], "drivable": False, "ego": True},
+])
+"""A network that tells more than SAME."""
+
+
+def score_finer(make_dataset, classes, truth, called, labels=None):
+    image = np.zeros((*np.shape(truth), 3), np.uint8)
+    scores = Scores(Dataset.load(make_dataset(classes, 9, [(image, np.uint8(truth))])), FINER)
+    called = np.uint8(called)
+    labels = FINER.group_lut[called] if labels is None else np.uint8(labels)
+    accuracy = scores.add(Segmentation(labels, called, None, np.full(called.shape, 255, np.uint8)), np.uint8(truth))
+    return scores.report(), accuracy
+
+
+def test_a_finer_network_is_scored_on_the_data_sets_classes(make_dataset):
+    """Terrain and wall are tree where nothing is labelled so; the ego vehicle is none of the classes."""
+    report, accuracy = score_finer(make_dataset, SAME, [[0, 0, 0, 0, 1, 1, 2, 3, 9]], [[0, 4, 5, 1, 1, 6, 2, 3, 3]])
+    assert report["scored_on"] == "classes"
+    assert report["iou"] == pytest.approx({"tree": 3 / 4, "road": 1 / 3, "kerb": 1, "car": 1})
+    assert accuracy == pytest.approx(6 / 8)
+    assert report["group_iou"]["background"] == pytest.approx(2 / 4), "the wall is right and left out, the ego is not"
+    assert report["group_iou"]["obstacle"] == 1, "a wall within a tree is no false obstacle"
+
+
+def test_what_both_tell_is_scored_by_itself(make_dataset):
+    """Here terrain is labelled, so it is tree no more; `footway` is the network's kerb; a wall still may be tree."""
+    classes = SAME | {2: {"name": "footway", "group": "pavement"}, 4: {"name": "terrain", "group": "background"}}
+    report, _ = score_finer(make_dataset, classes, [[0, 0, 0, 4, 4, 1, 2, 3]], [[0, 4, 5, 4, 0, 1, 2, 3]])
+    assert report["iou"] == pytest.approx({"tree": 2 / 4, "road": 1, "kerb": 1, "car": 1, "terrain": 1 / 3})
+
+
+def test_classes_that_the_network_does_not_have_are_right_with_any_of_their_groups(make_dataset):
+    classes = SAME | {5: {"name": "tram", "group": "obstacle"}, 6: {"name": "ground", "group": ["road", "pavement"]}}
+    report, accuracy = score_finer(make_dataset, classes, [[5, 5, 6, 6, 0, 1, 2, 3]], [[3, 1, 1, 0, 0, 1, 2, 3]])
+    assert report["scored_on"] == "classes"
+    assert report["iou"] == pytest.approx({"tree": 1 / 2, "road": 1 / 2, "kerb": 1, "car": 1})
+    assert accuracy == pytest.approx(6 / 8)
+
+
+def test_a_finer_network_on_a_data_set_of_groups(make_dataset):
+    report, _ = score_finer(make_dataset, PARTLY, [[1, 1, 0, 0, 0, 0]], [[1, 1, 4, 5, 0, 3]])
+    assert report["scored_on"] == "groups"
+    assert report["pixel_accuracy"] == 1

@@ -15,14 +15,14 @@ from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.core.classes import ClassTable  # noqa: E402
 from drive_seg.core.frame import Frame  # noqa: E402
 from drive_seg.core.selftest import picture  # noqa: E402
-from drive_seg.evaluation.dataset import Dataset  # noqa: E402
+from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
 from drive_seg.resources import default_network  # noqa: E402
 from drive_seg.runtimes import open_engine  # noqa: E402
 from drive_seg.training import export  # noqa: E402
-from drive_seg.training.data import class_table  # noqa: E402
+from drive_seg.training.data import class_table, with_heads  # noqa: E402
 from drive_seg.training.recipe import LATER_START, Phase, Recipe  # noqa: E402
-from drive_seg.training.restore import history, restore  # noqa: E402
+from drive_seg.training.restore import blend, history, restore  # noqa: E402
 from drive_seg.training.run_folder import RunError, load_run  # noqa: E402
 from drive_seg.training.trainer import Trainer  # noqa: E402
 
@@ -92,6 +92,22 @@ def test_new_classes_begin_below_the_old_ones(exported, world):
     assert (ours.argmax(1) < 4).all()
 
 
+def test_a_blend_lies_between(exported, world):
+    path, network = exported
+    table, former = with_classes(path, KERB), Network.load(path)
+    trained = restore(former, table, 1.0, pictures(world))
+    with torch.no_grad():
+        trained.classify.bias += torch.tensor([1.0, -1, 0, 2, 4])
+    seen = pictures(world, "val").float()
+    with torch.no_grad():
+        ours = blend(trained, table, former, 0.0)(seen)
+        assert torch.allclose(ours, trained(seen), atol=1e-3)
+        theirs = blend(trained, table, former, 1.0)(seen)
+        assert torch.allclose(theirs[:, :4], network(seen), atol=1e-3)
+        between = blend(trained, table, former, 0.25)(seen)
+        assert torch.allclose(between, 0.75 * ours + 0.25 * theirs, atol=1e-3), "they differ in offsets alone"
+
+
 def test_old_classes_are_kept_by_name(exported, world):
     path, network = exported
     rows = Network.load(path).table.to_dicts()
@@ -127,6 +143,27 @@ def test_a_run_goes_on_from_a_network_file(exported, world, tmp_path, capsys):
     assert f"--classes {classes}: class {{'id': 0}} must have id, name" in capsys.readouterr().err
 
 
+def test_a_data_set_says_which_heads_come_and_go(exported, world, tmp_path):
+    facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
+    facts["classes"][4] = {"name": "crate", "group": "obstacle"}
+
+    def load(**heads):
+        (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(facts | {"heads": heads}))
+        return [Dataset.load(tmp_path)]
+
+    table = Network.load(exported[0]).table
+    changed = with_heads(table, load(add=["crate"], drop=["pedestrian"]))
+    assert [(c.name, c.group.name) for c in changed.classes] == [
+        ("sky", "BACKGROUND"), ("road", "ROAD"), ("pavement", "PAVEMENT"), ("crate", "OBSTACLE")]
+    assert with_heads(table, load()).names == table.names
+    with pytest.raises(DatasetError, match="drop names lorry, which the network does not have"):
+        with_heads(table, load(drop=["lorry"]))
+    with pytest.raises(DatasetError, match="add names barrel, which is not one of its classes"):
+        with_heads(table, load(add=["barrel"]))
+    with pytest.raises(DatasetError, match="`heads` must be"):
+        load(keep=["sky"])
+
+
 def test_the_rate_rises_over_the_first_steps(exported, world, tmp_path):
     path, _ = exported
     run = Trainer([Dataset.load(world[0])], tmp_path, replace(RECIPE, steps=8, settle=4), start_from=path, device="cpu")
@@ -141,7 +178,7 @@ def test_the_rate_rises_over_the_first_steps(exported, world, tmp_path):
 def test_what_can_not_be_restored_is_told(exported, world, tmp_path, colour_network_path):
     path, _ = exported
     told = [Dataset.load(world[0])]
-    with pytest.raises(RunError, match="not of the recipe's width 0.5: .*; set `width` in the recipe"):
+    with pytest.raises(RunError, match="not of the recipe's width 0.5: .*: set `width` in the recipe"):
         Trainer(told, tmp_path / "a", replace(RECIPE, width=0.5), start_from=path, device="cpu")
     with pytest.raises(RunError, match="no network at"):
         Trainer(told, tmp_path / "b", RECIPE, start_from=tmp_path / "missing.onnx", device="cpu")
