@@ -31,7 +31,11 @@ def test_a_saved_recipe_is_the_same(tmp_path):
     ({"ema": 1}, "ema must be a number at least 0 and below 1"),
     ({"train_shallow": 1}, "train_shallow must be true or false"),
     ({"mixed_precision": "bf16"}, "mixed_precision must be true, false or null"),
-    ({"rare": "pole"}, "rare must be a list of class names, it is 'pole'"),
+    ({"rare": "pole"}, "rare must be a list of names, it is 'pole'"),
+    ({"ego_sets": "camvid"}, "ego_sets must be a list of names"),
+    ({"shares": {"camvid": 0}}, "shares must give each data set a number above 0"),
+    ({"shares": [1]}, "shares must give each data set a number above 0"),
+    ({"settle": -1}, "settle must be a whole number of 0 or more"),
     ({"phases": []}, "phases must be one or more"),
     ({"phases": [PHASE, PHASE]}, "later `until`"),
     ({"phases": {"until": 1}}, "phases must be a list of"),
@@ -60,3 +64,12 @@ def test_a_file_that_is_no_json(tmp_path):
 
 def test_the_default_may_be_saved_as_json():
     assert json.loads(json.dumps(asdict(Recipe())))["minutes"] is None
+
+
+def test_shares_of_the_data_sets():
+    assert Recipe(extra_share=0.25).shares_of(["a", "b", "c"]) == pytest.approx([0.75, 0.125, 0.125])
+    assert Recipe(extra_share=0.25).shares_of(["a"]) == [1.0]
+    recipe = Recipe(shares={"b": 3, "a": 1})
+    assert recipe.shares_of(["a", "b"]) == pytest.approx([0.25, 0.75])
+    with pytest.raises(ValueError, match="has shares for a, b, the data sets are a, c: name each of them"):
+        recipe.shares_of(["a", "c"])

@@ -166,7 +166,8 @@ def test_a_data_set_says_which_heads_come_and_go(exported, world, tmp_path):
 
 def test_the_rate_rises_over_the_first_steps(exported, world, tmp_path):
     path, _ = exported
-    run = Trainer([Dataset.load(world[0])], tmp_path, replace(RECIPE, steps=8, settle=4), start_from=path, device="cpu")
+    recipe = replace(RECIPE, steps=100, settle=4)
+    run = Trainer([Dataset.load(world[0])], tmp_path, recipe, start_from=path, device="cpu")
     shares = []
     for step in range(6):
         run.step = step
