@@ -1,13 +1,22 @@
-"""What the segmenter asks of a runtime. The runtimes themselves are in drive_seg.runtimes."""
+"""What the rest of the package asks of a runtime. The runtimes themselves are in drive_seg.runtimes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
+from drive_seg.core.classes import ClassTable
 from drive_seg.core.decode import Decoded
 from drive_seg.core.frame import Frame
 from drive_seg.errors import DriveSegError
+
+if TYPE_CHECKING:
+    from drive_seg.core.health.network import Typical
+
+_Engine = TypeVar("_Engine", bound="Engine")
 
 
 class EngineError(DriveSegError, RuntimeError):
@@ -25,12 +34,36 @@ class Loaded:
     runtime: str
 
 
+class NetworkInfo(Protocol):
+    """What an engine knows of the network that it runs; drive_seg.network.Network has it."""
+
+    @property
+    def name(self) -> str:
+        """As its author called it."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its ONNX file."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) that it was made for, in pixels; an engine may run it at another size."""
+
+    @property
+    def table(self) -> ClassTable:
+        """Its classes."""
+
+    @property
+    def typical(self) -> Typical | None:
+        """Of the pictures that it learnt from; None where it does not say."""
+
+
 @runtime_checkable
 class Engine(Protocol):
-    """Runs one network on one runtime, from camera frame to decoded images.
+    """Runs one network on one runtime, from camera frame to decoded images. One thread at a time.
 
     Resizing and decoding belong to it because a GPU does them beside the network; runtimes on the CPU share theirs in
-    runtimes/host.py. One thread at a time. An engine that can tell which file it runs has `loaded`, a Loaded, too.
+    runtimes/host.py. Use as a context manager, or call `close`. How to add one: docs/new_runtime.md.
     """
 
     name: str
@@ -39,19 +72,38 @@ class Engine(Protocol):
     device: str
     """The processor it runs on, as its maker names it."""
 
+    on_cpu: bool
+    """Whether it computes on the cores of this machine: then several engines of few threads do more frames a second
+    than one of many."""
+
     precision: str
     """What really runs: `fp32`, `bf16`, `fp16`, `int8`."""
 
     input_size: tuple[int, int]
-    """(height, width) that the network sees."""
+    """(height, width) that the network sees, in pixels."""
+
+    network: NetworkInfo
+    """What it runs."""
+
+    loaded: Loaded
+    """The file and the library that it runs it with."""
 
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
-        """Segment one frame; the images are `size` = (height, width).
+        """Segment one frame; the images are `size` = (height, width) in pixels.
 
         Puts the milliseconds of each stage into `stages`. Raises EngineError: then there is no result, and none is
         made up.
         """
         ...
+
+    def infer(self, image: np.ndarray) -> np.ndarray:
+        """The network alone, to measure and to fit: an image (h, w, 3) uint8 RGB of input_size -> logits (C, gh, gw)
+        float32, valid until the next call.
+
+        Raises EngineError, always so on a runtime that has no such way: a GPU does a whole frame as one piece of work.
+        """
+        raise EngineError(f"{self.name} does not run the network without the rest of a frame",
+                          "take an engine on the CPU: openvino, onnxruntime")
 
     def readings(self) -> dict[str, str]:
         """How its processor does right now, for people: memory, temperature. Only what can be read; cheap enough to be
@@ -60,5 +112,12 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back memory and threads."""
+        """Give back memory and threads. Safe to call twice."""
         ...
+
+    def __enter__(self: _Engine) -> _Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+                 ) -> None:
+        self.close()

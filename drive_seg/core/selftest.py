@@ -73,8 +73,7 @@ def record_answer(segmenter: Segmenter) -> SelfTest:
 def check_answer(segmenter: Segmenter, expected: SelfTest) -> None:
     """Raise SelfTestError unless the engine agrees with the recorded answer, as far as its kind can."""
     got = record_answer(segmenter)
-    own = getattr(segmenter.engine, "network", None)
-    if own is not None and own.input_size != segmenter.engine.input_size:
+    if segmenter.engine.network.input_size != segmenter.engine.input_size:
         differ, confidence = _AT_OTHER_SIZE
     else:
         differ, confidence = _IN_8_BITS if segmenter.engine.precision == "int8" else _ROUNDED

@@ -9,7 +9,7 @@ from drive_seg.core.engine import EngineError
 from drive_seg.doctor.finding import Finding, Level
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
-from drive_seg.runtimes import describe_gpu, open_engine
+from drive_seg.runtimes import FALLBACK, choose, describe_kernels, open_engine
 
 
 def check() -> Iterator[Finding]:
@@ -17,16 +17,12 @@ def check() -> Iterator[Finding]:
     openvino = _try("openvino", lambda: _open("openvino"))
     tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("pycuda", _pycuda)]
     yield from (openvino, *tensorrt)
-    usable = all(finding.level is Level.OK for finding in tensorrt)
     if tensorrt[1].level is Level.OK:
-        nvcc = _try("nvcc", _nvcc)
-        yield nvcc
+        yield _try("nvcc", describe_kernels)
         yield Finding("TensorRT plans", Level.OK, _plans())
-        usable = usable and nvcc.level is Level.OK
-    if usable:
-        yield Finding("engine auto", Level.OK, f"takes tensorrt: {describe_gpu()}")
-    elif openvino.level is Level.OK:
-        yield Finding("engine auto", Level.OK, "takes openvino, for want of what is noted above")
+    name, why = choose()
+    if name != FALLBACK or openvino.level is Level.OK:
+        yield Finding("engine auto", Level.OK, f"takes {name}: {why}")
     else:
         yield Finding("engine auto", Level.ERROR, "finds no runtime that works here", "pip install openvino")
     yield _try("onnxruntime", lambda: _open("onnxruntime") + " (only to compare with)")
@@ -46,11 +42,8 @@ def _open(name: str) -> str:
         network = Network.load(default_network())
     except (FileNotFoundError, NetworkError) as error:
         raise EngineError("not tried, for want of a network to open", "see above") from error
-    engine = open_engine(name, network)
-    try:
-        return f"{_version(name)}, {engine.precision} on {engine.device}"
-    finally:
-        engine.close()
+    with open_engine(name, network) as engine:
+        return f"{engine.loaded.runtime}, {engine.precision} on {engine.device}"
 
 
 def _gpu() -> str:
@@ -65,19 +58,6 @@ def _tensorrt() -> str:
     from drive_seg.runtimes.tensorrt.library import load_library
 
     return f"{load_library().title}; a network's plan is built at the first start, or by drive-seg build"
-
-
-def _nvcc() -> str:
-    from drive_seg.runtimes.tensorrt.files import CACHE
-    from drive_seg.runtimes.tensorrt.kernels import find_nvcc
-
-    path = find_nvcc()
-    if path is None and any(CACHE.glob("*.cubin")):
-        return f"not there; GPU kernels compiled before lie in {CACHE}"
-    if path is None:
-        raise EngineError("install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or copy the kernels"
-                          " from where `drive-seg build` ran; nvcc compiles them once")
-    return f"{path}: compiles the GPU kernels once"
 
 
 def _plans() -> str:

@@ -20,7 +20,6 @@ from drive_seg.network import Network
 from drive_seg.replay.resultbag import MASKS, ON_GROUND, OUTPUTS, STORAGES, USUAL
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
-from drive_seg.runtimes.host import HostEngine
 
 
 class ReplayError(DriveSegError, RuntimeError):
@@ -106,7 +105,7 @@ class Settings:
         engines = [self.open_engine(network, cores // count)]
         found = replace(self, engine=engines[0].name, precision=engines[0].precision)
         try:
-            while len(engines) < count and isinstance(engines[0], HostEngine):
+            while len(engines) < count and engines[0].on_cpu:
                 engines.append(found.open_engine(network, cores // count))
         except BaseException:
             for engine in engines:

@@ -193,11 +193,10 @@ class _Stages:
     def _new_monitor(self, now: float) -> Monitor:
         limits = CameraLimits(timeout=self._settings.camera_timeout, frozen=self._settings.frozen_timeout)
         engine = self._segmenter.engine
-        network = getattr(engine, "network", None)
         height, width = engine.input_size
         facts = {"engine": engine.name, "precision": engine.precision, "device": engine.device,
-                 "network": getattr(network, "name", ""), "input": f"{width}x{height}"}
-        return Monitor(limits=limits, typical=getattr(network, "typical", None), ego=self._ego, engine=facts, now=now)
+                 "network": engine.network.name, "input": f"{width}x{height}"}
+        return Monitor(limits=limits, typical=engine.network.typical, ego=self._ego, engine=facts, now=now)
 
     def _segment(self, item: _Work, now: float) -> None:
         with stage(item.stages, "health"):

@@ -51,16 +51,13 @@ def _events(columns: Columns) -> list[dict]:
 
 
 def describe(segmenter: Segmenter) -> dict:
-    """Network and engine, by name and hash; None for what the engine can't tell."""
+    """Network and engine, by name and hash."""
     engine = segmenter.engine
-    loaded = getattr(engine, "loaded", None)
-    network = getattr(engine, "network", None)
     return {
         "engine": engine.name, "device": engine.device, "precision": engine.precision,
-        "runtime": getattr(loaded, "runtime", None) or getattr(engine, "library", None),
-        "file": getattr(loaded, "file", None), "file_sha256": getattr(loaded, "sha256", None),
+        "runtime": engine.loaded.runtime, "file": engine.loaded.file, "file_sha256": engine.loaded.sha256,
         "input_size": list(engine.input_size),
-        "network": getattr(network, "name", None), "network_sha256": getattr(network, "sha256", None),
+        "network": engine.network.name, "network_sha256": engine.network.sha256,
         "classes": list(segmenter.table.names),
     }
 

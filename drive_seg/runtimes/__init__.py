@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,61 @@ from drive_seg.core.engine import Engine, EngineError
 if TYPE_CHECKING:
     from drive_seg.network import Network
 
-ENGINES = ("tensorrt", "openvino", "onnxruntime")
-"""Names that open_engine takes besides `auto`."""
+Progress = Callable[[str], None]
+"""Takes one line at a time, on the choice of a runtime and on what takes long."""
 
+
+@dataclass(frozen=True)
+class Options:
+    """How a network is to be run.
+
+    input_size: (height, width) in pixels other than the network's own. precision: one that the runtime knows, or
+    `auto`. threads: of a runtime on the CPU, by default one a core. plan_folder: where TensorRT's plans are kept, by
+    default in the user's cache.
+    """
+
+    input_size: tuple[int, int] | None = None
+    precision: str = "auto"
+    threads: int | None = None
+    plan_folder: Path | None = None
+    progress: Progress = lambda line: None
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A line of RUNTIMES. precisions: that it runs. open: makes its engine, warmed up; raises EngineError."""
+
+    precisions: tuple[str, ...]
+    open: Callable[[Network, Options], Engine]
+
+
+def _tensorrt(network: Network, options: Options) -> Engine:
+    from drive_seg.runtimes.tensorrt.engine import open_tensorrt
+
+    return open_tensorrt(network, options.input_size, plan_folder=options.plan_folder, progress=options.progress)
+
+
+def _openvino(network: Network, options: Options) -> Engine:
+    from drive_seg.runtimes.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(network, options.input_size, options.threads, options.precision)
+
+
+def _onnxruntime(network: Network, options: Options) -> Engine:
+    from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(network, options.input_size, options.threads)
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "tensorrt": Runtime(("fp16",), _tensorrt),
+    "openvino": Runtime(("fp32", "bf16", "int8"), _openvino),
+    "onnxruntime": Runtime(("fp32",), _onnxruntime),
+}
+"""The runtimes by name. To add one, add a line (docs/new_runtime.md)."""
+
+ENGINES = tuple(RUNTIMES)
+"""Names that open_engine takes besides `auto`."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 """What open_engine takes as precision; each runtime knows some of them."""
@@ -21,44 +74,48 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | None = None, precision: str = "auto",
                 threads: int | None = None, plan_folder: Path | None = None,
-                progress: Callable[[str], None] = lambda line: None) -> Engine:
+                progress: Progress = lambda line: None) -> Engine:
     """Open a runtime by name, warmed up and ready.
 
-    `auto` takes TensorRT where a GPU is usable, else OpenVINO, and says why; a runtime that was named is taken or the
-    call fails. input_size: (height, width) other than the network's own. precision: `auto` is the fastest that keeps
-    the accuracy; TensorRT runs fp16, OpenVINO fp32, bf16 or int8, ONNX Runtime fp32. threads: of a runtime on the CPU,
-    by default one a core. plan_folder: where TensorRT's plans are kept, by default in the user's cache. progress: takes
-    one line at a time, on the choice and on what takes long. Raises EngineError with the fix when it can't run here.
+    `auto` takes what `choose` says, and OpenVINO where that can't be opened; a runtime that was named is taken or the
+    call fails. For the arguments see Options; the precision `auto` is the fastest that keeps the accuracy. Raises
+    EngineError with the fix when it can't run here.
     """
-    if name == "auto":
-        try:
-            progress(f"engine auto takes tensorrt: {describe_gpu()}")
-            return open_engine("tensorrt", network, input_size=input_size, precision=precision, plan_folder=plan_folder,
-                               progress=progress)
-        except EngineError as error:
-            progress(f"engine auto takes openvino: {error}")
-            name = "openvino"
-    if name == "tensorrt":
-        _only(name, precision, "fp16")
-        from drive_seg.runtimes.tensorrt.engine import open_tensorrt
-
-        return open_tensorrt(network, input_size, plan_folder=plan_folder, progress=progress)
-    if name == "openvino":
-        from drive_seg.runtimes.openvino import OpenVinoEngine
-
-        return OpenVinoEngine(network, input_size, threads, precision)
-    if name == "onnxruntime":
-        _only(name, precision, "fp32")
-        from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
-
-        return OnnxRuntimeEngine(network, input_size, threads)
-    raise EngineError(f"no engine is called {name!r}", f"use auto, {', '.join(ENGINES)}")
+    options = Options(input_size, precision, threads, plan_folder, progress)
+    if name != "auto":
+        return _open(name, network, options)
+    name, why = choose(plan_folder)
+    progress(f"engine auto takes {name}: {why}")
+    try:
+        return _open(name, network, options)
+    except EngineError as error:
+        if name == FALLBACK:
+            raise
+        progress(f"engine auto takes {FALLBACK}: {error}")
+    return _open(FALLBACK, network, options)
 
 
-def _only(name: str, precision: str, known: str) -> None:
-    if precision not in ("auto", known):
-        raise EngineError(f"{name} runs {known}, not {precision}",
+FALLBACK = "openvino"
+"""What `auto` takes where there is no usable GPU."""
+
+
+def choose(plan_folder: Path | None = None) -> tuple[str, str]:
+    """What `auto` takes on this machine, and why: TensorRT where a GPU and all that it needs are there."""
+    try:
+        return "tensorrt", f"{describe_gpu()}; {describe_kernels(plan_folder)}"
+    except EngineError as error:
+        return FALLBACK, str(error)
+
+
+def _open(name: str, network: Network, options: Options) -> Engine:
+    runtime = RUNTIMES.get(name)
+    if runtime is None:
+        raise EngineError(f"no engine is called {name!r}", f"use auto, {', '.join(RUNTIMES)}")
+    if options.precision not in ("auto", *runtime.precisions):
+        known = ", ".join(runtime.precisions)
+        raise EngineError(f"{name} runs {known}, not {options.precision}",
                           f"set precision to {known} or auto, or take another engine")
+    return runtime.open(network, options)
 
 
 def describe_gpu() -> str:
@@ -69,4 +126,21 @@ def describe_gpu() -> str:
 
     name, (major, minor) = first_gpu()
     import_pycuda()
+    from drive_seg.runtimes.tensorrt import typed_onnx  # noqa: F401  raises where the package onnx is missing
+
     return f"{name} (compute capability {major}.{minor}), {load_library().title}"
+
+
+def describe_kernels(plan_folder: Path | None = None) -> str:
+    """Where the GPU's kernels come from. Raises EngineError, naming the fix, where they can't be had."""
+    from drive_seg.runtimes.tensorrt.files import plan_folder as folder_for
+    from drive_seg.runtimes.tensorrt.kernels import find_nvcc
+
+    nvcc, folder = find_nvcc(), folder_for(plan_folder)
+    if nvcc is not None:
+        return f"{nvcc} compiles the GPU kernels once"
+    if any(folder.glob("*.cubin")):
+        return f"GPU kernels compiled before are in {folder}"
+    raise EngineError(f"nvcc, which compiles the GPU kernels once, is not there, and no compiled ones are in {folder}",
+                      "install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or copy the kernels from"
+                      " where `drive-seg build` ran")

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from drive_seg.core.decode import Decoded, Decoder
-from drive_seg.core.engine import EngineError, Loaded
+from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
 from drive_seg.core.stopwatch import stage
@@ -16,13 +16,13 @@ from drive_seg.network import Network
 from drive_seg.runtimes import sensors
 
 
-class HostEngine(ABC):
-    """Base of the CPU runtimes: a subclass loads the network and turns network images into logits."""
+class HostEngine(Engine, ABC):
+    """Base of the CPU runtimes: a subclass loads the network and turns network images into logits.
 
-    name: str
-    device: str
-    precision: str
-    loaded: Loaded
+    It sets `name`, `device`, `precision` and `loaded`, gives `infer`, and calls `warm_up` when it is ready.
+    """
+
+    on_cpu = True
 
     def __init__(self, network: Network, input_size: tuple[int, int] | None = None, threads: int | None = None) -> None:
         """input_size: (height, width) other than the network's own. threads: of inference and decoding."""
@@ -34,7 +34,7 @@ class HostEngine(ABC):
 
     @abstractmethod
     def infer(self, image: np.ndarray) -> np.ndarray:
-        """Network image (h, w, 3) uint8 RGB -> logits (C, gh, gw) float32, valid until the next call."""
+        """See drive_seg.core.engine.Engine.infer."""
 
     def warm_up(self) -> None:
         """Run once on noise, so that the first frame finds everything compiled. Raises EngineError."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.decode import Decoded
-from drive_seg.core.engine import EngineError, Loaded
+from drive_seg.core.engine import Engine, EngineError, Loaded
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
@@ -73,11 +73,11 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
     return engine
 
 
-class TensorRtEngine:
+class TensorRtEngine(Engine):
     """See drive_seg.core.engine.Engine. Its memory is taken when it is made, for frames up to memory.GREATEST_FRAME."""
 
     name = "tensorrt"
-    loaded: Loaded | None = None
+    on_cpu = False
 
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str,
                  progress: Progress = lambda line: None) -> None:
@@ -89,6 +89,7 @@ class TensorRtEngine:
                               f" {len(network.table)}",
                               "use the class table that belongs to this network")
         self.network = network
+        self.loaded = Loaded(network.path.name, network.sha256, library)
         self.precision = precision
         self.library = library
         self.device = "{} (compute capability {}.{})".format(gpu.name, *gpu.compute_capability)
