@@ -9,7 +9,7 @@ table with --classes (or put it beside the labels as classes.yaml):
 
     ignore: 255
     classes:
-      0: {name: road, group: road, colour: [128, 64, 128], from: [Fahrbahn, lane]}
+      0: {name: road, group: road, colour: [128, 64, 128], also: [Fahrbahn, lane]}
       1: {name: kerb, group: [pavement, background]}    # one of these, not told which
       2: {name: our own hood, group: ignore}            # counts for nothing
 
@@ -29,7 +29,6 @@ from tqdm import tqdm
 from drive_seg.cli.options import out_folder
 from drive_seg.errors import CommandError
 from drive_seg.labelling.importer import FORMATS, import_labels, lines
-from drive_seg.labelling.record import LabelError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import; returns the exit code."""
     with tqdm(unit="picture", disable=None, file=sys.stderr) as bar:
-        try:
-            result = import_labels(args.labels, args.out, form=args.format, classes=args.classes, images=args.images,
-                                   name=args.name, licence=args.licence, val_share=args.val, drive_pattern=args.drives,
-                                   ignore_unknown=args.ignore_unknown, progress=lambda _: bar.update())
-        except LabelError as error:
-            bar.close()
-            raise CommandError(str(error)) from error
+        result = import_labels(args.labels, args.out, form=args.format, classes=args.classes, images=args.images,
+                               name=args.name, licence=args.licence, val_share=args.val, drive_pattern=args.drives,
+                               ignore_unknown=args.ignore_unknown, progress=lambda _: bar.update())
     for line in lines(result):
         print(line)
     print(f"look at {args.out / 'preview.jpg'}, then: drive-seg evaluate --data {args.out} --split val")

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from drive_seg.cli.options import add_network, open_segmenter, out_folder
 from drive_seg.errors import CommandError
-from drive_seg.labelling.pick import PickError, expected, lines, name_drives, pick
+from drive_seg.labelling.pick import expected, lines, name_drives, pick
 from drive_seg.labelling.select import NEAR
 from drive_seg.sources.images import read_image
 from drive_seg.sources.open import KINDS, open_source
@@ -52,15 +52,13 @@ def run(args: argparse.Namespace) -> int:
     sources = [open_source(text, duration=args.duration, topic=args.topic) for text in args.inputs]
     for text, source in zip(args.inputs, sources, strict=True):
         if source.live:
-            raise CommandError(f"{text} is a camera, which can't be looked at twice: record a drive first")
+            raise CommandError(f"{text} is a camera, which can't be looked at twice", "record a drive first")
     ego = sources[0].ego_mask if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
     segmenter, drives = open_segmenter(args, ego), name_drives(sources)
     try:
         with tqdm(total=expected(drives, args.every), unit="frame", disable=None, file=sys.stderr) as bar:
             result = pick(drives, segmenter, args.out, args.count, every=args.every, apart_s=args.apart,
                           near=args.near, progress=bar.update)
-    except PickError as error:
-        raise CommandError(str(error)) from error
     finally:
         segmenter.engine.close()
     for line in lines(result):

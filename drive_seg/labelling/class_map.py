@@ -40,8 +40,8 @@ def known() -> ClassMap:
 
 
 def load(path: Path) -> ClassMap:
-    """A class table: a dataset.yaml or a network's YAML (each class may also have `colour: [r, g, b]` and `from`: other
-    names for it; `group: ignore` leaves it out), or a text file of colours and names. Raises LabelError."""
+    """A class table: a dataset.yaml or a network's YAML, or a text file of colours and names. In a YAML each class may
+    have `colour: [r, g, b]` and `also`, other names for it; `group: ignore` leaves it out. Raises LabelError."""
     if not path.is_file():
         raise LabelError(f"there is no class table at {path}")
     if path.suffix.lower() not in (".yaml", ".yml"):
@@ -49,8 +49,8 @@ def load(path: Path) -> ClassMap:
         base = known()
         strange = sorted({name for name in by_colour.values() if base.id(name) is None})
         if strange:
-            raise LabelError(f"{path} names classes whose meaning is not known: {', '.join(strange)}: write them as"
-                             " YAML with their groups (see drive-seg import --help)")
+            raise LabelError(f"{path} names classes whose meaning is not known: {', '.join(strange)}",
+                             "write them as YAML with their groups (see drive-seg import --help)")
         return ClassMap(base.ids, base.classes, by_colour)
     try:
         facts = yaml.safe_load(path.read_text())
@@ -82,7 +82,7 @@ def _read(rows: list[dict], ignore: int | None) -> ClassMap:
                                  f" is {row['group']!r}")
             classes[id_] = LabelClass(id_, name, tuple(Group[str(g).upper()] for g in groups))
         by_id[id_] = name
-        for other in (name, *_listed(row.get("from"))):
+        for other in (name, *_listed(row.get("also"))):
             ids[plain(other)] = IGNORE if left_out else id_
         colours = row.get("colour", row.get("color", []))
         for colour in colours if colours and isinstance(colours[0], list) else [colours] if colours else []:
@@ -107,7 +107,7 @@ def template(names: dict[str, int], path: Path) -> None:
         if colour:
             row["colour"] = [int(v) for v in colour]
         if number:
-            row["from"] = [id_name(int(number))]
+            row["also"] = [id_name(int(number))]
         rows[id_] = row
     text = ("# Each group: road, pavement, obstacle, background, a list of several (one of them, not told which), or\n"
             "# ignore. Add the classes whose names were known, too: with a table, only the table counts.\n")

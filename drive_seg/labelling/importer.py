@@ -62,8 +62,8 @@ class UnknownClasses(LabelError):  # noqa: N818  it is what was found
                  ) -> None:
         rows = sorted(pixels, key=lambda name: -pixels[name])
         lines = [f"  {name}: {shares[name]:.2%} of the labelled pixels, first in {examples[name]}" for name in rows]
-        super().__init__(f"{len(rows)} classes or colours are not known:\n" + "\n".join(lines)
-                         + f"\nsay what they are in {template} (or any class table) and give it with --classes")
+        super().__init__(f"{len(rows)} classes or colours are not known:\n" + "\n".join(lines) + "\nwhat to do",
+                         f"say what they are in {template} (or any class table) and give it with --classes")
         self.pixels, self.template = pixels, template
 
 
@@ -83,13 +83,13 @@ def detect(root: Path) -> str:
         if kind and kind not in found:
             found.append(kind)
     if len(found) > 1:
-        raise LabelError(f"{root} holds labels in several formats ({', '.join(found)}): name the file, or give"
-                         " --format")
+        raise LabelError(f"{root} holds labels in several formats ({', '.join(found)})",
+                         "name the file, or give --format")
     if found:
         return found[0]
     if root.is_dir() and masks.find_masks(root):
         return "masks"
-    raise LabelError(f"{root} holds no labels that are known: export as one of {', '.join(FORMATS)}")
+    raise LabelError(f"{root} holds no labels that are known", f"export as one of {', '.join(FORMATS)}")
 
 
 def _kind_of(file: Path) -> str | None:
@@ -122,7 +122,7 @@ def import_labels(root: Path, out: Path, *, form: str | None = None, classes: Pa
     if not root.exists():
         raise LabelError(f"there is nothing at {root}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LabelError(f"{out} is there already: give a new folder; training takes several data sets")
+        raise LabelError(f"{out} is there already", "give a new folder; training takes several data sets")
     form = form or detect(root)
     table = _table(root, classes)
     result = Imported(form, out)
@@ -174,7 +174,7 @@ def _picked(root: Path) -> dict[str, str]:
     try:
         return {row["picture"]: row["drive"] for row in json.loads(file.read_text())["frames"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise LabelError(f"{file} is damaged ({error!r}): delete it, or pick again") from error
+        raise LabelError(f"{file} is damaged ({error!r})", "delete it, or pick again") from error
 
 
 def _records(root: Path, form: str, table: ClassMap, images: Path | None, left_out: list[str]) -> Iterator[Record]:
@@ -205,7 +205,7 @@ def _records(root: Path, form: str, table: ClassMap, images: Path | None, left_o
     if form == "voc":
         return masks.read_voc(root, Pictures(*([images] if images else [folder / "JPEGImages"])), table.by_colour)
     if form != "masks":
-        raise LabelError(f"no format is called {form!r}: use one of {', '.join(FORMATS)}")
+        raise LabelError(f"no format is called {form!r}", f"use one of {', '.join(FORMATS)}")
     places = masks.find_masks(folder)
     if places is None:
         raise LabelError(f"{folder} has no folder of mask PNGs (labels/ or masks/) beside images/")

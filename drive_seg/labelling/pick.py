@@ -20,6 +20,7 @@ from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.errors import DriveSegError
 from drive_seg.labelling.candidates import Candidate, Pool
 from drive_seg.labelling.describe import describe, distances
 from drive_seg.labelling.formats.coco import CocoWriter
@@ -40,7 +41,7 @@ _NEIGHBOURS = 0.35  # distance of descriptors above which frames that follow eac
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
 
 
-class PickError(RuntimeError):
+class PickError(DriveSegError, RuntimeError):
     """Nothing can be picked; the message names the fix."""
 
 
@@ -87,7 +88,7 @@ def pick(drives: Sequence[Drive], segmenter: Segmenter, out: Path, count: int, *
     apart_s, near: see select. progress: called after each frame. Raises PickError, SourceError, EngineError or OSError.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PickError(f"{out} is there already: give a new folder")
+        raise PickError(f"{out} is there already", "give a new folder")
     result, pool = Picked(out, count), Pool()
     for number, drive in enumerate(drives):
         _look_at(number, drive, segmenter, every, pool, result, progress)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from drive_seg.errors import DriveSegError
 from drive_seg.sources.images import is_image
 
 UNTOLD = 255
@@ -19,7 +20,7 @@ _MASK_FOLDERS = ("panoptic", "mask", "label", "annotation", "segmentation", "gt"
 """Beginnings of the names of folders that hold masks."""
 
 
-class LabelError(ValueError):
+class LabelError(DriveSegError, ValueError):
     """Labels that can't be read; the message names the file and the fix."""
 
 
@@ -34,8 +35,8 @@ class Names:
         if name not in self._ids:
             if len(self._ids) == MOST_NAMES:
                 some = ", ".join(list(self._ids)[:6])
-                raise LabelError(f"the labels have more than {MOST_NAMES} classes or colours ({some}, ...): masks must"
-                                 " be saved without loss (PNG, not JPEG) and without smoothed edges")
+                raise LabelError(f"the labels have more than {MOST_NAMES} classes or colours ({some}, ...)",
+                                 "save masks without loss (PNG, not JPEG) and without smoothed edges")
             self._ids[name] = len(self._ids)
         return self._ids[name]
 
@@ -92,9 +93,10 @@ class Pictures:
             if candidate in self._base:
                 path = self._base[candidate]
                 if path is None:
-                    raise LabelError(f"two pictures are called {candidate}: the labels must tell them apart by folder")
+                    raise LabelError(f"two pictures are called {candidate}", "name them by folder in the labels")
                 return path
-        raise LabelError(f"the picture {name} is missing: put it beside the labels, or name its folder with --images")
+        raise LabelError(f"the picture {name} is missing",
+                         "put it beside the labels, or name its folder with --images")
 
 
 def _is_mask(path: Path, root: Path) -> bool:

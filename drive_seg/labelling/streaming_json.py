@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from drive_seg.errors import DriveSegError
+
 _CHUNK = 1 << 16
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-class JsonError(ValueError):
+class JsonError(DriveSegError, ValueError):
     """A file that is not JSON; the message names it and the place."""
 
 
@@ -59,7 +61,8 @@ class _Reader:
         found = self.peek()
         if not found or found not in wanted:
             what = repr(found) if found else "the end"
-            raise JsonError(f"{self._path} is not JSON: {what} where {' or '.join(wanted)} should be: export it again")
+            raise JsonError(f"{self._path} is not JSON: {what} where {' or '.join(wanted)} should be",
+                            "export it again")
         self._at += 1
         return found
 
@@ -82,7 +85,7 @@ class _Reader:
             except json.JSONDecodeError as error:
                 if self._more():
                     continue
-                raise JsonError(f"{self._path} is not JSON ({error.msg}): export it again") from error
+                raise JsonError(f"{self._path} is not JSON ({error.msg})", "export it again") from error
             if end == len(self._text) and self._more():
                 continue  # a number may go on
             self._at = end
@@ -96,7 +99,7 @@ class _Reader:
         try:
             chunk = self._file.read(max(_CHUNK, len(self._text)))
         except UnicodeDecodeError as error:
-            raise JsonError(f"{self._path} is not UTF-8 text: export it again") from error
+            raise JsonError(f"{self._path} is not UTF-8 text", "export it again") from error
         self._ended = not chunk
         self._text += chunk
         return bool(chunk)

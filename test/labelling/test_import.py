@@ -234,7 +234,7 @@ def test_a_class_table_says_what_they_are(street_folder, truth, tmp_path):
     file = street_folder / "annotations.xml"
     file.write_text(file.read_text().replace('label="road"', 'label="Fahrbahn"'))
     (tmp_path / "table.yaml").write_text(yaml.safe_dump({"ignore": 255, "classes": {
-        0: {"name": "road", "group": "road", "from": ["Fahrbahn"]}, 1: {"name": "car", "group": "obstacle"},
+        0: {"name": "road", "group": "road", "also": ["Fahrbahn"]}, 1: {"name": "car", "group": "obstacle"},
         2: {"name": "sky", "group": "ignore"}, 3: {"name": "pavement", "group": ["pavement", "background"]}}}))
     result = import_labels(street_folder, tmp_path / "data", classes=tmp_path / "table.yaml")
     assert set(result.pixels) == {"road", "car", "pavement"} and set(result.ignored) == {"sky"}

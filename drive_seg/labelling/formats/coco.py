@@ -123,7 +123,7 @@ def _read(path: Path, pictures: Pictures, scratch: Path, skipped: list[str]) -> 
 
 def _field(element: Any, key: str, path: Path) -> Any:
     if not isinstance(element, dict) or key not in element:
-        raise LabelError(f"{path} is not COCO: an entry has no {key!r}: export it again")
+        raise LabelError(f"{path} is not COCO: an entry has no {key!r}", "export it again")
     return element[key]
 
 
@@ -140,7 +140,7 @@ def _instance_painter(labels: list[dict], categories: dict[int, str], where: str
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, LabelError):
                 raise
-            raise LabelError(f"{where}: {error}: export it again") from error
+            raise LabelError(f"{where}: {error}", "export it again") from error
         for mask, id_ in sorted(drawn, key=lambda one: -int(one[0].sum())):  # small things lie on large areas
             canvas[mask] = id_
         return canvas
@@ -171,7 +171,7 @@ def _panoptic_painter(label: dict, categories: dict[int, str], path: Path, where
         file = _panoptic_file(path, label.get("file_name", ""))
         picture = read_pixels(file, cv2.IMREAD_COLOR)
         if picture is None or picture.shape[:2] != size:
-            raise LabelError(f"{where}: {file} is missing, not a PNG or of another size: export it again")
+            raise LabelError(f"{where}: {file} is missing, not a PNG or of another size", "export it again")
         blue, green, red = (picture[..., i].astype(np.int32) for i in range(3))
         segments = red + 256 * green + 65536 * blue
         canvas = np.full(size, UNTOLD, np.uint8)

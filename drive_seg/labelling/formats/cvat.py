@@ -70,7 +70,7 @@ def read(files: Sequence[Path], pictures: Pictures) -> Iterator[Record]:
         try:
             yield from _read(path, pictures)
         except ElementTree.ParseError as error:
-            raise LabelError(f"{path} is not whole XML ({error}): export it again") from error
+            raise LabelError(f"{path} is not whole XML ({error})", "export it again") from error
 
 
 def _read(path: Path, pictures: Pictures) -> Iterator[Record]:
@@ -114,11 +114,11 @@ def _painter(elements: list[ElementTree.Element], where: str):
                     mask = from_run_lengths(lengths, wide * high).reshape(high, wide)
                     shapes.paste_mask(canvas, mask, left, top, value)
                 else:
-                    raise LabelError(f"{where}: <{element.tag}> is not an area: draw polygons or masks")
+                    raise LabelError(f"{where}: <{element.tag}> is not an area", "draw polygons or masks")
         except (TypeError, ValueError) as error:
             if isinstance(error, LabelError):
                 raise
-            raise LabelError(f"{where}: {error}: export it again") from error
+            raise LabelError(f"{where}: {error}", "export it again") from error
         return canvas
 
     return paint
@@ -133,4 +133,4 @@ def _whole(element: ElementTree.Element, key: str, path: Path) -> int:
     try:
         return int(element.get(key, ""))
     except ValueError:
-        raise LabelError(f"{path}: picture {element.get('name')!r} has no {key}: export it again") from None
+        raise LabelError(f"{path}: picture {element.get('name')!r} has no {key}", "export it again") from None

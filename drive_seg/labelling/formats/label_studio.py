@@ -132,7 +132,7 @@ def _painter(results: list[dict], where: str):
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, LabelError):
                 raise
-            raise LabelError(f"{where}: {error}: export it again") from error
+            raise LabelError(f"{where}: {error}", "export it again") from error
         return canvas
 
     return paint

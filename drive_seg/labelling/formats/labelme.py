@@ -27,7 +27,7 @@ def read(files: Sequence[Path], pictures: Pictures) -> Iterator[Record]:
         try:
             whole = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
-            raise LabelError(f"{path} is not JSON ({error}): save it again") from error
+            raise LabelError(f"{path} is not JSON ({error})", "save it again") from error
         if not is_labelme(whole):
             raise LabelError(f"{path} is not labelme's: it has no `shapes` and `imagePath`")
         name = str(whole["imagePath"]).replace("\\", "/").removeprefix("../")
@@ -61,11 +61,11 @@ def _painter(drawn: list[dict], path: Path):
                     left, top = (round(float(v)) for v in points[0])
                     shapes.paste_mask(canvas, mask > 0, left, top, id_)
                 else:
-                    raise LabelError(f"{path}: the shape {kind!r} is not an area: draw polygons")
+                    raise LabelError(f"{path}: the shape {kind!r} is not an area", "draw polygons")
         except (KeyError, TypeError, ValueError, IndexError, FrameError) as error:
             if isinstance(error, LabelError):
                 raise
-            raise LabelError(f"{path}: {error!r}: save it again") from error
+            raise LabelError(f"{path}: {error!r}", "save it again") from error
         return canvas
 
     return paint
