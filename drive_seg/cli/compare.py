@@ -1,7 +1,12 @@
-"""Compare two results of `drive-seg replay`: exit code 0 when they agree, 1 when they differ.
+"""Compare two results of `drive-seg replay`, or two networks.
 
-A and B are result folders of one bag each, or whole --out folders, whose bags are matched by name. The worst frames are
-listed, and drawn side by side with --pictures.
+Results: exit code 0 when they agree, 1 when they differ. A and B are result folders of one bag each, or whole --out
+folders, whose bags are matched by name. The worst frames are listed, and drawn side by side with --pictures.
+
+Networks: A and B are .onnx files, the former and the new one. Both run on the labelled pictures of --data and on the
+drives of --on; --page gets one page with the figures of both, the pictures and regions that changed most, and whether
+that is better where the truth is known. Exit code 1 when the mean IoU of road, pavement and obstacle is more than
+half a point worse on any labelled set.
 """
 
 from __future__ import annotations
@@ -9,29 +14,62 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
 import cv2
+from tqdm import tqdm
 
-from drive_seg.cli.options import is_standard_output, json_file, out_folder, write_json
+from drive_seg.cli.options import (
+    add_network,
+    is_standard_output,
+    json_file,
+    open_segmenter,
+    out_file,
+    out_folder,
+    write_json,
+)
 from drive_seg.cli.replay import add_limits
+from drive_seg.comparison import report
+from drive_seg.comparison.networks import Side, compare_drive, compare_labelled, worse_sets
 from drive_seg.errors import CommandError
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.labelling.pick import name_drives
 from drive_seg.replay.compare import Comparison, Limits, compare, draw_worst, find_results
 from drive_seg.replay.settings import ReplayError
 from drive_seg.sources.bag import BagError
+from drive_seg.sources.open import KINDS, open_source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", type=Path, metavar="A", help="a result, or the --out folder of a run")
+    parser.add_argument("a", type=Path, metavar="A", help="a result, the --out folder of a run, or a network (.onnx)")
     parser.add_argument("b", type=Path, metavar="B", help="another")
     add_limits(parser)
+    networks = parser.add_argument_group("networks")
+    networks.add_argument("--data", type=Path, action="append", default=[], metavar="DIR",
+                          help="data set with a dataset.yaml; may be repeated")
+    networks.add_argument("--split", default="val", metavar="NAME", help="of the data sets (default: val)")
+    networks.add_argument("--on", action="append", default=[], metavar="INPUT", help=f"{KINDS}; may be repeated")
+    networks.add_argument("--topic", help="image topic, for a bag with several cameras")
+    networks.add_argument("--duration", type=float, metavar="SECONDS", help="look at so much of each drive")
+    networks.add_argument("--every", type=_positive, default=1, metavar="K", help="look at every K-th frame of a drive")
+    networks.add_argument("--page", type=out_file, metavar="FILE.html", help="write the page")
+    add_network(networks, with_file=False)
     parser.add_argument("--pictures", type=out_folder, metavar="DIR", help="write the worst frames side by side")
     parser.add_argument("--json", type=json_file, metavar="FILE",
                         help="write the figures as JSON; - for standard output (the text then goes to standard error)")
 
 
 def run(args: argparse.Namespace) -> int:
+    networks = [path.suffix == ".onnx" for path in (args.a, args.b)]
+    if all(networks):
+        return _compare_networks(args)
+    if any(networks):
+        raise CommandError(f"{args.a} and {args.b} are a network and something else",
+                           "give two .onnx files, or two results of `drive-seg replay`")
+    if args.data or args.on or args.page:
+        raise CommandError("--data, --on and --page are for two networks", "give two .onnx files")
     try:
         return _run(args)
     except (ReplayError, BagError) as error:
@@ -71,3 +109,48 @@ def _draw(comparison: Comparison, a: Path, b: Path, folder: Path, text: TextIO) 
         file = folder / f"frame_{frame['index']:06d}.png"
         cv2.imwrite(str(file), picture)
         print(f"  {file}", file=text)
+
+
+def _compare_networks(args: argparse.Namespace) -> int:
+    if not args.data and not args.on:
+        raise CommandError("two networks are compared on pictures",
+                           "give labelled ones with --data, drives with --on, or both")
+    if args.pictures is not None:
+        raise CommandError("--pictures is for two results of `drive-seg replay`", "give --page FILE.html")
+    datasets = [Dataset.load(folder) for folder in args.data]
+    sources = name_drives([open_source(text, duration=args.duration, topic=args.topic) for text in args.on])
+    for drive in sources:
+        if drive.source.live and args.duration is None:
+            raise CommandError(f"{drive.source.source} never ends", "say how long with --duration SECONDS")
+    text = sys.stderr if is_standard_output(args.json) else sys.stdout
+    with ExitStack() as stack:
+        former, new = (_open(args, path, stack) for path in (args.a, args.b))
+        total = sum(len(dataset.pairs(args.split)) for dataset in datasets)
+        counts = [drive.source.count for drive in sources]
+        total = None if None in counts else total + sum(-(-count // args.every) for count in counts)
+        with tqdm(total=total, unit="picture", disable=None, file=sys.stderr) as bar:
+            done = [compare_labelled(former, new, dataset, args.split, bar.update) for dataset in datasets]
+            done += [compare_drive(former, new, drive.source, drive.name, every=args.every, progress=bar.update)
+                     for drive in sources]
+        if args.page is not None:
+            report.write_report(args.page, former, new, done)
+    for line in report.lines(done):
+        print(line, file=text)
+    if args.page is not None:
+        print(f"page: {args.page}", file=text)
+    if args.json is not None:
+        write_json({"former": str(args.a), "new": str(args.b), "compared": [one.to_dict() for one in done],
+                    "worse_on": [one.name for one in worse_sets(done)]}, args.json)
+    return 1 if worse_sets(done) else 0
+
+
+def _open(args: argparse.Namespace, path: Path, stack: ExitStack) -> Side:
+    segmenter = open_segmenter(argparse.Namespace(**{**vars(args), "network": path}))
+    stack.callback(segmenter.engine.close)
+    return Side(segmenter.engine.network, segmenter)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)

@@ -21,9 +21,10 @@ from drive_seg.runtimes import ENGINES, PRECISIONS, open_engine
 _STANDARD_OUTPUT = Path("-")
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """--network, --engine, --precision, --size and --plans."""
-    parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
+def add_network(parser: argparse.ArgumentParser, *, with_file: bool = True) -> None:
+    """--network (with_file), --engine, --precision, --size and --plans."""
+    if with_file:
+        parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="runtime (default: auto)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto",
                         help="of the arithmetic (default: auto, the engine's fastest that keeps the accuracy)")

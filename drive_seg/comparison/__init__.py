@@ -1,0 +1,1 @@
+"""Two networks on the same pictures: which changed, and whether for the better."""
