@@ -27,7 +27,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from drive_seg.cli.options import out_folder
-from drive_seg.errors import CommandError
 from drive_seg.labelling.importer import FORMATS, import_labels, lines
 
 
