@@ -29,5 +29,5 @@ def read_ego_mask(path: str | None) -> np.ndarray | None:
         return None
     mask = read_pixels(Path(path).expanduser(), cv2.IMREAD_GRAYSCALE)
     if mask is None:
-        raise EgoMaskError(f"the ego mask {path} can't be read as an image: give a PNG")
+        raise EgoMaskError(f"the ego mask {path} can't be read as an image", "give a PNG")
     return mask

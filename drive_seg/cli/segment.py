@@ -93,7 +93,7 @@ def _segment(footage: FrameSource, segmenter: Segmenter, out: Path, with_confide
     if not seen:
         raise CommandError(f"{footage.source} has no frames")
     if not frames:
-        raise CommandError(f"{footage.source}: none of its {seen} frames could be segmented, {skipped[0]}")
+        raise CommandError(f"{footage.source}", f"none of its {seen} frames could be segmented, {skipped[0]}")
     if skipped:
         print(f"warning: {footage.source}: {len(skipped)} of {seen} frames could not be segmented, {skipped[0]}",
               file=sys.stderr)

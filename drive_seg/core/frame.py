@@ -10,9 +10,10 @@ import simplejpeg
 
 from drive_seg.core import jpeg_entropy
 from drive_seg.core.image_header import JPEG, PNG, HeaderError, check_png, has_exif, jpeg_scans, read_header
+from drive_seg.errors import DriveSegError
 
 
-class FrameError(ValueError):
+class FrameError(DriveSegError, ValueError):
     """Bytes that are not an image; the message says what is wrong and the fix."""
 
 
@@ -139,8 +140,8 @@ class Frame:
         """
         encoding = form.partition(";")[0].strip()
         if encoding.startswith(_NO_COLOUR_IMAGE):
-            raise FrameError(f"a CompressedImage ({_cut(form)}) is not a colour image once it is decompressed: let the"
-                             " driver compress the rectified colour image, or use the raw transport")
+            raise FrameError(f"a CompressedImage ({_cut(form)}) is not a colour image once it is decompressed",
+                             "let the driver compress the rectified colour image, or use the raw transport")
         buffer = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.reshape(-1)
         what = f"a CompressedImage ({_cut(form)}, {buffer.size} bytes)"
         try:
@@ -148,12 +149,13 @@ class Frame:
             return cls.from_array(decode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, max_pixels,
                                          checked_only=True))
         except TooLargeError as error:
-            raise TooLargeError(f"{what}: {error}") from error
+            raise TooLargeError(f"{what}: {error.reason}", error.fix) from error
         except CutShortError as error:
-            raise FrameError(f"{what} is {error}: look for lost data between camera and driver, or let the driver"
-                             " encode the JPEG itself") from error
+            raise FrameError(f"{what} is {error}",
+                             "look for lost data between camera and driver, or let the driver encode the JPEG"
+                             " itself") from error
         except FrameError as error:
-            raise FrameError(f"{what} is {error}: publish JPEG or PNG") from error
+            raise FrameError(f"{what} is {error}", "publish JPEG or PNG") from error
 
     def bgr(self) -> np.ndarray:
         """The image as (H, W, 3) uint8 BGR; a view where the bytes are BGR already."""
@@ -224,8 +226,8 @@ def _decode_other(data: np.ndarray, flags: int) -> np.ndarray | None:
 
 def _check_pixels(height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
-        raise TooLargeError(f"the image has {width}x{height} pixels, more than {max_pixels}: check the camera's"
-                            " settings, or raise max_image_pixels")
+        raise TooLargeError(f"the image has {width}x{height} pixels, more than {max_pixels}",
+                            "check the camera's settings, or raise max_image_pixels")
 
 
 def _to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
@@ -242,7 +244,7 @@ def _layout(encoding: str) -> _Layout:
     try:
         return _LAYOUTS[encoding]
     except KeyError:
-        raise FrameError(f"encoding {_cut(encoding)} is not supported: use one of {', '.join(ENCODINGS)}") from None
+        raise FrameError(f"encoding {_cut(encoding)} is not supported", f"use one of {', '.join(ENCODINGS)}") from None
 
 
 def _check_even(layout: _Layout, encoding: str, height: int, width: int) -> None:

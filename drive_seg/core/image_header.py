@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from drive_seg.errors import DriveSegError
+
 JPEG, PNG = "JPEG", "PNG"
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -25,7 +27,7 @@ class ImageHeader:
     width: int
 
 
-class HeaderError(ValueError):
+class HeaderError(DriveSegError, ValueError):
     """Bytes that don't begin like an image, or don't say how large it is; the message completes `this is ...`."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from drive_seg.core.classes import UNKNOWN, ClassTable
+from drive_seg.core.engine import NetworkInfo
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
@@ -149,7 +150,7 @@ def _write(drives: Sequence[Drive], segmenter: Segmenter, candidates: Sequence[C
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "images").mkdir(parents=True)
-    network = getattr(segmenter.engine, "network", None)
+    network = segmenter.engine.network
     cells: dict[int, Cell] = {}
     rows: dict[int, dict] = {}
     try:
@@ -157,7 +158,7 @@ def _write(drives: Sequence[Drive], segmenter: Segmenter, candidates: Sequence[C
             writers = [
                 stack.enter_context(CvatWriter(partial / "annotations.xml", out.name, table, len(picks))),
                 stack.enter_context(LabelStudioWriter(partial / "label_studio", table, LABEL_STUDIO_PREFIX + "images/",
-                                                      str(getattr(network, "name", "drive_seg")))),
+                                                      network.name)),
                 stack.enter_context(CocoWriter(partial / "coco", table)),
             ]
             for number, drive in enumerate(drives):
@@ -218,10 +219,10 @@ def _cell(rank: int, frame: Frame, segmentation: Segmentation, picture: str, pic
     return Cell(small(drawn), (f"{rank}  {picture}", "; ".join(picked.reasons)))
 
 
-def _write_facts(folder: Path, segmenter: Segmenter, result: Picked, table: ClassTable, network: object) -> None:
+def _write_facts(folder: Path, segmenter: Segmenter, result: Picked, table: ClassTable, network: NetworkInfo) -> None:
     facts = {"frames": result.frames, "wanted": result.wanted, "seen": result.seen, "skipped": len(result.skipped),
-             "blank": result.blank, "network": getattr(network, "name", None),
-             "network_sha256": getattr(network, "sha256", None), "engine": segmenter.engine.name}
+             "blank": result.blank, "network": network.name,
+             "network_sha256": network.sha256, "engine": segmenter.engine.name}
     (folder / PICKED).write_text(json.dumps(facts, indent=1) + "\n")
     (folder / CLASS_TABLE).write_text(yaml.safe_dump({"ignore": UNKNOWN, "classes": table.to_dicts()}, sort_keys=False,
                                                      default_flow_style=None))

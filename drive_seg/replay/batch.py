@@ -34,8 +34,8 @@ def find_bags(patterns: Sequence[str], out: Path) -> list[Path]:
         matches = [given] if given.exists() else map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207
         bags = [path for path in matches if is_bag(path) and not _inside(path, out)]
         if not bags:
-            raise ReplayError(f"{pattern} is not a bag and matches none: give a rosbag2 folder or a .mcap, .db3 or .bag"
-                              " file")
+            raise ReplayError(f"{pattern} is not a bag and matches none",
+                              "give a rosbag2 folder or a .mcap, .db3 or .bag file")
         for path in _without_parts(bags):
             found.setdefault(path.resolve(), path)
     return sorted(found.values())

@@ -95,7 +95,7 @@ class Bag:
         if not self.path.exists():
             raise BagError(f"there is no bag at {self.path}")
         if self.path.is_file() and not is_storage(self.path):
-            raise BagError(f"{self.path} is not a bag: use a rosbag2 folder or a .mcap, .db3 or .bag file")
+            raise BagError(f"{self.path} is not a bag", "use a rosbag2 folder or a .mcap, .db3 or .bag file")
         with self._readable():
             return open_reader(self.path, self._stack)
 
@@ -235,7 +235,7 @@ class Bag:
             data = data if self.is_ros1 else plain(data)
             return types.deserialize_ros1(data, type_) if self.is_ros1 else types.deserialize_cdr(data, type_)
         except Exception as error:  # whatever the library raises on such bytes
-            raise MessageError(f"{len(data)} bytes in {self.path} are not a {type_}: record it again") from error
+            raise MessageError(f"{len(data)} bytes in {self.path} are not a {type_}", "record it again") from error
 
     def close(self) -> None:
         """Close the files."""

@@ -60,9 +60,9 @@ def _read(path: Path) -> Frame:
     except TooLargeError as error:
         raise TooLargeError(f"{path}: {error}") from error
     except CutShortError as error:
-        raise FrameError(f"{path} is {error}: copy it again") from error
+        raise FrameError(f"{path} is {error}", "copy it again") from error
     except FrameError as error:
-        raise FrameError(f"{path} is {error}: give one of {', '.join(SUFFIXES)}") from error
+        raise FrameError(f"{path} is {error}", f"give one of {', '.join(SUFFIXES)}") from error
 
 
 def is_image(path: Path) -> bool:

@@ -27,6 +27,8 @@ from rosbags.rosbag2.reader import DirectoryReader as _DirectoryReader
 from rosbags.rosbag2.storage_mcap import McapReader as _McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
+from drive_seg.errors import DriveSegError
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -45,7 +47,7 @@ _LONGEST_MESSAGE = 1 << 30  # bytes, decompressed
 _HEADER, _FOOTER = 17, 37  # bytes before an MCAP's profile; from the footer to the end
 
 
-class StorageError(ValueError):
+class StorageError(DriveSegError, ValueError):
     """A bag that can't be read as it lies there; the message completes `BAG ...` and names the fix."""
 
 

@@ -78,7 +78,8 @@ def _read(path: Path, pictures: Pictures) -> Iterator[Record]:
     for event, element in ElementTree.iterparse(path, ("start", "end")):
         if event == "start":
             if element.tag == "track":
-                raise LabelError(f"{path} is CVAT for video (it has tracks): export the task as `CVAT for images 1.1`")
+                raise LabelError(f"{path} is CVAT for video (it has tracks)",
+                                 "export the task as `CVAT for images 1.1`")
             above.append(element)
             continue
         above.pop()

@@ -79,7 +79,7 @@ def read(files: Sequence[Path], pictures: Pictures, skipped: list[str]) -> Itera
         try:
             for _, task in elements(path):
                 if not is_task(task):
-                    raise LabelError(f"{path} is not Label Studio's JSON: export the project as JSON (not JSON-MIN)")
+                    raise LabelError(f"{path} is not Label Studio's JSON", "export the project as JSON (not JSON-MIN)")
                 name = _picture(task["data"], path)
                 done = [a for a in task.get("annotations") or task.get("completions") or []
                         if not a.get("was_cancelled")]
@@ -98,7 +98,7 @@ def _picture(data: dict, path: Path) -> str:
             parts = urlsplit(value)
             local = parse_qs(parts.query).get("d")  # /data/local-files/?d=folder/name.jpg
             return local[0] if local else unquote(parts.path)
-    raise LabelError(f"{path}: a task has no picture: its data is {json.dumps(data)[:200]}")
+    raise LabelError(f"{path}: a task has no picture", f"its data is {json.dumps(data)[:200]}")
 
 
 def _size(results: list[dict]) -> tuple[int, int] | None:

@@ -117,7 +117,7 @@ def read_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         return pixels, None
     rgb = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     if rgb.dtype != np.uint8:
-        raise LabelError(f"{path} has {8 * rgb.itemsize} bits a channel: save the mask with 8")
+        raise LabelError(f"{path} has {8 * rgb.itemsize} bits a channel", "save the mask with 8")
     if palette is None:
         return rgb, None
     packed = rgb[..., 0].astype(np.int32) << 16 | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2]
@@ -163,7 +163,8 @@ def _picture(pictures: Pictures, stem: str) -> Path:
         for suffix in (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp", ".tif", ".tiff"):
             with suppress(LabelError):
                 return pictures.find(name + suffix)
-    raise LabelError(f"the mask {stem}.png has no picture of its name: put it beside, or name its folder with --images")
+    raise LabelError(f"the mask {stem}.png has no picture of its name",
+                     "put it beside, or name its folder with --images")
 
 
 def is_voc(root: Path) -> bool:
@@ -201,5 +202,6 @@ def read_cityscapes(root: Path) -> Iterator[Record]:
         folder = root / "leftImg8bit" / split / city
         image = next((p for s in (".png", ".jpg") if (p := folder / f"{stem}_leftImg8bit{s}").is_file()), None)
         if image is None:
-            raise LabelError(f"{path} has no picture {folder / stem}_leftImg8bit.png: unpack leftImg8bit beside {kind}")
+            raise LabelError(f"{path} has no picture {folder / stem}_leftImg8bit.png",
+                             f"unpack leftImg8bit beside {kind}")
         yield Record(image, f"{city}/{stem}", None, reader.painter(path), split, city)

@@ -72,8 +72,8 @@ def load_onnx(source: Path | onnx.ModelProto, input_size: tuple[int, int] | None
     weights = {w.name for w in graph.initializer}
     inputs = [i for i in graph.input if i.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:
-        raise EngineError(f"{path} has {len(inputs)} inputs and {len(graph.output)} outputs, expected one of each:"
-                          " image and logits")
+        raise EngineError(f"{path} has {len(inputs)} inputs and {len(graph.output)} outputs, expected one of each",
+                          "image and logits")
     _check_static(path, inputs[0], graph.output[0], resized=input_size is not None)
     if input_size is not None:
         shape = inputs[0].type.tensor_type.shape
