@@ -16,13 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from drive_seg.cli.options import add_network, open_segmenter
+from drive_seg.arguments import size
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.frame import Frame
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.scores import Scores
+from drive_seg.network import Network
+from drive_seg.resources import default_network
+from drive_seg.runtimes import ENGINES, PRECISIONS, open_engine
 
 VALUES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Of min_confidence."""
@@ -93,17 +96,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="val", help="default: val")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every so many-th picture")
     parser.add_argument("--curve", action="store_true", help="also the table by min_confidence")
-    add_network(parser)
+    parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="runtime (default: auto)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the arithmetic (default: auto)")
+    parser.add_argument("--size", type=size, metavar="HxW", help="network input size (default: the network's own)")
     args = parser.parse_args(argv)
     if args.every < 1:
         parser.error(f"--every must be 1 or more, it is {args.every}")
     try:
         datasets = [Dataset.load(folder) for folder in args.data]
-        segmenter = open_segmenter(args)
-        print(f"{segmenter.engine.name} ({segmenter.engine.precision}), {args.split}, min_confidence"
-              f" {DrivableRule().min_confidence:g}\n")
-        reports = [score_set(segmenter, dataset, args.split, args.every, VALUES if args.curve else ())
-                   for dataset in datasets]
+        network = Network.load(args.network or default_network())
+        with open_engine(args.engine, network, input_size=args.size, precision=args.precision,
+                         progress=lambda line: print(line, file=sys.stderr, flush=True)) as engine:
+            print(f"{engine.name} ({engine.precision}), {args.split}, min_confidence"
+                  f" {DrivableRule().min_confidence:g}\n")
+            segmenter = Segmenter(engine, network.table, surface=network.surface)
+            reports = [score_set(segmenter, dataset, args.split, args.every, VALUES if args.curve else ())
+                       for dataset in datasets]
     except DriveSegError as error:
         print(f"sets: {error}", file=sys.stderr)
         return 2
