@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from drive_seg.core.frame import Frame
-from drive_seg.core.health.lens import TILE_COLUMNS, TILE_ROWS, Look, look
+from drive_seg.core.health.coverage import TOO_RARE, Cover, Coverage
+from drive_seg.core.health.lens import Look, look
 from drive_seg.core.health.status import Level, Status, worst
 
 
@@ -32,9 +33,12 @@ class CameraLimits:
     sharpness: float = 0.19
     """Step between neighbouring pixels over step between pixels six apart; 1/6 is without any detail. A blur of three
     pixels is always below, the six drives for no quarter of a second (the darkest wood: 0.195)."""
-    blocked_warn: float = 0.2
-    blocked_error: float = 0.4
-    """Share of the lower half of the image that stands still and featureless while the rest moves."""
+    blocked_warn: float = 0.045
+    blocked_error: float = 0.05
+    """Share of the image that stands still while the rest moves past it. The six drives: at most 0.04 at one image in
+    1.7 s, 0 at full rate."""
+    strip_warn: float = 0.06
+    """The same at the bottom edge, where it may be the vehicle itself."""
     hold: float = 0.25
     """An image fault must last so long before it is told, and its absence before it is taken back."""
 
@@ -45,7 +49,6 @@ class CameraHealth:
     Times are seconds of one clock.
     """
 
-    _WINDOW = 1.5  # seconds that `blocked` looks back
     _RATE_WINDOW = 2.0
     _UNTIMED = 10  # images at one and the same time, after which the clock is said to stand still
 
@@ -68,15 +71,12 @@ class CameraHealth:
         self._resized: tuple[float, str] | None = None
         self._look: Look | None = None
         self._same_since: float | None = None
-        self._looks: deque[tuple[float, Look]] = deque()
-        self._faults = {name: _Held(self.limits.hold) for name in ("dark", "bright", "flat", "blurred", "blocked")}
-        self._blocked = 0.0
-        self._examined = np.zeros((TILE_ROWS, TILE_COLUMNS), np.bool_)
-        self._examined[TILE_ROWS // 2:] = True  # sky may well stand still
-        if ego is not None:
-            rows = np.array_split(np.asarray(ego, np.bool_), TILE_ROWS)
-            shares = [[tile.mean() for tile in np.array_split(row, TILE_COLUMNS, axis=1)] for row in rows]
-            self._examined &= np.array(shares) < 0.3
+        self._faults = {name: _Held(self.limits.hold) for name in ("dark", "bright", "flat", "blurred")}
+        # What is covered stood still for a second already, and at one image a second there is no time to lose.
+        self._faults |= {name: _Held(self.limits.hold, before=0.0) for name in ("blocked", "strip")}
+        self._coverage = Coverage(ego)
+        self._cover = Cover(unknown="no image yet")
+        self._gaps: deque[float] = deque(maxlen=3)  # seconds between the last images that were looked at
 
     def received(self, now: float) -> None:
         """An image arrived, whether or not it will be observed."""
@@ -108,6 +108,8 @@ class CameraHealth:
         same = self._look is not None and np.array_equal(new.thumb, self._look.thumb) \
             and np.array_equal(new.tile_mean, self._look.tile_mean)
         self._same_since = (self._same_since if self._same_since is not None else self._last_looked) if same else None
+        if self._look is not None:
+            self._gaps.append(now - self._last_looked)
         self._last_looked = now
         self._look = new
         flat = new.deviation < self.limits.contrast
@@ -116,16 +118,14 @@ class CameraHealth:
         self._faults["flat"].set(flat, now)
         if same:
             return  # says nothing new about the lens
-        if not self._looks or now - self._looks[-1][0] >= self._WINDOW / 15:
-            self._looks.append((now, new))
-            while self._looks[0][0] < now - self._WINDOW:
-                self._looks.popleft()
-            self._blocked = self._blocked_share()
+        if self._coverage.due(now):
+            self._cover = self._coverage.judge(new.thumb, now)
+            self._faults["blocked"].set(self._cover.share >= self.limits.blocked_warn, now)
+            self._faults["strip"].set(self._cover.strip >= self.limits.strip_warn, now)
         # A camera's image always has gradients; where they are all shallow, its detail is gone.
         shallow = np.isnan(new.sharpness) and not flat and float(new.tile_contrast.max()) > 0.2
         blurred = new.sharpness < self.limits.sharpness or shallow
         self._faults["blurred"].set(blurred, now)
-        self._faults["blocked"].set(self._blocked >= self.limits.blocked_warn, now)
 
     def restart(self, back: float, now: float) -> None:
         """The clock was set back by so many seconds: what was noted by it says nothing any more."""
@@ -163,7 +163,7 @@ class CameraHealth:
         else:
             found += self._image_faults(now)
             values |= {"brightness": f"{self._look.mean:.0f}", "sharpness": f"{self._look.sharpness:.2f}",
-                       "blocked": f"{self._blocked:.0%}"}
+                       "blocked": f"not known: {self._unknown()}" if self._unknown() else f"{self._cover.share:.0%}"}
         return worst("camera", found, values)
 
     def silence(self, now: float) -> float:
@@ -199,23 +199,27 @@ class CameraHealth:
                                 f"the image stands still, byte for byte, for {now - self._same_since:.1f} s",
                                 "restart the camera's driver"))
         if self._faults["blocked"].on:
-            grave = self._blocked >= limits.blocked_error
+            grave = self._cover.share >= limits.blocked_error
             found.append(Status("blocked", Level.ERROR if grave else Level.WARN,
-                                f"{self._blocked:.0%} of the view ahead stands still and shows nothing",
+                                f"{self._cover.share:.0%} of the image stands still and shows nothing",
                                 "clean the lens; if the vehicle itself is seen there, give it as ego_mask"))
+        elif self._faults["strip"].on:
+            found.append(Status("strip", Level.WARN,
+                                f"{self._cover.strip:.0%} of the image stands still at its bottom edge",
+                                "if that is the vehicle, give it as ego_mask (drive-seg ego-mask finds it); else clean"
+                                " the lens"))
+        if self._too_rare():
+            found.append(Status("rare", Level.WARN, "too few images are looked at (one in"
+                                f" {min(self._gaps):.1f} s) to tell whether the lens is covered",
+                                f"process at least one image in {TOO_RARE:g} s"))
         return found
 
-    def _blocked_share(self) -> float:
-        """Share of the examined tiles without movement and detail, while the image as a whole moves."""
-        covers = self._looks[-1][0] - self._looks[0][0]
-        if not self._examined.any() or len(self._looks) < 5 or covers < 0.6 * self._WINDOW:
-            return 0.0
-        means = np.array([seen.tile_mean for _, seen in self._looks])[:, self._examined]
-        span = means.max(axis=0) - means.min(axis=0)
-        contrast = np.array([seen.tile_contrast for _, seen in self._looks])[:, self._examined].max(axis=0)
-        if (span >= 4.0).mean() < 0.2:  # standing still, or nothing examined: nothing can be told
-            return 0.0
-        return float(((span < 1.5) & (contrast < 1.5)).mean())
+    def _too_rare(self) -> bool:
+        return len(self._gaps) == self._gaps.maxlen and min(self._gaps) > TOO_RARE
+
+    def _unknown(self) -> str:
+        """Why nothing can be told of a covered lens; empty where it can."""
+        return "too few images" if self._too_rare() else self._cover.unknown
 
     def _forget_arrivals(self, now: float) -> None:
         while self._arrivals and self._arrivals[0] < now - self._RATE_WINDOW:
@@ -223,9 +227,10 @@ class CameraHealth:
 
     def _forget_images(self) -> None:
         """Those before don't belong with what follows."""
-        self._looks.clear()
+        self._coverage.reset()
+        self._cover = Cover(unknown="too few images yet")
+        self._gaps.clear()
         self._same_since = None
-        self._blocked = 0.0
         for fault in self._faults.values():
             fault.reset()
 
@@ -233,8 +238,9 @@ class CameraHealth:
 class _Held:
     """A finding that is told when it lasted, and taken back when it was gone as long."""
 
-    def __init__(self, hold: float) -> None:
-        self._hold = hold
+    def __init__(self, hold: float, before: float | None = None) -> None:
+        """hold: seconds. before: those until it is told, where they differ."""
+        self._hold = {False: hold if before is None else before, True: hold}
         self.reset()
 
     def reset(self) -> None:
@@ -246,5 +252,5 @@ class _Held:
             self._since = None
         elif self._since is None:
             self._since = now
-        if self._since is not None and now - self._since >= self._hold - 1e-9:
+        if self._since is not None and now - self._since >= self._hold[self.on] - 1e-9:
             self.on, self._since = present, None

@@ -10,9 +10,12 @@ from drive_seg.core.health.status import Level, Status, worst
 
 
 class Failures:
-    """Of one check. A failed frame is a WARN; an ERROR only where none between succeeded, so that no masks come."""
+    """The failed frames of one check. One is a WARN; an ERROR only where none between succeeded, so that no masks come.
 
-    _LASTS = 1.0  # seconds for which a failed frame counts
+    A failure stands until a frame succeeds, however long that takes, and for a second at least.
+    """
+
+    _LASTS = 1.0  # seconds for which a failed frame counts among good ones
     _GRAVE = 0.5  # seconds from the first to the last of failures in a row
 
     def __init__(self, name: str, *, grave: bool = True) -> None:
@@ -38,8 +41,8 @@ class Failures:
         self._first, self._ever_succeeded = None, True
 
     def added_to(self, status: Status, now: float) -> Status:
-        """A status with what failed within the last second."""
-        if not now - self._last < self._LASTS:
+        """A status with what failed within the last second, or since the last frame that did not."""
+        if self._first is None and not now - self._last < self._LASTS:
             return status
         in_a_row = self._first is not None and (not self._ever_succeeded or self._last - self._first >= self._GRAVE)
         level = Level.ERROR if in_a_row and self._may_be_grave else Level.WARN

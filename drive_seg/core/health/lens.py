@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from drive_seg.core.frame import Frame
+from drive_seg.core.health.coverage import THUMB_COLUMNS, THUMB_ROWS
 
 TILE_ROWS, TILE_COLUMNS = 6, 8
 _PATCH = 32  # pixels of full resolution looked at in the middle of each tile
@@ -17,6 +18,7 @@ _BRIGHT_BYTE = {"yuv422": 1, "uyvy": 1, "yuv422_yuy2": 0, "yuyv": 0}
 
 
 _EVERY = 2  # rows of a patch: neighbouring rows say the same
+_MEANT = 4  # pixels, both ways, whose mean is a pixel of the small picture: less noise
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Look:
     """One image in brief. mean, deviation: of the brightness, 0..255. high: share of pixels >= 250. tile_mean,
     tile_contrast: (6, 8) float32, mean and mean absolute step between neighbouring pixels of each tile. sharpness:
     step between neighbours over step between pixels six apart, of the tiles that show structure; NaN without any.
-    thumb: (rows, columns) uint8, every n-th pixel.
+    thumb: (THUMB_ROWS, THUMB_COLUMNS) float32, the image made small.
     """
 
     mean: float
@@ -47,11 +49,10 @@ def brightness(frame: Frame) -> np.ndarray:
 
 
 def look(frame: Frame) -> Look:
-    """Look at one frame; a fraction of a millisecond whatever its size."""
+    """Look at one frame, from 1x1 pixels up; a fraction of a millisecond whatever its size."""
     bright = brightness(frame)
     height, width = bright.shape
-    step = max(1, height // 72)
-    thumb, total, squares, high = _thumb(bright, step)
+    thumb, total, squares, high = _thumb(bright, THUMB_ROWS, THUMB_COLUMNS, min(_MEANT, height, width))
     mean, contrast, sharpness = _tiles(bright, TILE_ROWS, TILE_COLUMNS,
                                        min(_PATCH, height // TILE_ROWS, width // TILE_COLUMNS), _EVERY)
     average = total / thumb.size
@@ -66,14 +67,23 @@ def warm_up() -> None:
 
 
 @njit(cache=True, nogil=True)
-def _thumb(bright, step):
-    rows, columns = (bright.shape[0] - step // 2 - 1) // step + 1, (bright.shape[1] - step // 2 - 1) // step + 1
-    thumb = np.empty((rows, columns), np.uint8)
+def _thumb(bright, rows, columns, meant):
+    height, width = bright.shape
+    thumb = np.empty((rows, columns), np.float32)
+    scale = np.float32(1.0 / (meant * meant))
     total, squares, high = 0, 0, 0
     for r in range(rows):
+        middle = (2 * r + 1) * height // (2 * rows)
+        top = min(max(middle - meant // 2, 0), height - meant)
         for c in range(columns):
-            value = np.int64(bright[step // 2 + r * step, step // 2 + c * step])
-            thumb[r, c] = value
+            centre = (2 * c + 1) * width // (2 * columns)
+            left = min(max(centre - meant // 2, 0), width - meant)
+            amount = 0
+            for y in range(top, top + meant):
+                for x in range(left, left + meant):
+                    amount += bright[y, x]
+            thumb[r, c] = amount * scale
+            value = np.int64(bright[middle, centre])
             total += value
             squares += value * value
             high += value >= 250

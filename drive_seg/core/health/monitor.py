@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from drive_seg.core.frame import Frame
-from drive_seg.core.health import lens, sparse
+from drive_seg.core.health import coverage, lens, sparse
 from drive_seg.core.health.camera import CameraHealth, CameraLimits
 from drive_seg.core.health.failures import Failures
 from drive_seg.core.health.latency import LatencyHealth
@@ -46,6 +46,7 @@ class Monitor:
         self._reduced = ""
         self._failures = {"camera": Failures("camera"), "engine": Failures("engine"),
                           "geometry": Failures("geometry", grave=False)}
+        self._frame_done = self._no_ground = False  # of the frame that arrived last: has a result, lacks its ground
         self.follows = False
         """Whether the frame that arrived last follows on the one segmented before it. Else what remembers frames must
         start anew: time jumped, it was long ago, or frames between were not believed."""
@@ -55,6 +56,7 @@ class Monitor:
         self._newest = -np.inf  # of all times told
         self._lock = threading.Lock()
         lens.warm_up()
+        coverage.warm_up()
         sparse.warm_up()
 
     def received(self, now: float) -> None:
@@ -76,6 +78,9 @@ class Monitor:
         """A received frame is to be segmented, or only looked at. Returns whether the camera can be believed."""
         with self._at(now):
             self._failures["camera"].succeeded()
+            if self._frame_done and not self._no_ground:
+                self._failures["geometry"].succeeded()
+            self._frame_done = self._no_ground = False
             self.camera.observe(frame, stamp, now)
             if self.camera.jumped:
                 self.output.reset()
@@ -95,6 +100,7 @@ class Monitor:
         """A frame was segmented and its masks published. took: seconds since it was received."""
         with self._at(now):
             self._failures["engine"].succeeded()
+            self._frame_done = True
             self.latency.observe(took, drops, now)
             self.network.observe(result.labels, result.confidence, now)
             self.output.observe(result.labels, result.drivable, now)
@@ -116,6 +122,7 @@ class Monitor:
         """A frame failed. check: `camera`, `engine` or `geometry`."""
         with self._at(now):
             self._failures[check].failed(reason, fix, now)
+            self._no_ground |= check == "geometry"
 
     def statuses(self, now: float) -> list[Status]:
         """One status a check, at this time."""
