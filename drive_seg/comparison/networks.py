@@ -35,7 +35,11 @@ KEPT = 12
 TOLERANCE = 0.005
 """IoU that a network may lose without being called worse: less than that is noise."""
 
+SURE = 250
+"""Confidence, 0..255, from which a label of the former network is hardly ever wrong, and should stay."""
+
 _WIDTH = 480  # pixels of a kept picture
+_GAP_NS = 1_000_000_000  # between two frames that are no neighbours
 _APART = 10  # frames between two kept pictures of a drive
 
 
@@ -71,8 +75,8 @@ class Example:
 class Compared:
     """What came of one data set or drive. kind: `labelled` or `drive`. former, new: figures by name, 0..1 (in standard
     deviations: domain_shift), None where they say nothing. reports: Scores.report of both, of a labelled set. changed:
-    share of the pixels; better, worse: of those that truth is known of. agreement: of the labels, and IoU of the
-    drivable areas."""
+    share of the pixels; better, worse: of those that truth is known of. agreement: `labels`, share of the pixels that
+    kept theirs; `sure`, of those that the former network was sure of; `drivable`, IoU of the drivable areas."""
 
     name: str
     kind: str
@@ -151,8 +155,13 @@ def compare_drive(former: Side, new: Side, source: FrameSource | Iterable, name:
     """Both networks on every `every`-th frame of a drive. Raises SourceError or EngineError."""
     result, collected = Compared(name, "drive"), _Collected(apart=_APART)
     watchers = tuple(_Watcher(side.network) for side in (former, new))
+    before = None
     for index, shot in enumerate(itertools.islice(source, 0, None, every)):
         progress()
+        if before is not None and not 0 <= shot.stamp_ns - before <= _GAP_NS:
+            for watcher in watchers:
+                watcher.gap()
+        before = shot.stamp_ns
         try:
             frame = shot.frame
             answers = tuple(side.segmenter.segment(frame) for side in (former, new))
@@ -215,7 +224,7 @@ class _Collected:
     def __init__(self, apart: int) -> None:
         self._apart = apart
         self._pictures = self._pixels = self._changed = 0
-        self._both = self._either = 0
+        self._both = self._either = self._sure = self._sure_same = 0
         self._transitions = np.zeros((5, 5), np.int64)
         self._heap: list[tuple[float, int, Example]] = []
 
@@ -226,6 +235,9 @@ class _Collected:
         self._pixels += codes.size
         self._changed += int((codes != SAME).sum())
         self._transitions += transitions(former.labels, new.labels)
+        sure = former.confidence >= SURE
+        self._sure += int(sure.sum())
+        self._sure_same += int((sure & (codes == SAME)).sum())
         one, other = former.drivable > 0, new.drivable > 0
         self._both += int((one & other).sum())
         self._either += int((one | other).sum())
@@ -250,6 +262,7 @@ class _Collected:
         result.changed = self._changed / max(1, self._pixels)
         result.transitions = self._transitions
         result.agreement = {"labels": 1 - result.changed,
+                            "sure": self._sure_same / self._sure if self._sure else 1.0,
                             "drivable": self._both / self._either if self._either else 1.0}
         result.examples = [example for _, _, example in sorted(self._heap, key=lambda entry: -entry[0])]
         return result

@@ -81,7 +81,7 @@ def test_a_network_against_itself(labelled, colour_network_path, tmp_path):
     assert run(colour_network_path, colour_network_path, "--data", labelled, "--json", tmp_path / "same.json") == 0
     same = json.loads((tmp_path / "same.json").read_text())["compared"][0]
     assert same["changed"] == same["better"] == same["worse"] == same["gain"] == 0
-    assert same["agreement"] == {"labels": 1.0, "drivable": 1.0} and same["examples"] == []
+    assert same["agreement"] == {"labels": 1.0, "sure": 1.0, "drivable": 1.0} and same["examples"] == []
 
 
 def test_on_a_drive_without_labels(colour_network_path, pavement_blind, tmp_path, capsys):

@@ -1,0 +1,74 @@
+"""Pseudo-labels: which of a teacher's answers a student learns from."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from drive_seg.training.losses import IGNORE
+
+
+class Thresholds:
+    """The confidence from which a pixel's class is believed, one for each class.
+
+    Each follows the confidence that `keep` of the class's pixels reach, picture by picture: so rare and hard classes,
+    which are never as sure as road and sky, get labels too (CBST, Zou et al., ECCV 2018; IAST, Mei et al., ECCV 2020).
+    """
+
+    def __init__(self, classes: int, *, sure: float, least: float, follow: float) -> None:
+        self.values = np.full(classes, np.nan)
+        self._sure, self._least, self._follow = sure, least, follow
+
+    def update(self, classes: np.ndarray, confidence: np.ndarray, keep: float, few: int = 50) -> None:
+        """Follow one picture. classes: (H, W) uint8. confidence: (H, W) float, 0..1. few: pixels of a class under which
+        it says nothing."""
+        for c in np.unique(classes):
+            of_class = confidence[classes == c]
+            if of_class.size < few:
+                continue
+            now = float(np.quantile(of_class, 1 - keep))
+            before = self.values[c]
+            self.values[c] = now if np.isnan(before) else self._follow * before + (1 - self._follow) * now
+
+    def limits(self) -> np.ndarray:
+        """(C,) float: `sure` for a class that was not seen yet."""
+        return np.clip(np.where(np.isnan(self.values), self._sure, self.values), self._least, self._sure)
+
+    def believed(self, classes: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """Pseudo-labels (H, W) uint8: the class, IGNORE where it is not believed."""
+        return np.where(confidence >= self.limits()[classes], classes, np.uint8(IGNORE)).astype(np.uint8)
+
+
+def steady(labels: np.ndarray, image: np.ndarray, other_labels: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Labels that stay: IGNORE where the neighbouring frame says another class of the same point.
+
+    labels, other_labels: (h, w) uint8, of pictures (H, W, 3) uint8 RGB. Points are followed by dense optical flow (DIS,
+    Kroeger et al., ECCV 2016) there and back; where the two don't agree, as behind something that moved, nothing is
+    known and the label stays. Classes that are IGNORE in the other frame say nothing either.
+    """
+    height, width = labels.shape
+    grey, other_grey = (cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
+                        for p in (image, other))
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    there, back = flow.calc(grey, other_grey, None), flow.calc(other_grey, grey, None)
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    at = (x + there[..., 0], y + there[..., 1])
+    returned = cv2.remap(back, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1e3)
+    followed = np.hypot(*(there + returned).transpose(2, 0, 1)) < 1.0
+    theirs = cv2.remap(other_labels, *at, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE)
+    contradicted = followed & (theirs != IGNORE) & (theirs != labels)
+    return np.where(contradicted, np.uint8(IGNORE), labels)
+
+
+def mix_in(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray, other: np.ndarray,
+           other_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half of the classes of another picture pasted into this one (ClassMix, Olsson et al., WACV 2021; DACS).
+
+    image, other: (H, W, 3) uint8. labels, other_labels: (H/2, W/2) uint8, IGNORE where nothing is told.
+    """
+    there = np.unique(other_labels[other_labels != IGNORE])
+    if len(there) < 2:
+        return image, labels
+    chosen = np.isin(other_labels, rng.permutation(there)[: len(there) // 2])
+    large = np.repeat(np.repeat(chosen, 2, 0), 2, 1)[..., None]
+    return np.where(large, other, image), np.where(chosen, other_labels, labels)

@@ -1,0 +1,81 @@
+"""Every choice of an adaptation, in one place. RUN keeps a copy as adaptation.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+METHODS = ("self-training", "entropy", "statistics")
+
+
+@dataclass(frozen=True)
+class AdaptRecipe:
+    """method: `self-training`; or, to compare with, `entropy` (Tent, Wang et al., ICLR 2021: least entropy, by the
+    scale and offset of the batch norms alone) or `statistics` (UBNA, Klingner et al., arXiv 2011.08502: batch norms'
+    mean and variance, mixed with the former ones; needs labelled pictures of the former domain, as a network file no
+    longer has its statistics).
+    """
+
+    method: str = "self-training"
+    seed: int = 0
+    steps: int = 2000
+    minutes: float | None = None  # of training, by the clock on the wall, instead of steps
+    batch: int = 4
+
+    # Pseudo-labels. A class's threshold is the confidence that `keep` of its pixels reach (CBST, Zou et al., 2018),
+    # followed from picture to picture (IAST, Mei et al., ECCV 2020), and never above `sure`.
+    keep: tuple[float, float] = (0.5, 0.8)  # at the beginning, at the end
+    sure: float = 0.95
+    least: float = 0.4  # no class is believed below
+    follow: float = 0.9  # of the thresholds from step to step
+    ema: float = 0.995  # of the teacher (Tarvainen and Valpola, NeurIPS 2017)
+
+    # The student's pictures.
+    crop: float = 0.75  # of the network's input, both ways
+    scales: tuple[float, float] = (0.9, 1.6)
+    look: float = 1.0
+    mix: float = 0.5  # of the pictures: half the classes of another one pasted in (DACS, Tranheden et al., WACV 2021)
+    rare: float = 0.4  # of the crops: centred on a class that is drawn evenly
+
+    # Not forgetting.
+    rehearsal: float = 0.33  # of a batch, where labelled sets are given
+    hold: float = 2e-3  # pull of the weights to the former ones (L2-SP, Li et al., ICML 2018)
+
+    lr: float = 3e-4
+    backbone_lr: float = 6e-5
+    settle: int = 50  # steps over which the rate rises
+    clip: float = 5.0
+    save_every: int = 50  # steps
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, it is {self.method!r}")
+        for name in ("steps", "batch", "settle", "save_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number of 1 or more, it is {getattr(self, name)!r}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes must be above 0, it is {self.minutes!r}")
+        for name in ("sure", "least", "follow", "ema", "mix", "rare", "rehearsal", "crop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1, it is {getattr(self, name)!r}")
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> AdaptRecipe:
+        """Raises ValueError for what is no recipe; the message names the file and the value."""
+        try:
+            values = json.loads(path.read_text())
+            if not isinstance(values, dict):
+                raise ValueError("must be a JSON object with values of the recipe, such as {\"steps\": 500}")
+            if unknown := set(values) - {f.name for f in fields(cls)}:
+                raise ValueError(f"{', '.join(sorted(unknown))} is not part of the recipe")
+            for name in ("keep", "scales"):
+                if isinstance(values.get(name), list):
+                    values[name] = tuple(values[name])
+            return cls(**values)
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,192 @@
+"""A whole adaptation: look at the footage, train, measure, and ship the network only if it is not worse."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import cv2
+
+from drive_seg.adaptation.footage import Footage, FootageError, collect
+from drive_seg.adaptation.judge import Check, judge
+from drive_seg.adaptation.recipe import AdaptRecipe
+from drive_seg.comparison.networks import Compared, Side, compare_drive, compare_labelled
+from drive_seg.comparison.page import Section, compared_sections, table, write_page
+from drive_seg.core.frame import Frame
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.labelling.pick import Drive
+from drive_seg.network import Network
+from drive_seg.runtimes import open_engine
+from drive_seg.sources.frame_source import Shot
+
+FOOTAGE, RESULT, PAGE, NETWORK = "footage", "result.json", "report.html", "adapted.onnx"
+
+BLENDS = (0.0, 0.35, 0.6)
+"""Shares of the former network's weights that are tried in turn: the first network that is not worse ships (Wortsman et
+al., CVPR 2022: between a network and its fine-tuned self lies one that keeps what both know)."""
+
+_PAIR_NS = 100_000_000
+_NEXT_NS = 60_000_000_000
+
+
+@dataclass
+class Outcome:
+    """What came of it. network: the file, None where every candidate was worse. share: of the former network's weights
+    in it."""
+
+    out: Path
+    footage: Footage
+    checks: list[Check] = field(default_factory=list)
+    held_back: list[Compared] = field(default_factory=list)
+    labelled: list[Compared] = field(default_factory=list)
+    network: Path | None = None
+    share: float = 0.0
+    steps: int = 0
+    seconds: float = 0.0
+    tried: list[dict] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        """For result.json."""
+        return {"network": None if self.network is None else self.network.name, "former_weights": self.share,
+                "steps": self.steps, "minutes": round(self.seconds / 60, 2),
+                "checks": [asdict(check) for check in self.checks], "tried": self.tried,
+                "held_back": [one.to_dict() for one in self.held_back],
+                "labelled": [one.to_dict() for one in self.labelled]}
+
+    def lines(self) -> Iterator[str]:
+        """What a person reads."""
+        yield f"{self.steps} steps in {self.seconds / 60:.1f} minutes"
+        for check in self.checks:
+            yield f"  {'ok  ' if check.passed else 'WORSE'} {check.said}"
+        if self.network is None:
+            yield f"refused: the adapted network is worse, so none was written; see {self.out / PAGE}"
+        else:
+            mixed = f", {self.share:.0%} of the former weights" if self.share else ""
+            yield f"network: {self.network}{mixed}; report: {self.out / PAGE}"
+
+
+def look_at_footage(drives: Sequence[Drive], segmenter: Segmenter, out: Path, *, anyway: bool = False,
+                    progress: Callable[[], None] = lambda: None) -> Footage:
+    """Keep a sample of the drives in out/footage. Raises FootageError, with numbers, for what can't be adapted to."""
+    footage = collect(drives, segmenter, out / FOOTAGE, segmenter.engine.input_size, progress=progress)
+    if not anyway:
+        footage.check()
+    if not footage.held_back or not footage.training:
+        raise FootageError(f"{len(footage.stills)} usable frames are too few to train on and to measure",
+                           "give more footage")
+    return footage
+
+
+def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, rehearsal: Sequence[Dataset] = (),
+          scored: Sequence[Dataset] = (), resume: bool = False, device: str | None = None, int8: bool = False,
+          engine: str = "openvino", progress: Callable[[float, str], None] = lambda share, said: None,
+          say: Callable[[str], None] = lambda line: None) -> Outcome:
+    """Train, measure and ship; see drive-seg adapt. rehearsal: labelled sets that are trained on and scored. scored:
+    labelled sets that are only scored. Raises DriveSegError."""
+    from drive_seg.adaptation.ship import provenance_of, write_network
+    from drive_seg.adaptation.trainer import Adaptation
+    from drive_seg.training.restore import blend
+
+    run = Adaptation(footage, former, out, recipe, rehearsal=rehearsal, resume=resume, device=device)
+    run.run(progress)
+    outcome = Outcome(out, footage, steps=run.step, seconds=run.seconds)
+    told = [{"name": d.name, "licence": d.licence, "images": len(d.pairs("train"))} for d in rehearsal]
+    sets = [d for d in (*rehearsal, *scored) if "val" in d.splits]
+    blends = BLENDS if recipe.method == "self-training" else BLENDS[:1]
+    for share in blends:
+        say(f"measuring{f' with {share:.0%} of the former weights' if share else ''}")
+        candidate = run.teacher.cpu() if not share else blend(run.teacher.cpu(), former.table, former, share)
+        path = out / f"candidate_{round(100 * share)}.onnx"
+        facts = provenance_of(former, footage, recipe, step=run.step, seconds=run.seconds, device=run.device.type,
+                              rehearsal=told, share=share)
+        network = write_network(candidate, path, former, footage, facts, int8=int8)
+        _measure(outcome, former, network, sets, engine)
+        outcome.tried.append({"former_weights": share, "passed": all(c.passed for c in outcome.checks),
+                              "checks": [asdict(check) for check in outcome.checks]})
+        if all(check.passed for check in outcome.checks):
+            outcome.network, outcome.share = _rename(network, out / NETWORK), share
+            break
+    for left in out.glob("candidate_*"):
+        left.unlink()
+    (out / RESULT).write_text(json.dumps(outcome.to_dict(), indent=1) + "\n")
+    write_report(outcome, former, recipe)
+    return outcome
+
+
+def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dataset], engine: str) -> None:
+    sides = []
+    try:
+        for network in (former, new):
+            opened = open_engine(engine, network)
+            # What is typical of the new network was fitted on this very footage: shift is told from the former's data.
+            judged = replace(network, typical=former.typical)
+            sides.append(Side(judged, Segmenter(opened, network.table, surface=network.surface)))
+        outcome.held_back = [compare_drive(*sides, _held_back(outcome.footage, drive), f"{drive}, held back")
+                             for drive in outcome.footage.drives
+                             if any(still.drive == drive for still in outcome.footage.held_back)]
+        outcome.labelled = [compare_labelled(*sides, dataset, "val") for dataset in sets]
+        outcome.checks = judge(outcome.held_back, outcome.labelled)
+    finally:
+        for side in sides:
+            side.segmenter.engine.close()
+
+
+def _held_back(footage: Footage, drive: str) -> Iterator[Shot]:
+    """The held-back frames of a drive, each with the one that follows it where it is there."""
+    for number, still in enumerate(s for s in footage.held_back if s.drive == drive):
+        for following in (False, True) if still.follows else (False,):
+            picture = cv2.cvtColor(footage.read(still, following), cv2.COLOR_RGB2BGR)
+            yield Shot(number * _NEXT_NS + following * _PAIR_NS, f"{still.name}{'_next' if following else ''}",
+                       Frame.from_array(picture))
+
+
+def _rename(network: Network, path: Path) -> Path:
+    """Give a network its final name; the YAML names itself and the int8 file."""
+    import yaml
+
+    sidecar = network.path.with_suffix(".yaml")
+    facts = yaml.safe_load(sidecar.read_text())
+    facts["name"] = path.stem
+    if network.int8 is not None:
+        facts["int8"]["file"] = path.with_suffix(".int8.onnx").name
+        network.int8.replace(path.with_suffix(".int8.onnx"))
+    network.path.replace(path)
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=160,
+                                                        allow_unicode=True))
+    sidecar.unlink()
+    Network.load(path)
+    return path
+
+
+def write_report(outcome: Outcome, former: Network, recipe: AdaptRecipe) -> None:
+    """One page: before and after, the checks, and the pictures that changed most."""
+    footage, shipped = outcome.footage, outcome.network is not None
+    rows = [[check.name, (check.said, ""), ("passed", "good") if check.passed else ("worse", "bad")]
+            for check in outcome.checks]
+    tiles = [(str(len(footage.training)), "frames trained on"), (str(len(footage.held_back)), "frames held back"),
+             (f"{outcome.seconds / 60:.1f} min", f"{outcome.steps} steps")]
+    for one in outcome.labelled:
+        if one.gain is not None:
+            tiles.append((f"{100 * one.gain:+.2f}", f"points on {one.name}"))
+    for one in outcome.held_back[:1]:
+        tiles += [(f"{100 * one.agreement['labels']:.1f} %", "labels as before, held back"),
+                  (f"{100 * (one.new['confidence'] - one.former['confidence']):+.2f}", "confidence, points")]
+    made = [[name, (str(value), "")] for name, value in (
+        ("former network", f"{former.name}, SHA-256 {former.sha256}"),
+        ("inputs", ", ".join(f"{name} ({source})" for name, source in footage.drives.items())),
+        ("frames", f"{footage.seen} seen, {footage.unreadable} unreadable, {footage.blank} blank,"
+                   f" {footage.different} unlike one another"),
+        ("road ahead", f"in {footage.road_ahead:.0%} of the frames"),
+        ("former weights in the network", f"{outcome.share:.0%}" if shipped else "-"),
+        ("recipe", json.dumps(asdict(recipe))), ("made", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())))]
+    sections = [Section("May it ship?", table(("", "", ""), rows)),
+                *compared_sections([*outcome.labelled, *outcome.held_back]),
+                Section("How it was made", table(("", ""), made))]
+    write_page(outcome.out / PAGE, kicker="drive_seg adapt", title=f"{former.name}, adapted",
+               subtitle=", ".join(footage.drives), verdict="not worse: shipped" if shipped else "worse: refused",
+               kind="good" if shipped else "bad", tiles=tiles, sections=sections,
+               pictures=any(one.examples for one in (*outcome.labelled, *outcome.held_back)))

@@ -1,0 +1,340 @@
+"""Self-training on footage: a student learns what a slow teacher is sure of, from pictures that were changed strongly.
+
+The teacher is the mean of the students so far (Tarvainen and Valpola, NeurIPS 2017). It sees whole pictures as they
+are; the student sees crops in other light and weather, with classes of other pictures pasted in. Batch norms keep the
+statistics that the network was given at the start, those of the footage: with batches of four they would only add
+noise. Every sample depends on its step alone, so that a run in steps that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from drive_seg.adaptation.footage import Footage, Still
+from drive_seg.adaptation.pseudo import Thresholds, mix_in, steady
+from drive_seg.adaptation.recipe import AdaptRecipe
+from drive_seg.errors import DriveSegError
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.network import STRIDE, Network
+from drive_seg.training import augment, data, log
+from drive_seg.training.losses import IGNORE, CodeBook, marginal_cross_entropy
+from drive_seg.training.model import Segmenter, double
+from drive_seg.training.recipe import Phase, Recipe
+from drive_seg.training.restore import restore
+from drive_seg.training.run_folder import damage_told, read_state
+
+CHECKPOINT, LOG, RECIPE = "checkpoint.pt", "log.jsonl", "adaptation.json"
+
+_PICTURES = 48  # that the batch norms get their statistics from
+_STATISTICS_STEPS, _STATISTICS_RATE, _STATISTICS_DECAY = 50, 0.1, 0.94  # UBNA's momentum and its decay
+_WEIGHT_POWER = 0.2  # see training's Recipe.class_weight_power
+
+
+class AdaptError(DriveSegError, RuntimeError):
+    """An adaptation that can't be done; the message names the fix."""
+
+
+class Adaptation:
+    """One run. `student` learns; `teacher` is what comes out."""
+
+    def __init__(self, footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *,
+                 rehearsal: Sequence[Dataset] = (), resume: bool = False, device: str | None = None) -> None:
+        """rehearsal: labelled sets whose train split is trained on besides. Raises AdaptError, RunError, DatasetError.
+        """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise AdaptError("torch can use no GPU here", "leave --device out, or install a torch with CUDA")
+        self.footage, self.former, self.out, self.recipe = footage, former, out, recipe
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.manual_seed(recipe.seed)
+        self.table, self.stills = former.table, footage.training
+        if len(self.stills) < recipe.batch:
+            raise AdaptError(f"{len(self.stills)} frames to train on are fewer than a batch of {recipe.batch}",
+                             "give more footage")
+        self.crop = tuple(max(STRIDE, round(recipe.crop * side / STRIDE) * STRIDE) for side in footage.size)
+        self._samples, sources, allowed = None, [], np.eye(len(self.table), dtype=np.bool_)
+        if rehearsal:
+            sources, allowed = data.load_sources(list(rehearsal), "train", self.table)
+            base = Recipe(seed=recipe.seed, phases=(Phase(1.0, self.crop, (0.9, 1.7)),))
+            self._samples = data.Samples(sources, self.table, base, allowed)
+        elif recipe.method == "statistics":
+            raise AdaptError("the statistics of a network file are folded into its weights, so there is nothing to"
+                             " re-estimate", "give labelled pictures of its former domain with --data, or another"
+                             " --method")
+        width = float((former.provenance.get("recipe") or {}).get("width", 1.0))
+        pictures = self._rehearsed() if recipe.method == "statistics" else self._seen()
+        self.student = restore(former, self.table, width, pictures).eval()
+        for module in self.student.backbone.shallow_modules():
+            module.requires_grad_(False)
+        self.student.to(self.device, memory_format=torch.channels_last)
+        self.teacher = deepcopy(self.student).requires_grad_(False)
+        self._start = {name: p.detach().clone() for name, p in self.student.named_parameters() if p.requires_grad}
+        self.thresholds = Thresholds(len(self.table), sure=recipe.sure, least=recipe.least, follow=recipe.follow)
+        self.book = self._code_book(sources, allowed).to(self.device)
+        self.optimizer = _optimizer(self.student, recipe)
+        self.step, self.seconds = 0, 0.0
+        if resume:
+            self._restore()
+        elif (out / CHECKPOINT).exists():
+            raise AdaptError(f"{out} holds an adaptation already", "add --resume to go on with it, or name another"
+                             " folder")
+        else:
+            (out / LOG).unlink(missing_ok=True)
+            recipe.save(out / RECIPE)
+
+    def progress(self) -> float:
+        """Share of the run that is over, 0..1."""
+        if self.recipe.minutes is not None:
+            return min(1.0, self.seconds / (60 * self.recipe.minutes))
+        return min(1.0, self.step / self.recipe.steps)
+
+    def run(self, progress: Callable[[float, str], None] = lambda share, said: None,
+            stop_after: int | None = None) -> None:
+        """To the end, or until step `stop_after`. progress: gets the share that is over and a line after each step."""
+        if self.recipe.method == "statistics":
+            self._re_estimate()
+            self.save()
+            return
+        losses: list[dict[str, float]] = []
+        last = time.monotonic()
+        while self.progress() < 1 and (stop_after is None or self.step < stop_after):
+            losses.append(self._train_step())
+            self.step += 1
+            self.seconds, last = self.seconds + time.monotonic() - last, time.monotonic()
+            now = self.progress()
+            progress(now, f"loss {losses[-1]['loss']:.3f}, {losses[-1]['kept']:.0%} believed")
+            if len(losses) == 20 or now >= 1:
+                mean = {k: round(float(np.mean([one[k] for one in losses])), 4) for k in losses[0]}
+                log.append(self.out / LOG, {"step": self.step, "progress": round(now, 4),
+                                            "seconds": round(self.seconds, 1), **mean})
+                losses = []
+            if self.step % self.recipe.save_every == 0:
+                self.save()
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint; a kill while writing leaves the one before."""
+        state = {"step": self.step, "seconds": self.seconds, "student": self.student.state_dict(),
+                 "teacher": self.teacher.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "thresholds": torch.from_numpy(self.thresholds.values.copy()), "former": self.former.sha256}
+        part = (self.out / CHECKPOINT).with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.out / CHECKPOINT)
+
+    def _restore(self) -> None:
+        path = self.out / CHECKPOINT
+        if not path.is_file():
+            return  # killed before the first one
+        state = read_state(path)
+        with damage_told(path):
+            if state["former"] != self.former.sha256:
+                raise AdaptError(f"{self.out} began with another network than {self.former.path}",
+                                 "name that one, or start again with another --out")
+            self.student.load_state_dict(state["student"])
+            self.teacher.load_state_dict(state["teacher"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.thresholds.values = state["thresholds"].numpy().copy()
+            self.step, self.seconds = state["step"], state["seconds"]
+        log.cut(self.out / LOG, self.step)
+
+    # ---- one step -----------------------------------------------------------------------------------------------
+
+    def _train_step(self) -> dict[str, float]:
+        self._set_rates()
+        rng = np.random.default_rng([self.recipe.seed, self.step])
+        if self.recipe.method == "entropy":
+            return self._entropy_step(rng)
+        images, codes, kept = self._batch(rng)
+        logits = self.student(images.to(self.device).float().contiguous(memory_format=torch.channels_last)).float()
+        loss = marginal_cross_entropy(double(logits), codes.to(self.device).long(), self.book)
+        pull = sum(((p - self._start[name]) ** 2).sum() for name, p in self.student.named_parameters()
+                   if p.requires_grad)
+        total = loss + self.recipe.hold * pull
+        norm = self._update(total)
+        return {"loss": loss.item(), "kept": kept, "moved": float(pull) ** 0.5, "gradient": norm}
+
+    def _entropy_step(self, rng: np.random.Generator) -> dict[str, float]:
+        pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch)]
+        nothing = np.zeros(self.footage.size, np.uint8)
+        crops = [augment.apply_view(p, nothing, self._view(rng, nothing, None), self.crop, IGNORE)[0] for p in pictures]
+        logits = self.student(self._tensor(crops).to(self.device).float()).float() / self.former.temperature
+        loss = -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean()
+        norm = self._update(loss)
+        return {"loss": loss.item(), "kept": 1.0, "moved": 0.0, "gradient": norm}
+
+    def _update(self, loss: torch.Tensor) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        if not torch.isfinite(norm):
+            raise AdaptError(f"step {self.step}: the gradient is not finite", f"lower lr in {self.out / RECIPE}")
+        self.optimizer.step()
+        with torch.no_grad():
+            for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+                mine.lerp_(theirs, 1 - self.recipe.ema)
+        return float(norm)
+
+    def _set_rates(self) -> None:
+        """A rise, then half a cosine down to nought."""
+        share = 0.5 + 0.5 * math.cos(math.pi * self.progress())
+        share = max(2e-3, share * min(1.0, (self.step + 1) / self.recipe.settle))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * share
+
+    def _batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """Images (N, 3, h, w) uint8, codes (N, h/2, w/2) uint8, and the share of the footage's pixels that has one."""
+        rehearsed = round(self.recipe.batch * self.recipe.rehearsal) if self._samples is not None else 0
+        pictures, labels = self._teach(self.recipe.batch - rehearsed)
+        kept = float(np.mean([(label != IGNORE).mean() for label in labels]))
+        crops = []
+        for picture, label in zip(pictures, labels, strict=True):
+            large = np.repeat(np.repeat(label, 2, 0), 2, 1)
+            view = self._view(rng, large, self._focus(rng, label))
+            crops.append(augment.apply_view(picture, large, view, self.crop, IGNORE))
+        samples = []
+        for index, (image, codes) in enumerate(crops):
+            if len(crops) > 1 and rng.random() < self.recipe.mix:
+                image, codes = mix_in(rng, image, codes, *crops[(index + 1) % len(crops)])
+            other = pictures[int(rng.integers(len(pictures)))]
+            look = (other.mean((0, 1), keepdims=True)[0], other.std((0, 1), keepdims=True)[0])
+            samples.append((augment.change_look(rng, image, codes, self.recipe.look, look), codes))
+        images = self._tensor([image for image, _ in samples])
+        codes = torch.from_numpy(np.stack([codes for _, codes in samples]))
+        if rehearsed:
+            told = [self._samples[request] for request in self._requests(rehearsed)]
+            images = torch.cat([images, torch.stack([image for image, _ in told])])
+            codes = torch.cat([codes, torch.stack([code for _, code in told])])
+        return images, codes, kept
+
+    def _requests(self, count: int) -> list[data.Request]:
+        sources = len(self._samples.sources)
+        numbers = range(self.step * count, (self.step + 1) * count)
+        return [data.Request(number // sources, number % sources, self.crop, (0.9, 1.7)) for number in numbers]
+
+    def _teach(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Whole pictures, and the pseudo-labels of each at half its size."""
+        pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
+        left = count
+        for still in self._choose(count):
+            if left <= 0:
+                break
+            following = self.footage.read(still, True) if still.follows else None
+            pairs.append((self.footage.read(still), following))
+            left -= 1 + (following is not None)
+        flat = [picture for pair in pairs for picture in pair if picture is not None]
+        classes, confidence = self.ask(flat)
+        keep = self.recipe.keep[0] + self.progress() * (self.recipe.keep[1] - self.recipe.keep[0])
+        for c, sure in zip(classes, confidence, strict=True):
+            self.thresholds.update(c, sure, keep)
+        labels = [self.thresholds.believed(c, sure) for c, sure in zip(classes, confidence, strict=True)]
+        at = 0
+        for _, following in pairs:
+            if following is None:
+                at += 1
+                continue
+            one, other = labels[at], labels[at + 1]
+            labels[at] = steady(one, flat[at], other, flat[at + 1])
+            labels[at + 1] = steady(other, flat[at + 1], one, flat[at])
+            at += 2
+        return flat[:count], labels[:count]
+
+    @torch.no_grad()
+    def ask(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What the teacher says of pictures (H, W, 3) uint8 RGB: classes (N, H/2, W/2) uint8 and the probability of
+        each, float32."""
+        images = self._tensor(pictures).to(self.device).float().contiguous(memory_format=torch.channels_last)
+        probability, classes = (double(self.teacher(images).float()) / self.former.temperature).softmax(1).max(1)
+        return classes.byte().cpu().numpy(), probability.cpu().numpy()
+
+    def _choose(self, count: int) -> list[Still]:
+        """The next frames, each once an epoch."""
+        chosen = []
+        for number in range(self.step * count, (self.step + 1) * count):
+            epoch, place = divmod(number, len(self.stills))
+            order = np.random.default_rng([self.recipe.seed, 7, epoch]).permutation(len(self.stills))
+            chosen.append(self.stills[int(order[place])])
+        return chosen
+
+    def _view(self, rng: np.random.Generator, labels: np.ndarray, focus: tuple[float, float] | None) -> np.ndarray:
+        fill = self.crop[1] / labels.shape[1], self.crop[0] / labels.shape[0]
+        return augment.random_view(rng, self.crop, labels.shape, self.recipe.scales, focus, fill)
+
+    def _focus(self, rng: np.random.Generator, labels: np.ndarray) -> tuple[float, float] | None:
+        if rng.random() >= self.recipe.rare:
+            return None
+        present, counts = np.unique(labels[labels != IGNORE], return_counts=True)
+        present = present[counts > 20]
+        if not len(present):
+            return None
+        spots = np.flatnonzero(labels == rng.choice(present))
+        y, x = divmod(int(spots[int(rng.integers(len(spots)))]), labels.shape[1])
+        return 2.0 * x, 2.0 * y
+
+    # ---- at the beginning ---------------------------------------------------------------------------------------
+
+    def _seen(self) -> torch.Tensor:
+        places = np.unique(np.linspace(0, len(self.stills) - 1, min(_PICTURES, len(self.stills))).astype(int))
+        return self._tensor([self.footage.read(self.stills[i]) for i in places])
+
+    def _rehearsed(self) -> torch.Tensor:
+        saved, self.step = getattr(self, "step", 0), 0
+        pictures = torch.stack([self._samples[replace(request, scales=(1.0, 1.0), look=0.0)][0]
+                                for request in self._requests(_PICTURES)])
+        self.step = saved
+        return pictures
+
+    def _code_book(self, sources: Sequence[data.Source], allowed: np.ndarray) -> CodeBook:
+        """With loss weights by how much of the footage the former network calls each class."""
+        if sources:
+            return data.code_book(sources, allowed, self.table, Recipe())
+        places = np.unique(np.linspace(0, len(self.stills) - 1, min(24, len(self.stills))).astype(int))
+        counts = np.zeros(len(self.table))
+        for place in places:
+            classes, _ = self.ask([self.footage.read(self.stills[place])])
+            counts += np.bincount(classes.ravel(), minlength=len(self.table))[: len(self.table)]
+        share = np.maximum(counts / counts.sum(), 1e-3)
+        weights = share ** -_WEIGHT_POWER
+        return CodeBook(torch.from_numpy(allowed), torch.from_numpy(weights / (weights * share).sum()))
+
+    @torch.no_grad()
+    def _re_estimate(self) -> None:
+        """Batch norms' mean and variance from the footage, mixed with the former ones ever less (UBNA)."""
+        norms = [m for m in self.teacher.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.train()
+        for step in range(_STATISTICS_STEPS):
+            for norm in norms:
+                norm.momentum = _STATISTICS_RATE * _STATISTICS_DECAY ** step
+            self.step = step
+            pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch)]
+            self.teacher(self._tensor(pictures).to(self.device).float())
+        for norm in norms:
+            norm.eval()
+            norm.momentum = 0.1
+
+    @staticmethod
+    def _tensor(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+
+
+def _optimizer(network: Segmenter, recipe: AdaptRecipe) -> torch.optim.Optimizer:
+    if recipe.method == "entropy":
+        affine = [p for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()]
+        return torch.optim.Adam([{"params": affine, "lr": recipe.lr, "base_lr": recipe.lr}])
+    backbone = {id(p) for p in network.backbone.parameters()}
+    unused = {id(p) for name in ("auxiliary16", "auxiliary8", "boundary") for p in getattr(network, name).parameters()}
+    groups = []
+    for inside, lr in ((True, recipe.backbone_lr), (False, recipe.lr)):
+        parameters = [p for p in network.parameters()
+                      if p.requires_grad and (id(p) in backbone) is inside and id(p) not in unused]
+        groups.append({"params": parameters, "lr": lr, "base_lr": lr})
+    return torch.optim.AdamW(groups, weight_decay=0.0)  # the pull to the former weights is the decay
+
