@@ -12,15 +12,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from drive_seg.replay.compare import Comparison, Limits, compare, find_result
 from drive_seg.replay.frames import read_frames
 from drive_seg.replay.job import Job, run_job
-from drive_seg.replay.resultbag import OUTPUTS, Masks, ResultReader
-from drive_seg.replay.settings import ReplayError, Settings
+from drive_seg.replay.resultbag import OUTPUTS, USUAL, Masks, ResultReader
+from drive_seg.replay.settings import ReplayError
+from drive_seg.settings import Settings
 
 __all__ = ["Replayed", "ReplayError", "replay_bag"]
 
@@ -69,19 +71,32 @@ class Replayed:
 
 
 def replay_bag(bag: str | Path, out: str | Path, *, labels: str | Path | None = None, report: bool = True,
-               again: bool = False, **settings: object) -> Replayed:
+               again: bool = False, topic: str | None = None, outputs: Sequence[str] = USUAL, storage: str = "mcap",
+               **settings: Any) -> Replayed:
     """Replay a bag offline, every frame, into the folder out/NAME. What is there already is taken as it is, or replaced
     with `again`.
 
-    labels: folder of ground truth (see `drive-seg replay --help`). settings: fields of
-    drive_seg.replay.settings.Settings, e.g. network="my.onnx", engine="openvino", topic="/front/image". Frames without
-    a result don't raise; see Replayed.failed and Replayed.withheld. Raises ReplayError when the bag can't be replayed.
+    labels: folder of ground truth (see `drive-seg replay --help`). topic: the image topic, None for the bag's only
+    camera. outputs, storage: of the result bag. settings: fields of drive_seg.settings.Settings, e.g.
+    network="my.onnx", engine="openvino"; also size=(height, width) for input_height and input_width, and a
+    drive_seg.core.mounted.Mount as mount. Frames without a result don't raise; see Replayed.failed and
+    Replayed.withheld. Raises ReplayError when the bag can't be replayed.
     """
     bag = Path(bag).expanduser()
     folder = Path(out) / (bag.name if bag.is_dir() else bag.stem)
-    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    job = Job(bag, folder, Settings(**values), Path(labels) if labels else None, report=report, again=again)
+    job = Job(bag, folder, _settings(settings), Path(labels) if labels else None, report=report, again=again,
+              topic=topic, outputs=tuple(outputs), storage=storage)
     outcome = run_job(job)
     if outcome.summary is None or outcome.summary["problem"]:
         raise ReplayError(outcome.problem)
     return Replayed(outcome.folder, json.loads((outcome.folder / "summary.json").read_text()))
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    """What replay_bag was given, also under the names of before."""
+    values = {name: value for name, value in given.items() if value is not None}
+    if "size" in values:
+        values["input_height"], values["input_width"] = values.pop("size")
+    if "mount" in values:
+        values |= asdict(values.pop("mount"))
+    return Settings.from_values(values, exact=False)

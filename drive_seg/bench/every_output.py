@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -15,18 +15,16 @@ from std_msgs.msg import Header, String
 from drive_seg.bench.measure import Stages, interleave, percentile
 from drive_seg.bench.node_way import TOPICS
 from drive_seg.bench.ros_frames import RosFrames
-from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.health.monitor import Monitor
-from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
-from drive_seg.core.temporal import TemporalFilter
+from drive_seg.pipeline import Model, Pipeline
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.health import HealthPublisher, HealthTopic
 from drive_seg.ros.label_info import LATCHED
 from drive_seg.ros.outputs import OUTPUTS
-from drive_seg.ros.parameters import PARAMETERS
 from drive_seg.ros.pose import PoseSource
 from drive_seg.ros.worker import Worker
+from drive_seg.settings import Settings
 from drive_seg.sources.clip import CLIPS
 
 PICTURES = ("~/overlay", "~/overlay/compressed")
@@ -35,20 +33,27 @@ PICTURES = ("~/overlay", "~/overlay/compressed")
 _HEIGHT, _PITCH = 1.2, 0.0  # metres, radians: behind a car's windscreen
 
 
-def measure(segmenter: Segmenter, ros: RosFrames, count: int) -> dict[str, dict[str, Any]]:
+def measure(settings: Settings, model: Model, ros: RosFrames, count: int) -> dict[str, dict[str, Any]]:
     """By row: median milliseconds of a frame and of each stage, and what the row adds to `masks`.
 
     The rows are those of drive_seg.bench.table. Frames follow one another without a pause, so what a second thread
     publishes beside the next frame shows in that frame's time: it waits, or its inference is slower. count: frames a
     row.
     """
-    filtered = Segmenter(segmenter.engine, segmenter.table, segmenter.rule, surface=segmenter.surface,
-                         temporal=TemporalFilter())
+    settings = replace(settings, camera_height=_HEIGHT, camera_pitch=_PITCH, frozen_timeout=0.0)
+
+    def pipeline(**more: Any) -> Pipeline:
+        made = Pipeline(replace(settings, **more), model)
+        made.start(ros.now())
+        return made
+
+    believing = pipeline()
+    believing.monitor = _Believing()
     every = [output.topic for output in OUTPUTS]
     planner = [topic for topic in every if topic not in PICTURES]
-    ways = {"masks": _Way(segmenter, ros, TOPICS, watched=False), "nothing": _Way(segmenter, ros, ()),
-            "planner": _Way(segmenter, ros, planner), "temporal": _Way(filtered, ros, planner),
-            "overlay": _Way(segmenter, ros, every)}
+    ways = {"masks": _Way(believing, ros, TOPICS, watched=False), "nothing": _Way(pipeline(), ros, ()),
+            "planner": _Way(pipeline(), ros, planner), "temporal": _Way(pipeline(temporal_filter=True), ros, planner),
+            "overlay": _Way(pipeline(), ros, every)}
     samples = interleave(ways, count)
     rows = {name: _row(samples[name]) for name in ways}
     base = rows["masks"]
@@ -79,24 +84,22 @@ class _Believing(Monitor):
 class _Way:
     """The node's worker with some of its topics subscribed; call it with the number of a frame."""
 
-    def __init__(self, segmenter: Segmenter, ros: RosFrames, topics: Collection[str], watched: bool = True) -> None:
+    def __init__(self, pipeline: Pipeline, ros: RosFrames, topics: Collection[str], watched: bool = True) -> None:
         """watched: with health and diagnostics, each with a subscriber."""
-        settings = SimpleNamespace(**{spec.name: spec.default for spec in PARAMETERS} | {
-            "camera_height": _HEIGHT, "camera_pitch": _PITCH})
         publishers = {output: ros.publisher(output.topic, output.type, output.qos) for output in OUTPUTS
                       if output.topic in topics}
-        monitor = (Monitor if watched else _Believing)(limits=CameraLimits(frozen=0), now=ros.now())
-        geometry = Geometry(settings, PoseSource(ros.node, settings), None, lambda *_: None)
+        settings = pipeline.settings
+        geometry = Geometry(settings.mount, PoseSource(ros.node, settings), None, lambda *_: None)
         self._ros, self._watched = ros, watched
-        self._worker = Worker(segmenter, publishers, settings, lambda *_: None, monitor, geometry, ros.now)
-        self._worker.camera = info = _camera_info()
+        self._worker = Worker(pipeline, publishers, lambda *_: None, geometry, ros.now)
+        geometry.camera_info = info = _camera_info()
         size = (info.height, info.width)
-        geometry.ground(Header(), info, size, size)
+        geometry.ground(Header(), size, size)
         geometry.wait(60.0)
         self._health = None
         if watched:
             ros.node.get_logger().set_level(LoggingSeverity.FATAL)  # what health says isn't the benchmark's
-            self._health = HealthPublisher(ros.node, monitor, HealthTopic(ros.node))
+            self._health = HealthPublisher(ros.node, pipeline.monitor, HealthTopic(ros.node))
             ros.subscribe("/diagnostics", DiagnosticArray, 10)
             ros.subscribe("~/health", String, LATCHED)
 
@@ -104,7 +107,7 @@ class _Way:
         tell: dict[str, float] = {}
         start = time.perf_counter()
         message, received = self._ros.receive(number)
-        self._worker.monitor.received(self._ros.now())
+        self._worker.pipeline.monitor.received(self._ros.now())
         self._worker.process(message)
         if self._health is not None:
             with stage(tell, "diagnostics"):  # ten times a second in the node: with every frame is rather more

@@ -8,8 +8,8 @@ from drive_seg.ros.main import main
 
 
 def _report(node) -> None:  # noqa: ANN001 - importing its type would import rclpy too early
-    worker = node.worker
-    if worker is not None:
+    if node.active is not None:
+        worker = node.active.worker
         mailbox = worker.mailbox
         print(json.dumps({"received": mailbox.received, "replaced": mailbox.dropped, **worker.counts,
                           "stages": list(worker.stages)}), flush=True)

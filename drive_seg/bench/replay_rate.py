@@ -13,8 +13,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from drive_seg.bench.measure import inference
-from drive_seg.replay.settings import Settings
+from drive_seg.pipeline import Model, Pipeline
+from drive_seg.replay.settings import for_replay
 from drive_seg.replay.stream import stream
+from drive_seg.settings import Settings
 from drive_seg.sources.bag import COMPRESSED, Bag
 
 _TOPIC = "/camera/image/compressed"
@@ -26,14 +28,12 @@ def measure(settings: Settings, frames: Sequence[np.ndarray], folder: Path, coun
     """Frames a second of all three, measured in turns, and the medians of replay's share of the other two.
 
     Inference and segmentation run as in the node: one engine with all cores. frames: (H, W, 3) uint8 BGR each; the bag
-    has them as JPEG. folder: for the bag and its results. count: frames of a turn. Raises what Settings raises.
+    has them as JPEG. folder: for the bag and its results. count: frames of a turn. Raises what Model.open raises.
     """
     bag_path = folder / "replay_bag"
     _write_bag(bag_path, frames, count + _WARM_UP)
-    network = settings.load_network()
-    engine = settings.open_engine(network)
-    segmenter = settings.open_segmenter(engine)
-    engines = settings.open_engines()
+    one, several = Model.open(settings), Model.open(settings, several=True)
+    segmenter, replaying = Pipeline(settings, one), Pipeline(for_replay(settings), several)
     inferred, segmented, replayed = [], [], []
     try:
         for turn in range(rounds + 1):
@@ -47,14 +47,14 @@ def measure(settings: Settings, frames: Sequence[np.ndarray], folder: Path, coun
             out = folder / f"replay_{turn}"
             out.mkdir()
             with Bag(bag_path) as bag:
-                frames_done = stream(bag, bag.image_topic(), segmenter, settings, out, engines=engines)
+                frames_done = stream(bag, bag.image_topic(), replaying, out)
                 for done, _ in enumerate(frames_done, 1):
                     if done == _WARM_UP:
                         start = time.perf_counter()
                 replayed.append(count / (time.perf_counter() - start))
     finally:
-        for one in (engine, *engines):
-            one.close()
+        one.close()
+        several.close()
     inferred, segmented, replayed = inferred[1:], segmented[1:], replayed[1:]  # the first turn warms up
     return {"infer_fps": median(inferred), "segment_fps": median(segmented), "replay_fps": median(replayed),
             "of_inference": median(b / a for a, b in zip(inferred, replayed, strict=True)),

@@ -22,25 +22,25 @@ from drive_seg.bench.torch_eager import TorchEager
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
-from drive_seg.core.segmenter import Segmenter
 from drive_seg.errors import CommandError
-from drive_seg.network import Network
+from drive_seg.pipeline import Model
 from drive_seg.runtimes import open_engine
+from drive_seg.settings import Settings
 
 
-def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray], domain: int, folder: Path,
-            count: int, precision: str = "auto") -> dict[str, Any]:
+def measure(settings: Settings, model: Model, frames: Sequence[np.ndarray], domain: int, folder: Path,
+            count: int) -> dict[str, Any]:
     """Milliseconds by way and stage.
 
-    Every way gets images of the segmenter's input size. frames: (H, W, 3) uint8 BGR each. domain: of ROS. folder: for
-    temporary networks. count: frames to measure each way on. precision: that the segmenter was asked for. A comparison
-    that can't run here is left out and `notes` says why.
+    Every way gets images of the model's input size. settings: that the model was opened with. frames: (H, W, 3) uint8
+    BGR each. domain: of ROS. folder: for temporary networks. count: frames to measure each way on. A comparison that
+    can't run here is left out and `notes` says why.
     """
-    engine = segmenter.engine
+    engine, network = model.engine, model.network
     notes: list[str] = []
     engines = []
     with RosFrames(frames, domain) as ros:
-        ways: dict[str, Callable[[int], Stages]] = {"drive_seg": NodeWay(segmenter, ros)}
+        ways: dict[str, Callable[[int], Stages]] = {"drive_seg": NodeWay(settings, model, ros)}
         try:
             try:
                 engines.append(open_engine("onnxruntime", at_size(network, engine.input_size, folder)))
@@ -50,7 +50,7 @@ def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray]
             try:
                 yardstick = write_bisenetv2(folder, engine.input_size, network.table)
                 # There is no 8-bit BiSeNetV2: it then runs in what the engine takes for float networks.
-                asked = "auto" if precision == "int8" else precision
+                asked = "auto" if settings.precision == "int8" else settings.precision
                 engines.append(open_engine(engine.name, yardstick, precision=asked))
                 ways["BiSeNetV2"] = _inference(engines[-1].infer, frames, engine.input_size)
                 yardstick_precision = engines[-1].precision
@@ -68,7 +68,7 @@ def measure(segmenter: Segmenter, network: Network, frames: Sequence[np.ndarray]
                 except (EngineError, ValueError, ImportError) as error:
                     notes.append(f"no PyTorch row: {error}")
             samples = interleave(ways, count)
-            outputs = every_output.measure(segmenter, ros, max(30, count // 2))
+            outputs = every_output.measure(settings, model, ros, max(30, count // 2))
         finally:
             for other in engines:
                 other.close()

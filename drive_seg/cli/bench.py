@@ -15,12 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from drive_seg.cli.options import add_network, node_parameters, open_segmenter
+from drive_seg.cli.options import add_settings, given_settings, node_parameters, print_line, settings_of
 from drive_seg.core.engine import Engine
 from drive_seg.errors import CommandError
 from drive_seg.network import Network
+from drive_seg.pipeline import Model
 from drive_seg.resources import default_network
 from drive_seg.ros import transport
+from drive_seg.settings import Settings
 from drive_seg.sources.clip import DEFAULT
 
 _DISTINCT = 30  # frames of footage held in memory
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="instead: cost and latency of inference over resolutions, on OpenVINO")
     parser.add_argument("--no-dds", action="store_true", help="leave out the run over DDS")
     parser.add_argument("--json", action="store_true", help="for scripts")
-    add_network(parser)
+    add_settings(parser, ("network", "masks", "pictures"), without=("ego_mask",))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,24 +48,29 @@ def run(args: argparse.Namespace) -> int:
     if args.resolutions:
         _check_resolutions(args)
     transport.apply()  # as the node's process does
-    network = Network.load(args.network or default_network())
+    settings = settings_of(args)
     with tempfile.TemporaryDirectory(prefix="drive_seg-") as folder:
         if args.resolutions:
             from drive_seg.bench.resolutions import compare
 
+            network = Network.load(settings.network or default_network())
             result = {"network": network.name, "rows": compare(network, Path(folder), max(3, args.frames // 4))}
             text = table.resolutions
         else:
-            result, text = _stages(args, network, Path(folder)), table.stages
+            result, text = _stages(args, settings, Path(folder)), table.stages
     print(json.dumps(result, indent=2) if args.json else text(result))
     return 0
 
 
 def _check_resolutions(args: argparse.Namespace) -> None:
     """What would be ignored is refused."""
-    given = [name for name, differs in (
-        ("--engine", args.engine not in ("auto", "openvino")), ("--precision", args.precision != "auto"),
-        ("--size", args.size is not None), ("--source", args.source != DEFAULT)) if differs]
+    taken = given_settings(args)
+    if taken.get("engine") in ("auto", "openvino"):
+        del taken["engine"]
+    given = ["--size" if name == "input_height" else "--" + name.replace("_", "-") for name in taken
+             if name not in ("network", "input_width")]
+    if args.source != DEFAULT:
+        given.append("--source")
     if given:
         raise CommandError("--resolutions measures on OpenVINO, in the precision that it takes by itself, at sizes of"
                            " its own and without footage",
@@ -83,7 +90,7 @@ def _pieces(engine: Engine, network: Network) -> list[dict[str, Any]]:
     return findings.table
 
 
-def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[str, Any]:
+def _stages(args: argparse.Namespace, settings: Settings, folder: Path) -> dict[str, Any]:
     try:
         import rclpy  # noqa: F401
     except ImportError as error:
@@ -95,19 +102,13 @@ def _stages(args: argparse.Namespace, network: Network, folder: Path) -> dict[st
     from drive_seg.bench.stages import measure
     from drive_seg.bench.targets import check
     from drive_seg.play.graph import private_domain
-    from drive_seg.replay.settings import Settings
     from drive_seg.sources.sample import load_frames
 
     frames = load_frames(args.source, min(args.frames, _DISTINCT))
     with private_domain() as domain:
-        segmenter = open_segmenter(args)
-        try:
-            result = measure(segmenter, network, frames, domain, folder, args.frames, args.precision)
-            result["gpu"] = _pieces(segmenter.engine, network)
-        finally:
-            segmenter.engine.close()
-        settings = Settings(network=str(network.path), engine=args.engine, precision=args.precision, size=args.size,
-                            plan_folder=str(args.plans) if args.plans else None)
+        with Model.open(settings, progress=print_line) as model:
+            result = measure(settings, model, frames, domain, folder, args.frames)
+            result["gpu"] = _pieces(model.engine, model.network)
         result["replay"] = replay_rate.measure(settings, frames, folder)
         if not args.no_dds:
             result["over_dds"] = run_over_dds(frames, domain, count=max(100, args.frames),

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from drive_seg.cli.options import add_network, node_parameters, out_folder
+from drive_seg.cli.options import add_settings, node_parameters, out_folder
 from drive_seg.errors import CommandError
 from drive_seg.interrupt import Interrupt
 from drive_seg.ros import transport
+from drive_seg.settings import GROUPS
 from drive_seg.sources.clip import CLIPS, DEFAULT
 from drive_seg.sources.open import KINDS
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=out_folder, default=Path("out"), metavar="FOLDER", help="default: out")
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")
     parser.add_argument("--rate", type=float, default=1.0, help="of a rosbag2: 2 plays twice as fast (default: 1)")
-    add_network(parser)
+    add_settings(parser, GROUPS, without=("autostart", "image_transport"))
 
 
 def run(args: argparse.Namespace) -> int:

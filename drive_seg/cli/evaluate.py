@@ -23,10 +23,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from drive_seg.cli.options import (
-    add_network,
+    add_settings,
     is_standard_output,
     json_file,
-    open_segmenter,
+    open_pipeline,
     out_folder,
     write_json,
 )
@@ -38,7 +38,7 @@ from drive_seg.evaluation.evaluate import evaluate
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set with a dataset.yaml")
     parser.add_argument("--split", required=True, metavar="NAME", help="e.g. val")
-    add_network(parser)
+    add_settings(parser, ("network", "masks"), without=("output_size", "temporal_filter", "ego_mask"))
     parser.add_argument("--json", type=json_file, metavar="FILE",
                         help="write the scores as JSON; - for standard output")
     parser.add_argument("--pictures", type=out_folder, metavar="DIR",
@@ -50,15 +50,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         dataset = Dataset.load(args.data)
         total = len(dataset.pairs(args.split))
-        segmenter = open_segmenter(args)
-        with tqdm(total=total, unit="image", disable=None, file=sys.stderr) as bar:
-            report = evaluate(segmenter, dataset, args.split, args.pictures, args.worst, lambda *_: bar.update())
+        with (open_pipeline(args) as pipeline,
+              tqdm(total=total, unit="image", disable=None, file=sys.stderr) as bar):
+            report = evaluate(pipeline.segmenter, dataset, args.split, args.pictures, args.worst,
+                              lambda *_: bar.update())
     except DatasetError as error:
         raise CommandError(str(error)) from error
     if args.json is not None:
         write_json(report, args.json)
     if not is_standard_output(args.json):
-        _print(report, segmenter.engine)
+        _print(report, pipeline.model.engine)
     return 0
 
 

@@ -6,64 +6,106 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from drive_seg.arguments import size
-from drive_seg.core.engine import EngineError
-from drive_seg.core.segmenter import Segmenter
-from drive_seg.network import STRIDE, Network, fits_stride
-from drive_seg.resources import default_network
-from drive_seg.runtimes import ENGINES, PRECISIONS, open_engine
+from drive_seg.errors import ParameterError
+from drive_seg.parameter_file import NODE, read_parameters
+from drive_seg.pipeline import Pipeline
+from drive_seg.settings import TABLE, Setting, Settings, of_groups
 
 _STANDARD_OUTPUT = Path("-")
 
 
-def add_network(parser: argparse.ArgumentParser, *, with_file: bool = True) -> None:
-    """--network (with_file), --engine, --precision, --size and --plans."""
-    if with_file:
-        parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
-    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="runtime (default: auto)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto",
-                        help="of the arithmetic (default: auto, the engine's fastest that keeps the accuracy)")
-    parser.add_argument("--size", type=size, metavar="HxW", help="network input size (default: the network's own)")
-    parser.add_argument("--plans", type=cache_folder, metavar="FOLDER",
-                        help="TensorRT's plan folder (default: in the user's cache)")
+def add_settings(parser: argparse.ArgumentParser, groups: Sequence[str], without: Collection[str] = ()) -> None:
+    """An option for each setting of some groups, --params-file and --node. See `settings_of`.
+
+    without: names of settings that the command has no use for.
+    """
+    added = parser.add_argument_group("settings", "the node's parameters; an option goes before --params-file")
+    added.add_argument("--params-file", type=Path, metavar="FILE", help="the node's YAML file of parameters")
+    added.add_argument("--node", metavar="NAME", help=f"whose parameters of it (default: {NODE}, or the only ones)")
+    for setting in of_groups(groups):
+        if setting.name in without or setting.name == "input_width":
+            continue
+        if setting.name == "input_height":  # the two go together
+            added.add_argument("--size", type=size, metavar="HxW",
+                               help="size of the picture that the network sees (default: the network's own)")
+        else:
+            _add_setting(added, setting)
 
 
-def open_segmenter(args: argparse.Namespace, ego: np.ndarray | None = None) -> Segmenter:
-    """The segmenter that the options of add_network ask for. ego: see Segmenter. Raises NetworkError
-    or EngineError."""
-    network = Network.load(args.network or default_network())
+def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
+    flags = ["--" + setting.name.replace("_", "-")]
+    about = setting.about.rstrip(".")
+    about = about[0].lower() + about[1:] if about[1].islower() else about
+    if setting.type is bool:
+        added.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=about)
+        return
+    kind: Callable[[str], Any] = partial(_parse, setting)
+    if setting.name == "plan_folder":
+        flags, kind = [*flags, "--plans"], lambda text: str(cache_folder(text))
+    facts = [] if setting.choices or not setting.allowed else [setting.allowed]
+    if setting.default != "" and not (setting.default == 0 and "0 takes" in about):
+        facts.append(f"default: {setting.default}")
+    more = f" ({'; '.join(facts)})" if facts else ""
+    added.add_argument(*flags, type=kind, choices=setting.choices or None, dest=setting.name,
+                       metavar=None if setting.choices else "FILE" if setting.file else setting.name.upper(),
+                       help=(about + more).replace("%", "%%"))
+
+
+def _parse(setting: Setting, text: str) -> Any:
     try:
-        engine = open_engine(args.engine, network, input_size=args.size, precision=args.precision,
-                             plan_folder=args.plans, progress=_say)
-    except EngineError as error:
-        if fits_stride(args.size or network.input_size):
-            raise
-        # Some networks take such a size (an odd one by design), so it is no error before the engine says so.
-        height, width = network.input_size
-        reason, sidecar = str(error).rstrip("."), network.path.with_suffix(".yaml")
-        raise EngineError(f"{reason}; the `input` of {sidecar} is {height}x{width}",
-                          f"most networks need multiples of {STRIDE}, correct it or give --size") from error
-    return Segmenter(engine, network.table, ego=ego, surface=network.surface)
+        value = setting.type(text)
+    except ValueError:
+        value = text
+    if not setting.choices:  # of which argparse says as much
+        try:
+            setting.check(value)
+        except ParameterError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return value
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of add_settings say, by name: options before the parameter file. Raises ParameterError."""
+    given = read_parameters(args.params_file, args.node, _warn) if args.params_file else {}
+    given |= {name: value for name in TABLE if (value := getattr(args, name, None)) is not None}
+    if args.size:
+        given["input_height"], given["input_width"] = args.size
+    return given
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The settings that the options of add_settings ask for. Raises ParameterError."""
+    settings = Settings(**given_settings(args))
+    settings.check_files()
+    return settings
 
 
 def node_parameters(args: argparse.Namespace) -> dict[str, Any]:
-    """The node's parameters for what the options of add_network ask for."""
-    parameters: dict[str, Any] = {"engine": args.engine, "precision": args.precision}
-    if args.plans:
-        parameters["plan_folder"] = str(args.plans.resolve())
-    if args.network:
-        parameters["network"] = str(args.network.resolve())
-    if args.size:
-        parameters["input_height"], parameters["input_width"] = args.size
-    return parameters
+    """The parameters that a node needs to be given for the same."""
+    given = given_settings(args)
+    absolute = Settings(**given).absolute()
+    return {name: getattr(absolute, name) for name in given}
 
 
-def _say(line: str) -> None:
+def open_pipeline(args: argparse.Namespace, ego: np.ndarray | None = None) -> Pipeline:
+    """The pipeline that the options of add_settings ask for. ego: see Pipeline. Raises one of CANNOT_OPEN."""
+    return Pipeline.open(settings_of(args), ego=ego, progress=print_line, warn=_warn)
+
+
+def _warn(line: str) -> None:
+    print_line(f"warning: {line}")
+
+
+def print_line(line: str) -> None:
+    """A line on stderr, on what takes long."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -19,15 +19,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg.cli.options import add_network, open_segmenter, out_folder
+from drive_seg.cli.options import add_settings, open_pipeline, out_folder
 from drive_seg.errors import CommandError
 from drive_seg.labelling.pick import expected, lines, name_drives, pick
 from drive_seg.labelling.select import NEAR
-from drive_seg.sources.images import read_image
 from drive_seg.sources.open import KINDS, open_source
 
 
@@ -36,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=KINDS)
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("-n", "--count", type=_positive, default=50, metavar="N", help="frames to pick (default: 50)")
-    add_network(parser)
-    parser.add_argument("--ego-mask", type=Path, metavar="IMAGE", help="non-zero where the camera sees the vehicle")
+    add_settings(parser, ("network", "masks"), without=("output_size", "temporal_filter"))
     parser.add_argument("--topic", help="image topic, for bags with several cameras")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="look at so much of each input")
     parser.add_argument("--every", type=_positive, default=1, metavar="K", help="look at every K-th frame (default: 1)")
@@ -53,14 +50,12 @@ def run(args: argparse.Namespace) -> int:
     for text, source in zip(args.inputs, sources, strict=True):
         if source.live:
             raise CommandError(f"{text} is a camera, which can't be looked at twice", "record a drive first")
-    ego = sources[0].ego_mask if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
-    segmenter, drives = open_segmenter(args, ego), name_drives(sources)
+    drives = name_drives(sources)
     try:
-        with tqdm(total=expected(drives, args.every), unit="frame", disable=None, file=sys.stderr) as bar:
-            result = pick(drives, segmenter, args.out, args.count, every=args.every, apart_s=args.apart,
+        with (open_pipeline(args, sources[0].ego_mask) as pipeline,
+              tqdm(total=expected(drives, args.every), unit="frame", disable=None, file=sys.stderr) as bar):
+            result = pick(drives, pipeline.segmenter, args.out, args.count, every=args.every, apart_s=args.apart,
                           near=args.near, progress=bar.update)
-    finally:
-        segmenter.engine.close()
     for line in lines(result):
         print(line)
     return 0

@@ -11,24 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg.cli.options import add_network, out_folder
-from drive_seg.core.drivable import DrivableRule
-from drive_seg.core.mounted import Mount
+from drive_seg.cli.options import add_settings, out_folder, settings_of
 from drive_seg.errors import CommandError
+from drive_seg.network import Network
 from drive_seg.replay.batch import find_bags, name_results, run_jobs
 from drive_seg.replay.compare import Limits, find_results
 from drive_seg.replay.job import Job, Outcome
 from drive_seg.replay.resultbag import MASKS, OUTPUTS, STORAGES, USUAL
-from drive_seg.replay.settings import CHOICES, ReplayError, Settings, read_parameters
-
-_RULE = DrivableRule()
-_AS_THE_NODE = ("output_size", "overlay_quality", "fault_policy", "camera_timeout", "frozen_timeout")
-_RULES = ("min_confidence", "start_width", "start_height", "strictness")
+from drive_seg.replay.settings import ReplayError
+from drive_seg.resources import default_network
+from drive_seg.settings import GROUPS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         " in quotes, e.g. 'archive/**/*.mcap'")
     parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--topic", metavar="NAME", help="image topic (default: the bag's only camera)")
-    add_network(parser)
+    add_settings(parser, GROUPS, without=("autostart", "image_transport", "latency_budget"))
     parser.add_argument("--labels", type=Path, metavar="DIR",
                         help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml; of several"
                         " bags in DIR/NAME")
@@ -47,19 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"what the result bag gets besides {' and '.join(MASKS)}: `all`, or a list of"
                         f" {', '.join(n for n in OUTPUTS if n not in MASKS)} (default: {usual})")
     parser.add_argument("--storage", choices=STORAGES, default="mcap", help="of the result bag (default: mcap)")
-    node = parser.add_argument_group("the node's parameters", "more of them in --params-file")
-    node.add_argument("--params-file", type=Path, metavar="FILE", help="the node's YAML file; options go before it")
-    node.add_argument("--min-confidence", type=float, metavar="P", help=f"default: {_RULE.min_confidence}")
-    node.add_argument("--start-width", type=float, metavar="P", help=f"default: {_RULE.start_width}")
-    node.add_argument("--start-height", type=float, metavar="P", help=f"default: {_RULE.start_height}")
-    node.add_argument("--strictness", type=float, metavar="X", help="how soon a pixel is called unknown (default: 1)")
-    node.add_argument("--temporal-filter", action="store_true", help="hold back unsure label changes for one frame")
-    node.add_argument("--ego-mask", type=Path, metavar="FILE", help="non-zero where the camera sees the vehicle itself")
-    node.add_argument("--camera-height", type=float, metavar="M", help="metres of the camera above base_frame's"
-                      " origin, for grid, scan and points (default: the camera's pose from the bag's TF)")
-    node.add_argument("--camera-pitch", type=float, metavar="RAD", help="radians that the camera looks down")
-    node.add_argument("--fault-policy", choices=CHOICES["fault_policy"], help="while the camera can't be believed: no"
-                      " masks, or all unknown (default: silent)")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--again", action="store_true", help="replace finished results")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="bags at a time (default: 1)")
@@ -89,35 +72,16 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(args: argparse.Namespace) -> list[Job]:
     if args.workers < 1:
         raise CommandError(f"--workers must be 1 or more, it is {args.workers}")
-    settings = _settings(args)
-    settings.load_network()  # an error of the command, not of every bag
+    settings = settings_of(args)
+    Network.load(settings.network or default_network())  # an error of the command, not of every bag
     limits = Limits(args.min_labels, args.min_drivable, args.max_frames)
     bags = find_bags(args.bags, args.out)
     names = name_results(bags, args.bags)
     labels = _labels(args.labels, names)
     return [Job(bag, args.out / name, settings, labels[name],
-                _golden(args.golden, name, len(bags)), limits, not args.no_report, args.again)
+                _golden(args.golden, name, len(bags)), limits, not args.no_report, args.again, args.topic, args.outputs,
+                args.storage)
             for bag, name in zip(bags, names, strict=True)]
-
-
-def _settings(args: argparse.Namespace) -> Settings:
-    given = read_parameters(args.params_file) if args.params_file else {}
-    for name in ("network", *_RULES, "ego_mask", "camera_height", "camera_pitch", "fault_policy"):
-        value = getattr(args, name)
-        if value is not None:
-            given[name] = str(value) if isinstance(value, Path) else value
-    engine = args.engine if args.engine != "auto" else given.get("engine", "auto")
-    precision = args.precision if args.precision != "auto" else given.get("precision", "auto")
-    size = args.size or (given.get("input_height", 0), given.get("input_width", 0))
-    rule = {name: float(given[name]) for name in _RULES if name in given}
-    mount = None
-    if any(f.name in given for f in fields(Mount)):
-        mount = Mount(**{"camera_height": 0.0} | {f.name: given[f.name] for f in fields(Mount) if f.name in given})
-    same = {name: given[name] for name in _AS_THE_NODE if name in given}
-    return Settings(given.get("network") or None, engine, precision, tuple(size) if all(size) else None, args.topic,
-                    args.outputs, args.storage, ego_mask=given.get("ego_mask") or None, mount=mount,
-                    plan_folder=str(args.plans) if args.plans else given.get("plan_folder") or None,
-                    temporal_filter=args.temporal_filter or bool(given.get("temporal_filter")), **rule, **same)
 
 
 def _labels(folder: Path | None, names: list[str]) -> dict[str, Path | None]:

@@ -22,15 +22,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from drive_seg.cli.options import add_network, open_segmenter, out_folder
+from drive_seg.cli.options import add_settings, open_pipeline, out_folder
 from drive_seg.core.classes import LABEL_NAMES
 from drive_seg.core.frame import FrameError
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.core.segmentation import Segmentation
-from drive_seg.core.segmenter import Segmenter
 from drive_seg.errors import CommandError
+from drive_seg.pipeline import Pipeline
 from drive_seg.sources.frame_source import FrameSource, Shot
-from drive_seg.sources.images import read_image
 from drive_seg.sources.open import KINDS, open_source
 from drive_seg.sources.write import VideoWriter
 
@@ -41,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg segment`."""
     parser.add_argument("input", metavar="INPUT", help=KINDS)
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the results")
-    add_network(parser)
-    parser.add_argument("--ego-mask", type=Path, metavar="IMAGE", help="non-zero where the camera sees the vehicle")
+    add_settings(parser, ("network", "masks"), without=("output_size",))
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="stop after so much footage")
     parser.add_argument("--confidence", action="store_true", help="also write confidence/ (255 = certain)")
@@ -54,17 +52,13 @@ def run(args: argparse.Namespace) -> int:
     footage = open_source(args.input, duration=args.duration, topic=args.topic)
     if footage.live and args.duration is None:
         raise CommandError(f"{args.input} never ends", "say how long with --duration SECONDS")
-    ego = footage.ego_mask if args.ego_mask is None else read_image(args.ego_mask).bgr().max(axis=2)
-    segmenter = open_segmenter(args, ego)
-    try:
-        summary = _segment(footage, segmenter, args.out, args.confidence)
-    finally:
-        segmenter.engine.close()
+    with open_pipeline(args, footage.ego_mask) as pipeline:
+        summary = _segment(footage, pipeline, args.out, args.confidence)
     print(json.dumps(summary, indent=2) if args.json else _text(summary))
     return 0
 
 
-def _segment(footage: FrameSource, segmenter: Segmenter, out: Path, with_confidence: bool) -> dict[str, Any]:
+def _segment(footage: FrameSource, pipeline: Pipeline, out: Path, with_confidence: bool) -> dict[str, Any]:
     stages: dict[str, list[float]] = defaultdict(list)
     pixels = np.zeros(256, np.int64)
     drivable = frames = 0
@@ -76,7 +70,7 @@ def _segment(footage: FrameSource, segmenter: Segmenter, out: Path, with_confide
         video = None
         if footage.count != 1:
             video = stack.enter_context(VideoWriter(out / "overlay.mp4", footage.rate))
-        for shot, bgr, result in _results(footage, segmenter, skipped):
+        for shot, bgr, result in _results(footage, pipeline, skipped):
             for name in images:
                 _write(out / name / f"{shot.name}.png", getattr(result, name))
             picture = draw_overlay(bgr, result.labels, result.drivable)
@@ -100,11 +94,11 @@ def _segment(footage: FrameSource, segmenter: Segmenter, out: Path, with_confide
     if footage.count is not None and seen < 0.9 * footage.count:
         print(f"warning: {footage.source} ended after {seen} of {footage.count} frames: it may be cut short",
               file=sys.stderr)
-    engine, total = segmenter.engine, int(pixels.sum())
+    engine, total = pipeline.model.engine, int(pixels.sum())
     medians = {stage: round(float(np.median(values)), 3) for stage, values in stages.items()}
     return {
         "frames": frames, "skipped": len(skipped), "out": str(out),
-        "network": engine.network.name, "input_size": list(engine.input_size),
+        "network": pipeline.model.network.name, "input_size": list(engine.input_size),
         "engine": engine.name, "precision": engine.precision, "device": engine.device,
         "milliseconds": medians | {"total": round(sum(medians.values()), 3)},
         "label_share": {name: round(int(pixels[label]) / total, 4) for label, name in LABEL_NAMES.items()},
@@ -112,13 +106,13 @@ def _segment(footage: FrameSource, segmenter: Segmenter, out: Path, with_confide
     }
 
 
-def _results(footage: FrameSource, segmenter: Segmenter,
+def _results(footage: FrameSource, pipeline: Pipeline,
              skipped: list[str]) -> Iterator[tuple[Shot, np.ndarray, Segmentation]]:
     """skipped: gets what is wrong with each frame that is left out."""
     # A progress bar is for people: it goes to stderr, and only where that is a terminal.
     for shot in tqdm(footage, total=footage.count, unit="frame", disable=None, file=sys.stderr):
         try:
-            bgr, result = shot.frame.bgr(), segmenter.segment(shot.frame)
+            bgr, result = shot.frame.bgr(), pipeline.segment(shot.frame, stamp=shot.stamp_ns / 1e9)
         except FrameError as error:
             skipped.append(f"frame {shot.name}: {error}")
             continue

@@ -45,10 +45,10 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
         if feed.bag_rate is None and rate != 1:
             raise DemoError("only a rosbag2 is played at another rate", f"leave out --rate for {source}")
         parameters = {**(parameters or {}), **feed.parameters}
-        if footage.ego_mask is not None:
+        if footage.ego_mask is not None and "ego_mask" not in parameters:
             parameters["ego_mask"] = str(scratch / "ego_mask.png")
             cv2.imwrite(parameters["ego_mask"], footage.ego_mask)
-        if footage.mounting is not None:
+        if footage.mounting is not None and not any(name.startswith("camera_") for name in parameters):
             parameters |= {f"camera_{name}": value for name, value in asdict(footage.mounting).items()}
         settings = scratch / "node.yaml"
         settings.write_text(yaml.safe_dump({NODE: {"ros__parameters": parameters}}))

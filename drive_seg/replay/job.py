@@ -24,23 +24,26 @@ from pathlib import Path
 import cv2
 
 from drive_seg import __version__
-from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import FrameError
-from drive_seg.core.segmenter import Segmenter
-from drive_seg.network import NetworkError
+from drive_seg.network import Network
+from drive_seg.outputs.ground import GROUND_ERRORS
+from drive_seg.pipeline import CANNOT_OPEN, Model, Pipeline
 from drive_seg.replay.compare import Limits, check_result, compare, find_result
 from drive_seg.replay.frames import Columns, read_frames
-from drive_seg.replay.ground import GEOMETRY_ERRORS, open_rig
+from drive_seg.replay.ground import open_camera
 from drive_seg.replay.report import write_report
-from drive_seg.replay.settings import ReplayError, Settings
+from drive_seg.replay.resultbag import OUTPUTS, STORAGES, USUAL
+from drive_seg.replay.settings import ReplayError, for_replay, that_count
 from drive_seg.replay.stream import one_line, stream
 from drive_seg.replay.summary import summarise
 from drive_seg.replay.truth import Truth, TruthError, label_files
+from drive_seg.resources import default_network
+from drive_seg.settings import Settings
 from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
 
 FORMAT = 1
 
-KNOWN = (BagError, EngineError, NetworkError, ReplayError, TruthError, *GEOMETRY_ERRORS, OSError)
+KNOWN = (BagError, *CANNOT_OPEN, ReplayError, TruthError, *GROUND_ERRORS, OSError)
 """Errors that end one bag with one line; anything else is a bug."""
 
 
@@ -48,7 +51,9 @@ KNOWN = (BagError, EngineError, NetworkError, ReplayError, TruthError, *GEOMETRY
 class Job:
     """One bag and where its result goes. labels, golden: folders to score and to compare with, or None.
 
-    limits: of the golden comparison. report: write report.html. again: replace a finished result.
+    limits: of the golden comparison. report: write report.html. again: replace a finished result. topic: the image
+    topic, None for the bag's only camera. outputs, storage: of the result bag, see drive_seg.replay.resultbag. All of
+    it can be pickled.
     """
 
     bag: Path
@@ -59,6 +64,16 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     report: bool = True
     again: bool = False
+    topic: str | None = None
+    outputs: tuple[str, ...] = USUAL
+    storage: str = "mcap"
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in self.outputs if name not in OUTPUTS]
+        if wrong:
+            raise ReplayError(f"{', '.join(wrong)} is none of the outputs {', '.join(OUTPUTS)}")
+        if self.storage not in STORAGES:
+            raise ReplayError(f"storage must be one of {', '.join(STORAGES)}, not {self.storage!r}")
 
     def absolute(self) -> Job:
         """The same for a process that was started elsewhere."""
@@ -119,7 +134,8 @@ def fingerprint(job: Job) -> dict:
         "bytes": sum(p.stat().st_size for p in files),
         "modified_ns": max((p.stat().st_mtime_ns for p in files), default=0),
         **_contents(job.settings),
-        "settings": json.loads(json.dumps(job.settings.to_dict())),
+        "settings": {**that_count(job.settings), "topic": job.topic, "outputs": list(job.outputs),
+                     "storage": job.storage},
         "labels": _listing(job.labels) if job.labels else None,
         "golden": _golden_facts(find_result(job.golden)) if job.golden else None,
         "limits": job.limits.to_dict() if job.golden else None,
@@ -130,7 +146,7 @@ def fingerprint(job: Job) -> dict:
 
 def _contents(settings: Settings) -> dict[str, str | None]:
     """Hashes of the files that settings name."""
-    network = settings.load_network()  # has compared the .onnx files with the hashes in its YAML
+    network = Network.load(settings.network or default_network())  # compares its files with the hashes in its YAML
     return {"network": _sha256(network.path.with_suffix(".yaml")),
             "ego_mask": _sha256(Path(settings.ego_mask).expanduser()) if settings.ego_mask else None}
 
@@ -205,27 +221,29 @@ def _outcome(job: Job, summary: dict, skipped: bool = False) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(settings: Settings, contents: tuple, cores: int | None, process: int) -> tuple[Segmenter, list[Engine]]:
-    """The segmenter and the engines of this process, kept from bag to bag. contents: see _contents."""
+def _model(settings: Settings, contents: tuple, cores: int | None, process: int) -> Model:
+    """The network on the engines of this process, kept from bag to bag. contents: see _contents."""
     cv2.setNumThreads(1)  # the engines share the cores
-    engines = settings.open_engines(cores)
-    return settings.open_segmenter(engines[0]), engines
+    return Model.open(settings, cores=cores, several=True)
 
 
 def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dict:
     contents = tuple(_contents(job.settings).values())
-    segmenter, engines = _segmenter(job.settings, contents, cores, os.getpid())
+    settings = for_replay(job.settings)
+    settings.check_files()
+    pipeline = Pipeline(settings, _model(settings, contents, cores, os.getpid()))
     start = time.perf_counter()
     problems: list[str] = []
     unfinished: list[str] = []
     with Bag(job.bag) as bag:
-        topic = bag.image_topic(job.settings.topic)
-        truth, golden = _references(job, bag, topic, segmenter)
-        rig = open_rig(bag, topic, job.settings)
+        topic = bag.image_topic(job.topic)
+        truth, golden = _references(job, bag, topic, pipeline)
+        camera = open_camera(bag, topic, settings.mount, job.outputs)
         depends_on = fingerprint(job)  # as it is before the first frame
         digest, done = hashlib.sha256(), 0
         try:
-            for record in stream(bag, topic, segmenter, job.settings, folder, truth, engines, rig):
+            for record in stream(bag, topic, pipeline, folder, outputs=job.outputs, storage=job.storage, truth=truth,
+                                 camera=camera):
                 digest.update(record.get("digest", "nothing").encode())
                 done += 1
                 if tell is not None:
@@ -242,13 +260,13 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
             "unfinished": unfinished,
             "bag": {"path": str(job.bag.resolve()), "name": job.folder.name, "topic": topic.name, "type": topic.type,
                     "messages": topic.count, "has_camera_info": bag.camera_info(topic) is not None,
-                    "camera_pose_from": rig.pose_from if rig else None},
+                    "camera_pose_from": camera.pose_from if camera else None},
             "masks_sha256": digest.hexdigest(),
             "truth": None,
             "golden": None,
         }
     columns = Columns(folder / "frames.jsonl")
-    summary = summarise(columns, facts, segmenter, time.perf_counter() - start)
+    summary = summarise(columns, facts, pipeline.segmenter, time.perf_counter() - start)
     if truth is not None:
         with _told_in(unfinished, "no scores"):
             summary["truth"] = truth.scores()
@@ -266,17 +284,17 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
     return summary
 
 
-def _references(job: Job, bag: Bag, topic: Topic, segmenter: Segmenter) -> tuple[Truth | None, Path | None]:
+def _references(job: Job, bag: Bag, topic: Topic, pipeline: Pipeline) -> tuple[Truth | None, Path | None]:
     """Labels and the folder of the golden result, as far as they can be checked before the first frame is replayed."""
     golden = find_result(job.golden) if job.golden else None
     first = next(bag.images(topic), None) if job.labels or golden else None
     truth = None
     if job.labels:
-        truth = Truth.open(job.labels, segmenter.table, topic.count, _stamps(first, bag.last_image(topic)))
+        truth = Truth.open(job.labels, pipeline.segmenter.table, topic.count, _stamps(first, bag.last_image(topic)))
     if first is None:
         return truth, golden
     try:
-        size = segmenter.engine.input_size if job.settings.output_size == "network" else first.frame().size
+        size = pipeline.size_of(first.frame(job.settings.max_image_pixels))
     except FrameError:
         size = None  # it gets no masks
     if golden is not None:

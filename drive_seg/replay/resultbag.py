@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,35 +20,37 @@ from rosbags.rosbag2.storage_mcap import zstd
 from drive_seg.core.classes import ClassTable
 from drive_seg.core.stopwatch import stage
 from drive_seg.outputs import table
-from drive_seg.outputs.health import ARRAY, DIAGNOSTICS, HEALTH, diagnostics, health_text
-from drive_seg.outputs.label_info import INFO, LABEL_INFO, label_info
+from drive_seg.outputs.health import DIAGNOSTICS, HEALTH, diagnostics, health_text
+from drive_seg.outputs.label_info import LABEL_INFO, label_info
 from drive_seg.outputs.label_table import LABEL_TABLE, label_table
-from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN, TEXT
+from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN
 from drive_seg.outputs.table import Result
 from drive_seg.replay.health import HealthReport
 from drive_seg.replay.messages import BAG
 from drive_seg.sources.bag import Bag, BagImage
 
 NODE = "/drive_seg"
-MASKS = ("labels", "drivable_area")
-"""Always written: comparisons and reports need them."""
 OUTPUTS = tuple(output.name for output in table.OUTPUTS)
 """What can be written, each under the node's name."""
-ON_GROUND = ("grid", "scan", "points")
-"""Those of them that need the camera's mount."""
-USUAL = tuple(name for name in OUTPUTS if name not in ("overlay", "overlay/compressed", "points"))
+MASKS = tuple(output.name for output in table.OUTPUTS if output.mask)
+"""Always written: comparisons and reports need them."""
+ON_GROUND = tuple(output.name for output in table.OUTPUTS if output.ground)
+"""Those of them that need the camera's pose."""
+USUAL = tuple(output.name for output in table.OUTPUTS if not output.large)
 """Those that are written unless others are asked for: all but pictures and points, which are large."""
 STORAGES = ("mcap", "sqlite3")
 
 _QOS = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.VOLATILE, QosTime(0, 0), QosTime(0, 0),
            QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
 """The quality of service with which the node publishes."""
-_LATCHED = _QOS._replace(durability=QosDurability.TRANSIENT_LOCAL)
-_DIAGNOSTICS = _QOS._replace(depth=10)
+
+def written(outputs: Collection[str], ground: bool) -> tuple[str, ...]:
+    """What a result bag gets: masks always, and of `outputs` those on the ground where something is known of it."""
+    return tuple(name for name in OUTPUTS if name in MASKS or (name in outputs and (ground or name not in ON_GROUND)))
 
 
 def topic_of(output: str) -> str:
-    """The topic of one of OUTPUTS, or of what is told beside them."""
+    """The topic of one of OUTPUTS or NOTICES."""
     return output if output.startswith("/") else f"{NODE}/{output}"
 
 
@@ -72,9 +74,9 @@ class ResultBag:
         storage = self._writer.storage
         if hasattr(storage, "compressor"):  # level 3, the default, costs half as much again and saves little
             storage.compressor = partial(zstd.compress, level=1)
-        for name, kind in ((LABEL_TABLE, TEXT), (LABEL_INFO, INFO), (HEALTH, TEXT)):
-            self._connect(name, kind, _LATCHED)
-        self._connect(DIAGNOSTICS, ARRAY, _DIAGNOSTICS)
+        for notice in table.NOTICES:
+            durability = QosDurability.TRANSIENT_LOCAL if notice.latched else QosDurability.VOLATILE
+            self._connect(notice.name, notice.kind, _QOS._replace(depth=notice.depth, durability=durability))
         for output in self._outputs:
             self._connect(output.name, output.kind, _QOS)
         return self

@@ -18,53 +18,48 @@ from drive_seg.background import background
 from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
-from drive_seg.core.health.camera import CameraLimits
-from drive_seg.core.health.failures import failure
-from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.status import Health
 from drive_seg.core.segmentation import Segmentation
-from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
-from drive_seg.core.temporal import TemporalFilter
-from drive_seg.errors import reason_and_fix
+from drive_seg.outputs.ground import GROUND_ERRORS, CameraState, GroundTables
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.outputs.table import Result
-from drive_seg.replay.ground import Ground, Rig, View
+from drive_seg.pipeline import Pipeline
+from drive_seg.replay.ground import BagCamera
 from drive_seg.replay.health import HealthReport, HealthReporter
 from drive_seg.replay.measure import Measure
 from drive_seg.replay.messages import BAG
-from drive_seg.replay.resultbag import ResultBag
-from drive_seg.replay.settings import Settings
+from drive_seg.replay.resultbag import USUAL, ResultBag, written
 from drive_seg.replay.truth import Truth
 from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
 
 _AHEAD = 4  # frames that each stage may be ahead of the next
 
 
-def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, folder: Path,
-           truth: Truth | None = None, engines: Sequence[Engine] = (), rig: Rig | None = None) -> Iterator[dict]:
+def stream(bag: Bag, topic: Topic, pipeline: Pipeline, folder: Path, *, outputs: Sequence[str] = USUAL,
+           storage: str = "mcap", truth: Truth | None = None, camera: BagCamera | None = None) -> Iterator[dict]:
     """Replay one camera of a bag into folder/result and folder/frames.jsonl; yields the record of each written frame.
 
-    engines: that run the segmenter's network, a frame each at a time; without them the segmenter's own. rig: the camera
-    on its vehicle; without it nothing is told of the ground. Raises BagError where the bag is damaged: then what came
-    before is written and readable. Raises what writing raises.
+    pipeline: of this bag alone; frames are decoded on all engines of its model, one each at a time. outputs: names of
+    drive_seg.outputs.table; masks are always written, and grid, scan and points where something is known of the ground.
+    camera: on its vehicle; without it nothing is measured of the ground. Raises BagError where the bag is damaged: then
+    what came before is written and readable. Raises what writing raises.
     """
-    segmenter.temporal = TemporalFilter() if settings.temporal_filter else None  # nothing is kept from bag to bag
     measure, damage = Measure(), None
-    network_size = segmenter.engine.input_size if settings.output_size == "network" else None
-    frames = _decode(background(_read(bag, topic, rig), _AHEAD), engines or [segmenter.engine], network_size)
-    work = background(_Stages(segmenter, settings, rig).run(frames), _AHEAD)
-    with (ResultBag(folder / "result", settings.written(rig is not None), settings.storage) as result,
+    max_pixels = pipeline.settings.max_image_pixels
+    frames = _decode(background(_read(bag, topic, camera, max_pixels), _AHEAD), pipeline)
+    work = background(_Stages(pipeline, camera).run(frames), _AHEAD)
+    with (ResultBag(folder / "result", written(outputs, camera is not None), storage) as result,
           _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
         try:
             for number, item in enumerate(work):
                 with stage(item.stages, "write"):
                     if not number:
-                        result.name_labels(segmenter.table, item.source.log_ns)
-                    for told in item.told:
-                        result.report(told)
+                        result.name_labels(pipeline.segmenter.table, item.source.log_ns)
+                    for report in item.reports:
+                        result.report(report)
                 if item.segmentation is not None:
-                    _publish(item, result, settings.overlay_quality)
+                    _publish(item, result, pipeline.settings.overlay_quality)
                 record = _record(item, measure, truth)
                 lines.add(record)
                 yield record
@@ -78,16 +73,16 @@ def stream(bag: Bag, topic: Topic, segmenter: Segmenter, settings: Settings, fol
 class _Work:
     """One frame on its way through the stages.
 
-    view: the camera on its vehicle. decoded: what the engine said of it, after these milliseconds (timed). error: of
-    the image or the engine. segmentation: what the node would publish, None for nothing. problem: why the frame failed.
-    ground: None where nothing can be told of it. withheld: the camera can't be believed. told: what is told of the
-    node's health since the frame before.
+    camera: on its vehicle. decoded: what the engine said of it, after these milliseconds (timed). error: of the image
+    or the engine. segmentation: what the node would publish, None for nothing. problem: why the frame failed. ground:
+    None where nothing can be measured of it. withheld: the camera can't be believed. reports: what the node would
+    report of its health since the frame before.
     """
 
     source: BagImage
     stages: dict[str, float]
     frame: Frame | None = None
-    view: View | None = None
+    camera: CameraState | None = None
     timed: dict[str, float] = field(default_factory=dict)
     decoded: Decoded | None = None
     error: EngineError | FrameError | None = None
@@ -97,31 +92,40 @@ class _Work:
     withheld: bool = False
     health: str = Health.READY.value
     reasons: tuple[str, ...] = ()
-    told: list[HealthReport] = field(default_factory=list)
+    reports: list[HealthReport] = field(default_factory=list)
+
+    def take_decoded(self, stages: dict[str, float]) -> Decoded:
+        """What the engine said, or what it raised: see Pipeline.answer."""
+        stages.update(self.timed)
+        if self.error is not None:
+            raise self.error
+        assert self.decoded is not None
+        return self.decoded
 
 
-def _read(bag: Bag, topic: Topic, rig: Rig | None) -> Iterator[_Work]:
-    images = bag.images(topic) if rig is None else bag.images(topic, beside=rig.topics, take=rig.take)
+def _read(bag: Bag, topic: Topic, camera: BagCamera | None, max_pixels: int) -> Iterator[_Work]:
+    images = bag.images(topic) if camera is None else bag.images(topic, beside=camera.topics, take=camera.take)
     while True:
         stages: dict[str, float] = {}
         with stage(stages, "read"):
             source = next(images, None)
         if source is None:
             return
-        item = _Work(source, stages, view=None if rig is None else rig.at(source))
+        item = _Work(source, stages, camera=None if camera is None else camera.at(source))
         try:
             with stage(stages, "receive"):
-                item.frame = source.frame()
+                item.frame = source.frame(max_pixels)
         except FrameError as error:
             item.error = error
         yield item
 
 
-def _decode(items: Iterator[_Work], engines: Sequence[Engine], size: tuple[int, int] | None) -> Iterator[_Work]:
+def _decode(items: Iterator[_Work], pipeline: Pipeline) -> Iterator[_Work]:
     """The same items, in their order, with what the network says of each; as many frames at a time as engines.
 
     Also of frames that the camera's health will not believe: that is known only from the frames before.
     """
+    engines = pipeline.model.engines
     free: SimpleQueue[Engine] = SimpleQueue()
     for engine in engines:
         free.put(engine)
@@ -131,7 +135,7 @@ def _decode(items: Iterator[_Work], engines: Sequence[Engine], size: tuple[int, 
             return item
         engine = free.get()
         try:
-            item.decoded = engine.decode(item.frame, size or item.frame.size, item.timed)
+            item.decoded = engine.decode(item.frame, pipeline.size_of(item.frame), item.timed)
         except (EngineError, FrameError) as error:
             item.error = error
         finally:
@@ -155,18 +159,12 @@ def _decode(items: Iterator[_Work], engines: Sequence[Engine], size: tuple[int, 
 
 
 class _Stages:
-    """What the node does with a frame, in the bag's time: look at the camera's health and take what it can believe.
+    """What the node does with a frame, in the bag's time: look at the camera's health and take what it can believe."""
 
-    A latency budget is not kept: results must not depend on the machine's load.
-    """
-
-    def __init__(self, segmenter: Segmenter, settings: Settings, rig: Rig | None) -> None:
-        self._segmenter, self._settings, self._rig = segmenter, settings, rig
-        ego = settings.read_ego_mask()
-        self._ego = None if ego is None else ego != 0
-        self._ground = None if rig is None else Ground(rig.mount, ego)
-        self._measured = False  # at least once, so the mount is not simply wrong
-        self._monitor: Monitor | None = None
+    def __init__(self, pipeline: Pipeline, camera: BagCamera | None) -> None:
+        self._pipeline, self._camera = pipeline, camera
+        self._tables = None if camera is None else GroundTables(BAG, camera.mount, pipeline.ego)
+        self._measured = False  # at least once, so the settings are not simply wrong
         self._reporter: HealthReporter | None = None
 
     def run(self, items: Iterator[_Work]) -> Iterator[_Work]:
@@ -174,60 +172,45 @@ class _Stages:
         with contextlib.closing(items):
             for item in items:
                 now = item.source.log_ns / 1e9
-                if self._monitor is None:
-                    self._monitor = self._new_monitor(now)
-                    self._reporter = HealthReporter(self._monitor, item.source.log_ns)
-                item.told = self._reporter.before(item.source.log_ns)
-                self._monitor.received(now)
+                if self._reporter is None:
+                    self._pipeline.start(now)
+                    self._reporter = HealthReporter(self._pipeline.monitor, item.source.log_ns)
+                monitor = self._pipeline.monitor
+                item.reports = self._reporter.before(item.source.log_ns)
+                monitor.received(now)
                 if item.frame is None:
-                    self._fail(item, now)
+                    item.problem = self._pipeline.failed(item.error, now)
                 else:
                     self._segment(item, now)
-                    if self._ground is not None and item.segmentation is not None:
+                    if self._tables is not None and item.segmentation is not None:
                         self._look_at_ground(item, now)
-                state, item.reasons = self._monitor.state(now)
+                state, item.reasons = monitor.state(now)
                 item.health = state.value
-                item.told += self._reporter.after(item.source.log_ns)
+                item.reports += self._reporter.after(item.source.log_ns)
                 yield item
-
-    def _new_monitor(self, now: float) -> Monitor:
-        limits = CameraLimits(timeout=self._settings.camera_timeout, frozen=self._settings.frozen_timeout)
-        engine = self._segmenter.engine
-        height, width = engine.input_size
-        facts = {"engine": engine.name, "precision": engine.precision, "device": engine.device,
-                 "network": engine.network.name, "input": f"{width}x{height}"}
-        return Monitor(limits=limits, typical=engine.network.typical, ego=self._ego, engine=facts, now=now)
 
     def _segment(self, item: _Work, now: float) -> None:
         with stage(item.stages, "health"):
-            believed = self._monitor.arrived(item.frame, item.source.stamp_ns / 1e9, now)
-        if self._segmenter.temporal is not None and not self._monitor.follows:
-            self._segmenter.temporal.reset()
-        size = self._segmenter.engine.input_size if self._settings.output_size == "network" else item.frame.size
-        unknown = Segmentation.unknown(size) if self._settings.fault_policy == "unknown" else None
-        if not believed:
-            item.segmentation, item.withheld = unknown, True
-        elif item.error is not None:
-            item.segmentation = None if isinstance(item.error, FrameError) else unknown
-            self._fail(item, now)
-        else:
-            item.segmentation = self._segmenter.complete(item.frame, item.decoded, item.timed)
-            item.stages.update(item.timed)
-            self._monitor.finished(item.segmentation, sum(item.timed.values()) / 1e3, 0, now)
-
-    def _fail(self, item: _Work, now: float) -> None:
-        check, item.problem, fix = failure(item.error)
-        self._monitor.failed(check, item.problem, fix, now)
+            believed = self._pipeline.look(item.frame, item.source.stamp_ns / 1e9, now)
+        answer = self._pipeline.answer(item.frame, believed, decode=item.take_decoded)
+        item.segmentation, item.withheld = answer.segmentation, not believed
+        if isinstance(answer.error, (EngineError, FrameError)):
+            item.problem = self._pipeline.failed(answer.error, now)
+        elif answer.error is not None:
+            raise answer.error  # a bug
+        elif answer.sound:
+            stages = answer.segmentation.stages
+            item.stages.update(stages)
+            self._pipeline.finished(answer.segmentation, sum(stages.values()) / 1e3, 0, now)
 
     def _look_at_ground(self, item: _Work, now: float) -> None:
         try:
-            item.ground = self._ground.find(item.view, item.frame.size, item.segmentation.labels.shape)
+            item.ground = self._tables.find(item.camera, item.frame.size, item.segmentation.labels.shape)
             self._measured = True
-        except ValueError as error:  # all geometry errors are
-            if self._rig.pose_from == "parameters" and not self._measured:
+        except GROUND_ERRORS as error:
+            if self._camera.pose_from == "parameters" and not self._measured:
                 raise  # a mistake in the settings, for the user to mend
-            reason, fix = reason_and_fix(error)
-            self._monitor.failed("geometry", f"no grid, scan or points, {reason}", fix, now)
+            self._pipeline.monitor.failed("geometry", f"no grid, scan or points, {error.reason}", error.fix, now)
 
 
 def _publish(item: _Work, result: ResultBag, quality: int) -> None:

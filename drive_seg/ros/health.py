@@ -11,6 +11,7 @@ from std_msgs.msg import Header, String
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.outputs.health import ARRAY, CHECK_S, DIAGNOSTICS, HEALTH, Changes, diagnostics, health_text
 from drive_seg.ros.label_info import LATCHED
+from drive_seg.ros.log import Throttle
 from drive_seg.ros.messages import ROS
 
 INACTIVE = "INACTIVE"
@@ -42,6 +43,7 @@ class HealthPublisher:
         self._timers = [node.create_timer(CHECK_S, self.update),
                         node.create_timer(1.0, self.update, clock=Clock(clock_type=ClockType.STEADY_TIME))]
         self._changes = Changes()
+        self._throttle = Throttle()
         self.update()
 
     def update(self) -> None:
@@ -58,14 +60,20 @@ class HealthPublisher:
         if due.health is not None:
             state, reasons = due.health
             self._topic.report(state.value, reasons)
-            log = self._node.get_logger()
-            if reasons:
-                log.warning(f"{state.value}: {'; '.join(reasons)}")
-            else:
-                log.info(state.value)
+            self._log(state.value, reasons)
+
+    def _log(self, state: str, reasons: Sequence[str]) -> None:
+        checks = [reason.partition(":")[0] for reason in reasons]
+        line = self._throttle.line(" ".join([state, *checks]), f"{state}: {'; '.join(reasons)}" if reasons else state)
+        if line is None:
+            return
+        if reasons:
+            self._node.get_logger().warning(line)
+        else:
+            self._node.get_logger().info(line)
 
     def close(self) -> None:
-        """Stop, and tell that nothing is said any more."""
+        """Stop, and report that nothing is watched any more."""
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._topic.report(INACTIVE)

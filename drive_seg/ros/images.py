@@ -6,17 +6,21 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from drive_seg.core.frame import ENCODINGS, Frame, FrameError
+from drive_seg.core.frame import ENCODINGS, MAX_IMAGE_PIXELS, Frame, FrameError
 from drive_seg.ros.messages import ROS
 
 
-def to_frame(message: Image | CompressedImage) -> Frame:
-    """View a message as a frame (raw: without a copy; compressed: decoded). Raises FrameError."""
+def to_frame(message: Image | CompressedImage, max_pixels: int = MAX_IMAGE_PIXELS) -> Frame:
+    """View a message as a frame (raw: without a copy; compressed: decoded).
+
+    max_pixels: of the largest image that is taken. Raises FrameError.
+    """
     if isinstance(message, CompressedImage):
-        return Frame.from_compressed(message.data, message.format)
+        return Frame.from_compressed(message.data, message.format, max_pixels)
     if message.encoding not in ENCODINGS:
         return _through_cv_bridge(message)
-    return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step)
+    return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step,
+                            max_pixels)
 
 
 def to_image(image: np.ndarray, header: Header, encoding: str) -> Image:

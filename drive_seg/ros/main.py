@@ -6,16 +6,24 @@ import faulthandler
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from drive_seg.ros import transport
+from drive_seg.ros.log import Throttle
 
 if TYPE_CHECKING:
+    from rclpy.executors import Executor
+    from rclpy.node import Node
+
     from drive_seg.ros.node import SegmentationNode
 
 _LONGEST_WAIT = 0.5
 """Seconds after which the executor looks whether ROS has ended."""
+
+_LONGEST_TROUBLE = 10.0
+"""Seconds for which callbacks may do nothing but raise."""
 
 _LONGEST_END = 20.0
 """Seconds that closing may take."""
@@ -33,7 +41,7 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from drive_seg.ros.node import SegmentationNode
-    from drive_seg.ros.parameters import ParameterError
+    from drive_seg.settings import ParameterError
 
     rclpy.init(args=args)
     node = None
@@ -43,10 +51,7 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
         executor.add_node(node)
         # Beside the executor, so that life-cycle services answer while an engine is being built.
         threading.Thread(target=node.start_up, name="start_up", daemon=True).start()
-        # Not spin(): the signal handler's thread wakes the executor before it ends ROS. An executor that is back in its
-        # wait by then is woken by nobody, once /clock has stopped and with it every timer.
-        while rclpy.ok():
-            executor.spin_once(timeout_sec=_LONGEST_WAIT)
+        spin(executor, node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ParameterError, ParameterException) as error:  # rclpy's: of its own parameters
@@ -66,6 +71,29 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
             node.destroy_node()
         rclpy.try_shutdown()
         _ignore_signals()  # again: rclpy has just put back the handlers that it found
+
+
+def spin(executor: Executor, node: Node) -> None:
+    """Run callbacks until ROS ends. One that raises is logged, and the others go on.
+
+    rclpy has an exception of any callback end the process, and one request with an unknown type number raises in
+    rclpy's own. Raises what an executor raises that has done nothing else for ten seconds: then it is not a callback.
+    """
+    throttle, well = Throttle(), time.monotonic()
+    # Not spin(): the signal handler's thread wakes the executor before it ends ROS. An executor that is back in its
+    # wait by then is woken by nobody, once /clock has stopped and with it every timer.
+    while node.context.ok():
+        try:
+            executor.spin_once(timeout_sec=_LONGEST_WAIT)
+            well = time.monotonic()
+        except Exception as error:
+            if not node.context.ok() or type(error).__name__ == "ExternalShutdownException" \
+                    or time.monotonic() - well > _LONGEST_TROUBLE:
+                raise
+            line = throttle.line("callback", f"a message or request could not be handled: {error!r}; the node goes on")
+            if line is not None:
+                node.get_logger().error(line)
+            time.sleep(0.01)  # whatever keeps coming, other threads get their turn
 
 
 def _ignore_signals() -> None:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from types import SimpleNamespace
 
 from rclpy.node import Node
 from std_msgs.msg import Header
 
 from drive_seg.core.ground import CameraPose
-from drive_seg.errors import DriveSegError
+from drive_seg.outputs.ground import PoseError
 from drive_seg.ros.transforms import TransformError, Transforms
-
-
-class PoseError(DriveSegError, RuntimeError):
-    """The camera's pose is not known; the message names the fix."""
+from drive_seg.settings import Settings
 
 
 class PoseSource:
     """Gives base_frame <- camera: from the camera_* parameters where camera_height is set, else from TF."""
 
-    def __init__(self, node: Node, settings: SimpleNamespace) -> None:
+    def __init__(self, node: Node, settings: Settings) -> None:
         self._base = settings.base_frame
         self._fixed = self._transforms = None
         if settings.camera_height > 0:
-            self._fixed = CameraPose.mounted(settings.camera_height, settings.camera_pitch, settings.camera_roll,
-                                             settings.camera_yaw, settings.camera_x, settings.camera_y)
+            self._fixed = settings.mount.pose
             return
         with suppress(ImportError):  # said when it is needed
             self._transforms = Transforms(node)

@@ -5,30 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import SimpleNamespace
 
-import numpy as np
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
-from drive_seg.core.health.failures import failure
-from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmentation import Segmentation
-from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.stopwatch import stage
 from drive_seg.outputs.table import Result
+from drive_seg.pipeline import Pipeline
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
 from drive_seg.ros.messages import ROS
 from drive_seg.ros.outputs import Output
-
-_READ_EVERY = 1.0  # seconds between readings of the engine's memory and temperature
-_PATIENCE = 1.0  # seconds of missed budget before a spare engine is used
 
 
 class Worker:
@@ -40,21 +32,12 @@ class Worker:
     finds the camera at fault, nothing is published, or all unknown (parameter fault_policy).
     """
 
-    def __init__(self, segmenter: Segmenter, publishers: dict[Output, Publisher], settings: SimpleNamespace,
-                 complain: Callable[[str, str], None], monitor: Monitor, geometry: Geometry,
-                 clock: Callable[[], float], spares: Sequence[Engine] = ()) -> None:
-        """clock: seconds of the node's clock. spares: quicker engines of the same network, the next one to be used
-        when every frame missed the latency budget for a second.
-        """
-        self.segmenter = segmenter
-        self.settings = settings
-        self.monitor = monitor
-        self._geometry = geometry
+    def __init__(self, pipeline: Pipeline, publishers: dict[Output, Publisher], complain: Callable[[str, str], None],
+                 geometry: Geometry, clock: Callable[[], float]) -> None:
+        """clock: seconds of the node's clock."""
+        self.pipeline = pipeline
+        self.geometry = geometry
         self._clock = clock
-        self._spares = list(spares)
-        self._read_at = -np.inf
-        self._network_size = segmenter.engine.input_size  # stays, whatever a spare engine sees
-        self.camera: CameraInfo | None = None
         self.mailbox: Mailbox[Image | CompressedImage] = Mailbox()
         self.counts: Counter[str] = Counter()
         """segmented, idle (nobody subscribed), camera_fault, bad_message, engine_error."""
@@ -75,11 +58,11 @@ class Worker:
         self.mailbox.close()
         self._thread.join()
         self._second.shutdown()
-        self._geometry.close()
+        self.geometry.close()
 
     def receive(self, message: Image | CompressedImage) -> None:
         """Take a message from whichever thread it arrives in: it is worked on next, unless a newer one comes first."""
-        self.monitor.received(self._clock())
+        self.pipeline.monitor.received(self._clock())
         self.mailbox.put(message)
 
     def wait(self) -> None:
@@ -91,19 +74,15 @@ class Worker:
         while (taken := self.mailbox.take()) is not None:
             try:
                 self.process(*taken)
-                self._read_engine()
-            except FrameError as error:
-                self._fail("bad_message", *failure(error))
-            except EngineError as error:
-                self._fail("engine_error", *failure(error))
+                self.pipeline.read_engine(self._clock())
             except Exception as error:  # the node must live on, whatever one frame does
-                self._fail("engine_error", "engine", f"a frame failed: {error!r}", "report this with the node's log")
+                self._fail(error)
             self.mailbox.done()
 
-    def _fail(self, kind: str, check: str, reason: str, fix: str) -> None:
+    def _fail(self, error: Exception) -> None:
+        kind = "bad_message" if isinstance(error, FrameError) else "engine_error"
         self.counts[kind] += 1
-        self._complain(kind, reason)
-        self.monitor.failed(check, reason, fix, self._clock())
+        self._complain(kind, self.pipeline.failed(error, self._clock()))
 
     def process(self, message: Image | CompressedImage, received: float | None = None) -> None:
         """Segment one message and publish what is subscribed. Raises FrameError or EngineError.
@@ -112,54 +91,40 @@ class Worker:
         """
         start = time.monotonic() if received is None else received
         wanted = [(o, p) for o, p in self._publishers.items() if p.get_subscription_count() > 0]
-        if not wanted and not self.monitor.idle(self._clock()):
+        if not wanted and not self.pipeline.monitor.idle(self._clock()):
             self.counts["idle"] += 1
             return
         stages: dict[str, float] = {}
         with stage(stages, "receive"):
-            frame = to_frame(message)
+            frame = to_frame(message, self.pipeline.settings.max_image_pixels)
         with stage(stages, "health"):
             stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
-            believed = self.monitor.arrived(frame, stamp, self._clock())
-        if self.segmenter.temporal is not None and not self.monitor.follows:
-            self.segmenter.temporal.reset()
+            believed = self.pipeline.look(frame, stamp, self._clock())
         if not wanted:
             self.counts["idle"] += 1
             return
-        size = self._network_size if self.settings.output_size == "network" else frame.size
-        if not believed:
+        answer = self.pipeline.answer(frame, believed, drivable=any(output.needs_drivable for output, _ in wanted))
+        masks, others = ([pair for pair in wanted if pair[0].mask is mask] for mask in (True, False))
+        if answer.segmentation is not None:
+            stages.update(answer.segmentation.stages)
+            result = self._result(message, frame, answer.segmentation)
+            self._publish(result, masks, stages)
+        if not answer.sound:
+            if answer.segmentation is not None:
+                self.wait()
+                self._publish(result, others, {})
+            if answer.error is not None:
+                raise answer.error
             self.counts["camera_fault"] += 1
-            self._publish_unknown(message, frame, size, wanted)
             return
-        try:
-            segmentation = self.segmenter.segment(frame, size=size, drivable=any(o.needs_drivable for o, _ in wanted))
-        except Exception:  # whatever it is, `_work` tells it
-            self._publish_unknown(message, frame, size, wanted)
-            raise
-        stages.update(segmentation.stages)
-        result = self._result(message, frame, segmentation)
-        self._publish(result, [pair for pair in wanted if pair[0].mask], stages)
         with stage(stages, "health"):
-            self.monitor.finished(segmentation, time.monotonic() - start, self.mailbox.dropped, self._clock())
+            took = time.monotonic() - start
+            self.pipeline.finished(answer.segmentation, took, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
-        self._publish_beside(result, [pair for pair in wanted if not pair[0].mask], stages)
-        self._keep_budget()
-
-    def _read_engine(self) -> None:
-        # Here, because an engine takes one thread at a time; after the frame, because nobody waits for it.
-        now = self._clock()
-        if not 0 <= now - self._read_at < _READ_EVERY:
-            self._read_at = now
-            self.monitor.read(self.segmenter.engine.readings(), now)
-
-    def _keep_budget(self) -> None:
-        if not self._spares or self.monitor.latency.over_budget_for(self._clock()) < _PATIENCE:
-            return
-        self.segmenter.engine = engine = self._spares.pop(0)
-        height, width = engine.input_size
-        self._complain("budget", f"the latency budget was missed for {_PATIENCE:g} s: the network now sees"
-                       f" {width}x{height}, until the node is deactivated")
-        self.monitor.use_engine(f"{width}x{height}")
+        self._publish_beside(result, others, stages)
+        changed = self.pipeline.keep_budget(self._clock())
+        if changed is not None:
+            self._complain("budget", changed)
 
     def _publish(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
         for output, publisher in wanted:
@@ -180,18 +145,9 @@ class Worker:
         try:
             self._publish(result, wanted, stages)
         except Exception as error:  # as in _work
-            self._fail("engine_error", "engine", f"a frame failed: {error!r}", "report this with the node's log")
+            self._fail(error)
         self.stages.append(stages)
 
-    def _publish_unknown(self, message: Image | CompressedImage, frame: Frame, size: tuple[int, int],
-                         wanted: list[tuple[Output, Publisher]]) -> None:
-        if self.settings.fault_policy == "unknown":
-            result = self._result(message, frame, Segmentation.unknown(size))
-            self._publish(result, [pair for pair in wanted if pair[0].mask], {})
-            self.wait()
-            self._publish(result, [pair for pair in wanted if not pair[0].mask], {})
-
     def _result(self, message: Image | CompressedImage, frame: Frame, segmentation: Segmentation) -> Result:
-        header, camera = message.header, self.camera
-        return Result(ROS, header, frame, segmentation, self.settings.overlay_quality,
-                      lambda camera_size, size: self._geometry.ground(header, camera, camera_size, size))
+        return Result(ROS, message.header, frame, segmentation, self.pipeline.settings.overlay_quality,
+                      lambda camera_size, size: self.geometry.ground(message.header, camera_size, size))

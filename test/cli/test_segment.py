@@ -154,7 +154,7 @@ def test_an_input_size_that_does_not_fit_the_strides_is_told(tmp_path, capsys, m
     def refuse(*_, **__):
         raise EngineError("Argument shapes are inconsistent")
 
-    monkeypatch.setattr("drive_seg.cli.options.open_engine", refuse)
+    monkeypatch.setattr("drive_seg.pipeline.open_engine", refuse)
     shutil.copy(colour_network_path, tmp_path)
     facts = yaml.safe_load(colour_network_path.with_suffix(".yaml").read_text())
     sidecar = tmp_path / colour_network_path.with_suffix(".yaml").name

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drive_seg.play.graph import private_domain
-from drive_seg.ros.parameters import PARAMETERS
+from drive_seg.settings import TABLE
 
 LAUNCH_FILE = Path(__file__).parents[2] / "launch/seg.launch.py"
 
@@ -26,7 +26,7 @@ def load():
 
 
 def test_every_argument_that_becomes_a_parameter_is_one():
-    types = {spec.name: type(spec.default) for spec in PARAMETERS} | {"use_sim_time": bool}
+    types = {setting.name: setting.type for setting in TABLE.values()} | {"use_sim_time": bool}
     module = load()
     assert set(module.PARAMETERS) <= set(module.ARGUMENTS)
     assert {name: types[name] for name in module.PARAMETERS} == module.PARAMETERS

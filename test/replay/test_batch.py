@@ -9,7 +9,8 @@ from workers import dies_after_its_first_job, dies_at_once
 
 from drive_seg.replay import batch
 from drive_seg.replay.job import Job
-from drive_seg.replay.settings import Settings
+from drive_seg.replay.settings import that_count
+from drive_seg.settings import Settings
 
 
 @pytest.fixture
@@ -90,5 +91,5 @@ def test_a_job_means_the_same_elsewhere(tmp_path, monkeypatch):
     assert (job.bag, job.folder) == (tmp_path / "d1", tmp_path / "out" / "d1")
     assert (job.labels, job.golden) == (tmp_path / "labels", tmp_path / "golden")
     assert (job.settings.network, job.settings.ego_mask) == (str(tmp_path / "ours.onnx"), str(tmp_path / "ego.png"))
-    assert job.settings.to_dict() == settings.to_dict(), "so it resumes what was begun under a relative path"
-    assert Job(Path("d1"), Path("d2"), Settings()).absolute().settings.network is None
+    assert that_count(job.settings) == that_count(settings), "so it resumes what was begun under a relative path"
+    assert Job(Path("d1"), Path("d2"), Settings()).absolute().settings.network == ""

@@ -73,11 +73,11 @@ def test_the_node_s_parameter_file(replay, street_bag, tmp_path):
     assert replay(street_bag, "--params-file", file, "--min-confidence", "0.7") == 0
     assert replay.masks(outputs=("labels", "grid"))[0].images["grid"].shape == (20, 40)
     settings = replay.summary()["fingerprint"]["settings"]
-    assert (settings["min_confidence"], settings["mount"]["base_frame"]) == (0.7, "chassis")
+    assert (settings["min_confidence"], settings["base_frame"]) == (0.7, "chassis")
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("a: [", "no valid YAML"), ("other_node: {ros__parameters: {x: 1}}", "has no parameters of /drive_seg"),
+    ("a: [", "not valid YAML"), ("other_node: {ros__parameters: {x: 1}}", "has no parameters of /drive_seg"),
 ])
 def test_a_parameter_file_that_says_nothing_is_told(replay, street_bag, tmp_path, text, message, capsys):
     file = tmp_path / "params.yaml"
@@ -165,15 +165,19 @@ def test_masks_of_the_network_s_size(replay, street_bag, tmp_path):
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"fault_policy": "loud"}, "must be one of silent, unknown"),
-    ({"min_confidence": "high"}, "params.yaml: min_confidence must be a number, not 'high'"),
-    ({"camera_timeout": "2.0"}, "params.yaml: camera_timeout must be a number, not '2.0'"),
+    ({"min_confidence": "high"}, "params.yaml: min_confidence must be a number with a point, e.g. 0.75, not 'high'"),
+    ({"camera_timeout": "2.0"}, "params.yaml: camera_timeout must be a number with a point, e.g. 2.0, not '2.0'"),
     ({"temporal_filter": "yes please"}, "params.yaml: temporal_filter must be true or false, not 'yes please'"),
-    ({"camera_height": 1.2, "grid_front": [1, 2]}, "params.yaml: grid_front must be a number, not [1, 2]"),
+    ({"grid_front": [1, 2]}, "params.yaml: grid_front must be a number with a point, e.g. 40.0, not [1, 2]"),
     ({"overlay_quality": 80.5}, "params.yaml: overlay_quality must be a whole number, not 80.5"),
     ({"input_height": "96", "input_width": 160}, "params.yaml: input_height must be a whole number, not '96'"),
-    ({"strictness": True}, "params.yaml: strictness must be a number, not True"),
-    ({"network": 7}, "params.yaml: network must be a text, not 7"),
+    ({"strictness": True}, "params.yaml: strictness must be a number with a point, e.g. 1.0, not True"),
+    ({"network": 7}, "params.yaml: network must be a text, e.g. \"'7'\", not 7"),
     ({"camera_height": 1.2, "camera_pitch": 0.1, "grid_front": 0.0}, "the grid is empty"),
+    ({"camera_timeout": -5.0}, "params.yaml: camera_timeout must be from 0.1 to 3600, not -5.0"),
+    ({"overlay_quality": 500}, "params.yaml: overlay_quality must be from 1 to 100, not 500"),
+    ({"camera_timeout": 2}, "camera_timeout must be a number with a point, e.g. 2.0, not 2"),
+    ({"ego_mask": "/nowhere.png"}, "ego_mask: there is no file /nowhere.png"),
 ])
 def test_a_parameter_that_can_t_be_is_told(replay, street_bag, tmp_path, values, message, capsys):
     file = tmp_path / "params.yaml"

@@ -7,7 +7,8 @@ import pytest
 
 from drive_seg.core.ground import CameraPose
 from drive_seg.core.mounted import Mount
-from drive_seg.replay.ground import GEOMETRY_ERRORS, Ground, View
+from drive_seg.outputs.ground import GROUND_ERRORS, CameraState, GroundTables
+from drive_seg.replay.messages import BAG
 
 
 def test_a_camera_that_opencv_refuses_is_a_known_error(monkeypatch):
@@ -21,7 +22,7 @@ def test_a_camera_that_opencv_refuses_is_a_known_error(monkeypatch):
                            distortion_model="plumb_bob", d=[-0.2, 0.05, 0.0, 0.0, 0.0],
                            k=[150.0, 0.0, 99.5, 0.0, 150.0, 59.5, 0.0, 0.0, 1.0], r=[0.0] * 9, p=[0.0] * 12,
                            binning_x=0, binning_y=0, roi=nothing)
-    ground = Ground(Mount(1.5))
+    ground = GroundTables(BAG, Mount(1.5))
     for _ in range(2):
-        with pytest.raises(GEOMETRY_ERRORS, match="refuses this camera"):
-            ground.find(View(info, "camera", CameraPose.mounted(1.5)), (120, 200), (120, 200))
+        with pytest.raises(GROUND_ERRORS, match="refuses this camera"):
+            ground.find(CameraState(info, "camera", CameraPose.mounted(1.5)), (120, 200), (120, 200))

@@ -10,7 +10,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from drive_seg.replay.job import Job, run_job
-from drive_seg.replay.settings import Settings
+from drive_seg.settings import Settings
 
 small, large, network, out = map(Path, sys.argv[1:])
 settings = Settings(network=str(network), engine="openvino")
@@ -44,7 +44,7 @@ GROWTH = """
 import sys
 from pathlib import Path
 from drive_seg.replay.job import Job, run_job
-from drive_seg.replay.settings import Settings
+from drive_seg.settings import Settings
 
 bag, network, out = map(Path, sys.argv[1:])
 resident = []

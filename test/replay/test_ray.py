@@ -9,7 +9,7 @@ from bags import street, write_bag
 
 from drive_seg.replay.compare import Limits, compare
 from drive_seg.replay.job import Job
-from drive_seg.replay.settings import Settings
+from drive_seg.settings import Settings
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'drive-seg[ray]')")
 

@@ -15,10 +15,11 @@ from rosbags.rosbag2.enums import CompressionMode
 
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.pipeline import Model, Pipeline
 from drive_seg.replay import job as job_module
 from drive_seg.replay.resultbag import ResultReader, topic_of
-from drive_seg.replay.settings import Settings
 from drive_seg.replay.stream import stream
+from drive_seg.settings import Settings
 from drive_seg.sources.bag import Bag, BagError
 
 
@@ -223,7 +224,8 @@ def test_every_frame_before_the_damage_is_kept(tmp_path, colour_network_path, en
     """However many frames are in work when the reader finds it."""
     settings = Settings(network=str(colour_network_path), engine="openvino")
     bag_path = write_bag(tmp_path / "drive", 9)
-    several = [settings.open_engines(1)[0] for _ in range(engines)]
+    several = [Model.open(settings, cores=1) for _ in range(engines)]
+    model = Model(several[0].network, [one.engine for one in several], [])
     (tmp_path / "out").mkdir()
     with Bag(bag_path) as bag:
         images = bag.images
@@ -235,12 +237,10 @@ def test_every_frame_before_the_damage_is_kept(tmp_path, colour_network_path, en
         bag.images = breaking
         records = []
         with pytest.raises(BagError, match="damaged"):
-            records.extend(stream(bag, bag.image_topic(), settings.open_segmenter(several[0]), settings,
-                                  tmp_path / "out", engines=several))
+            records.extend(stream(bag, bag.image_topic(), Pipeline(settings, model), tmp_path / "out"))
     with ResultReader(tmp_path / "out" / "result") as result:
         assert len(list(result.frames())) == 7
-    for engine in several:
-        engine.close()
+    model.close()
 
 
 @pytest.mark.parametrize("pattern", ["nothing/*.mcap", "notes.txt"])

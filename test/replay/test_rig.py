@@ -11,7 +11,8 @@ from drive_seg.core.camera import Camera, CameraError
 from drive_seg.core.grid import Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundView
 from drive_seg.core.mounted import Mount
-from drive_seg.replay.ground import Ground, View
+from drive_seg.outputs.ground import CameraState, GroundTables
+from drive_seg.replay.messages import BAG
 from drive_seg.replay.transforms import TransformError, Transforms
 from drive_seg.sources.bag import Bag
 
@@ -162,7 +163,7 @@ def test_a_camera_info_that_becomes_another_camera_s_is_told(replay, tmp_path):
 
 
 def test_a_ground_that_can_t_be_built_keeps_no_frames():
-    wrong, ground = View(info(0, 240, 400), "", CameraPose.mounted(1.2, 0.1)), Ground(Mount(1.2))
+    wrong, ground = CameraState(info(0, 240, 400), "", CameraPose.mounted(1.2, 0.1)), GroundTables(BAG, Mount(1.2))
     frames, told = [], []
 
     def look():
@@ -183,18 +184,18 @@ def test_the_camera_info_of_another_camera_of_this_size_measures_nothing():
     message, pose, size = info(0, 120, 200), CameraPose.mounted(1.2, 0.1), (120, 200)
     message.header.frame_id = "rear_camera"
     with pytest.raises(CameraError, match="CameraInfo is of frame 'rear_camera', the images are of 'front_camera'"):
-        Ground(Mount(1.2)).find(View(message, "front_camera", pose), size, size)
+        GroundTables(BAG, Mount(1.2)).find(CameraState(message, "front_camera", pose), size, size)
     for same in ("rear_camera", "/rear_camera", ""):
-        assert Ground(Mount(1.2)).find(View(message, same, pose), size, size)
+        assert GroundTables(BAG, Mount(1.2)).find(CameraState(message, same, pose), size, size)
 
 
 def test_nan_where_it_does_not_count_builds_nothing_anew():
     def look():
         message = info(0, 120, 200)
         message.r, message.p = np.full(9, np.nan), np.full(12, np.nan)
-        return ground.find(View(message, "", CameraPose.mounted(1.2, 0.1)), (120, 200), (120, 200))
+        return ground.find(CameraState(message, "", CameraPose.mounted(1.2, 0.1)), (120, 200), (120, 200))
 
-    ground = Ground(Mount(1.2))
+    ground = GroundTables(BAG, Mount(1.2))
     assert look() is look()
 
 

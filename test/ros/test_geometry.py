@@ -23,7 +23,7 @@ def said():
 @pytest.fixture
 def geometry(said):
     pose = SimpleNamespace(pose=lambda header: CameraPose.mounted(1.5))
-    made = Geometry(SimpleNamespace(**vars(Mount(1.5))), pose, None, lambda kind, error: said.append(str(error)))
+    made = Geometry(Mount(1.5), pose, None, lambda error: said.append(str(error)))
     yield made
     made.close()
 
@@ -37,7 +37,8 @@ def info(**changes):
 
 
 def ask(geometry, message):
-    ground = geometry.ground(Header(), message, SIZE, SIZE)
+    geometry.camera_info = message
+    ground = geometry.ground(Header(), SIZE, SIZE)
     geometry.wait(60)
     return ground
 

@@ -39,7 +39,7 @@ class Watched:
         assert graph.spin_until(lambda: self.publisher("drivable_area").get_subscription_count())
 
     def publisher(self, output):
-        return {o.topic: p for o, p in self.node._result_publishers.items()}[f"~/{output}"]
+        return {o.topic: p for o, p in self.node.configured.publishers.items()}[f"~/{output}"]
 
     def play(self, seconds, period=0.05, **changes):
         """One image each period. changes: of the messages' fields."""
@@ -67,11 +67,11 @@ def watched(graph, colour_network_path, drive):
 def test_an_engine_that_stalls_is_no_silent_camera(watched):
     node = watched(camera_timeout=0.3)
     node.play(0.3)
-    go_on, engine = threading.Event(), node.node.segmenter.engine
+    go_on, engine = threading.Event(), node.node.configured.pipeline.segmenter.engine
     quick, engine.decode = engine.decode, lambda *a: (go_on.wait(10), quick(*a))[1]
     try:
         node.play(1.0)
-        assert node.node.worker.mailbox.dropped > 5
+        assert node.node.active.worker.mailbox.dropped > 5
     finally:
         go_on.set()
     assert "no image for" not in node.reasons, node.reasons
@@ -81,7 +81,7 @@ def test_latency_counts_the_wait_for_the_frame_before(graph, watched):
     """Two frames at once, each of 0.3 s: the second one's masks come 0.6 s after it was received."""
     node = watched()
     node.play(0.2)
-    engine = node.node.segmenter.engine
+    engine = node.node.configured.pipeline.segmenter.engine
     quick, engine.decode = engine.decode, lambda *a: (time.sleep(0.3), quick(*a))[1]
     seen = len(node.masks)
     node.play(0.05)
@@ -89,7 +89,7 @@ def test_latency_counts_the_wait_for_the_frame_before(graph, watched):
     assert graph.spin_until(lambda: len(node.masks) == seen + 2)
     graph.spin_for(0.1)
     now = node.node.get_clock().now().nanoseconds / 1e9
-    latency = next(s for s in node.node.worker.monitor.statuses(now) if s.name == "latency")
+    latency = next(s for s in node.node.configured.pipeline.monitor.statuses(now) if s.name == "latency")
     assert float(latency.values["p99"].removesuffix(" ms")) > 450
 
 
@@ -97,7 +97,7 @@ def test_masks_between_failures_are_no_fault(watched):
     """The engine fails on every other frame, and one message in five has no bytes."""
     node = watched()
     node.play(0.3)
-    engine = node.node.segmenter.engine
+    engine = node.node.configured.pipeline.segmenter.engine
     quick, fails = engine.decode, itertools.cycle([True, False])
 
     def flaky(*arguments):
@@ -129,7 +129,7 @@ def test_labels_from_before_a_pause_hold_nothing_back(graph, watched):
 
     def shown(label):
         """The label that comes out where the network says this one, unsure."""
-        node.node.segmenter.engine.decode = lambda frame, size, stages: Decoded(
+        node.node.configured.pipeline.segmenter.engine.decode = lambda frame, size, stages: Decoded(
             *(np.full(size, value, np.uint8) for value in (0, label, 100)))
         before = len(labels)
         node.camera.publish(image(next(node.frames)))

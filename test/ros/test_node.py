@@ -21,6 +21,7 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import SelfTest, record_answer
 from drive_seg.ros.node import SegmentationNode
 from drive_seg.runtimes import open_engine
+from drive_seg.settings import TABLE
 
 MASKS = ("labels", "classes", "drivable_area", "confidence")
 
@@ -44,7 +45,7 @@ def show(graph, camera, message, received, count=1) -> bool:
 
 def ready(graph, node, camera, names) -> None:
     assert graph.connected(camera)
-    publishers = {o.topic.removeprefix("~/"): p for o, p in node._result_publishers.items()}
+    publishers = {o.topic.removeprefix("~/"): p for o, p in node.configured.publishers.items()}
     assert graph.spin_until(lambda: all(publishers[name].get_subscription_count() for name in names))
 
 
@@ -66,7 +67,7 @@ def test_masks_carry_the_header_and_size_of_their_image(graph, node, camera, sce
     assert labels[340, 320] == Group.ROAD and labels[60, 320] == Group.BACKGROUND and labels[340, 40] == Group.PAVEMENT
     assert drivable[340, 320] == 255 and set(np.unique(drivable)) == {0, 255}
     assert pixels(received["confidence"][0])[340, 320] > 250
-    assert node.segmenter.table.names[pixels(received["classes"][0])[340, 320]] == "road"
+    assert node.configured.pipeline.segmenter.table.names[pixels(received["classes"][0])[340, 320]] == "road"
 
 
 @pytest.mark.parametrize(("encoding", "padding", "code"), [
@@ -100,7 +101,7 @@ def test_compressed_images(graph, colour_network_path, scene):
     overlay = cv2.imdecode(np.frombuffer(received["overlay/compressed"][0].data, np.uint8), cv2.IMREAD_COLOR)
     assert overlay.shape == scene.shape
     camera.publish(CompressedImage(header=header(4), format="jpeg", data=b"no jpeg"))
-    assert graph.spin_until(lambda: node.worker.counts["bad_message"] == 1)
+    assert graph.spin_until(lambda: node.active.worker.counts["bad_message"] == 1)
     assert show(graph, camera, jpeg(scene, 5), received)
 
 
@@ -116,7 +117,7 @@ def test_a_malformed_image_costs_a_warning_not_the_node(graph, node, camera, sce
     received = outputs(graph, "labels")
     ready(graph, node, camera, received)
     camera.publish(image(scene, 1, **changes))
-    assert graph.spin_until(lambda: node.worker.counts["bad_message"] == 1), reason
+    assert graph.spin_until(lambda: node.active.worker.counts["bad_message"] == 1), reason
     graph.spin_for(0.1)
     assert not received["labels"]  # never a made-up mask
     assert show(graph, camera, image(scene, 2), received)
@@ -126,17 +127,17 @@ def test_a_malformed_image_costs_a_warning_not_the_node(graph, node, camera, sce
 def test_what_nobody_subscribes_to_is_not_computed(graph, node, camera, scene):
     assert graph.connected(camera)
     camera.publish(image(scene))
-    assert graph.spin_until(lambda: node.worker.counts["idle"] == 1)
-    assert not node.worker.stages
+    assert graph.spin_until(lambda: node.active.worker.counts["idle"] == 1)
+    assert not node.active.worker.stages
     received = outputs(graph, "labels")
     ready(graph, node, camera, received)
     assert show(graph, camera, image(scene), received)
-    assert graph.spin_until(lambda: node.worker.stages)
-    assert "drivable" not in node.worker.stages[-1]  # nobody asked for it
+    assert graph.spin_until(lambda: node.active.worker.stages)
+    assert "drivable" not in node.active.worker.stages[-1]  # nobody asked for it
     more = outputs(graph, "drivable_area")
     ready(graph, node, camera, more)
     assert show(graph, camera, image(scene), more)
-    assert graph.spin_until(lambda: "drivable" in node.worker.stages[-1])
+    assert graph.spin_until(lambda: "drivable" in node.active.worker.stages[-1])
 
 
 def test_masks_in_the_network_size(graph, node, camera, scene):
@@ -188,9 +189,7 @@ def test_a_parameter_may_be_set_to_what_it_is(graph, node):
 
 
 def test_parameters_describe_themselves(graph, node):
-    from drive_seg.ros.parameters import PARAMETERS
-
-    names = [spec.name for spec in PARAMETERS]
+    names = list(TABLE)
     answer = graph.call(DescribeParameters, "/drive_seg/describe_parameters", DescribeParameters.Request(names=names))
     assert all(d.description for d in answer.descriptors)
 
@@ -211,7 +210,7 @@ def test_the_life_cycle_from_outside(graph, colour_network_path, scene):
     for _ in range(2):  # and all of it again
         assert change(graph, Transition.TRANSITION_CONFIGURE)
         assert state(graph) == State.PRIMARY_STATE_INACTIVE
-        assert node.worker is None and camera.get_subscription_count() == 0
+        assert node.active is None and camera.get_subscription_count() == 0
         assert change(graph, Transition.TRANSITION_ACTIVATE)
         received = outputs(graph, "labels")
         ready(graph, node, camera, received)
@@ -247,7 +246,7 @@ def test_configuring_from_outside_leaves_the_node_answering(graph, colour_networ
         assert go_on.wait(30)
         return open_engine(*arguments, **options)
 
-    monkeypatch.setattr("drive_seg.ros.node.open_engine", slowly)
+    monkeypatch.setattr("drive_seg.pipeline.open_engine", slowly)
     graph.segmentation(network=str(colour_network_path), autostart=False)
     client = graph.client.create_client(ChangeState, "/drive_seg/change_state")
     assert graph.spin_until(client.service_is_ready)
@@ -269,7 +268,7 @@ def test_parameters_set_while_it_configures_are_used_or_refused(graph, colour_ne
         assert go_on.wait(30)
         return open_engine(*arguments, **options)
 
-    monkeypatch.setattr("drive_seg.ros.node.open_engine", slowly)
+    monkeypatch.setattr("drive_seg.pipeline.open_engine", slowly)
     node = graph.segmentation(network=str(colour_network_path), autostart=False)
     thread = threading.Thread(target=node.trigger_configure)
     thread.start()
@@ -281,7 +280,7 @@ def test_parameters_set_while_it_configures_are_used_or_refused(graph, colour_ne
         go_on.set()
         thread.join(30)
     assert state(graph) == State.PRIMARY_STATE_INACTIVE
-    assert node.segmenter.rule.min_confidence == 0.95
+    assert node.configured.pipeline.segmenter.rule.min_confidence == 0.95
     assert change(graph, Transition.TRANSITION_CLEANUP)
     assert set_parameter(graph, "strictness", 5.0).successful, "it is configured no more"
 
@@ -294,7 +293,7 @@ def test_an_engine_that_is_not_used_is_closed(graph, colour_network_path, tmp_pa
         monkeypatch.setattr(opened[-1], "close", lambda: opened.append("closed"))
         return opened[0]
 
-    monkeypatch.setattr("drive_seg.ros.node.open_engine", noted)
+    monkeypatch.setattr("drive_seg.pipeline.open_engine", noted)
     (tmp_path / "mask.png").write_text("no image")
     graph.segmentation(network=str(colour_network_path), ego_mask=str(tmp_path / "mask.png"))
     assert state(graph) == State.PRIMARY_STATE_UNCONFIGURED
@@ -333,9 +332,10 @@ def test_an_engine_that_fails_the_self_test_is_not_configured(graph, colour_engi
 def test_an_engine_that_fails_publishes_nothing_and_the_node_goes_on(graph, node, camera, scene, monkeypatch):
     received = outputs(graph, "labels")
     ready(graph, node, camera, received)
-    monkeypatch.setattr(node.segmenter.engine, "infer", lambda image: np.full((5, 24, 40), np.nan, np.float32))
+    engine = node.configured.model.engine
+    monkeypatch.setattr(engine, "infer", lambda image: np.full((5, 24, 40), np.nan, np.float32))
     camera.publish(image(scene, 1))
-    assert graph.spin_until(lambda: node.worker.counts["engine_error"] == 1)
+    assert graph.spin_until(lambda: node.active.worker.counts["engine_error"] == 1)
     monkeypatch.undo()
     assert show(graph, camera, image(scene, 2), received)
     assert [m.header for m in received["labels"]] == [header(2)]

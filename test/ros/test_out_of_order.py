@@ -81,14 +81,14 @@ def test_enable_between_two_states_is_refused(graph, colour_network_path, rclpy_
     """The last moment of configuring: all is made, and the state is not yet inactive."""
     node = graph.segmentation(network=str(colour_network_path), engine="openvino", autostart=False)
     made, go_on = threading.Event(), threading.Event()
-    tell = node._health_topic.tell
+    tell = node._health_topic.report
 
     def slowly(*arguments):
         tell(*arguments)
         made.set()
         assert go_on.wait(30)
 
-    node._health_topic.tell = slowly
+    node._health_topic.report = slowly
     thread = threading.Thread(target=node.trigger_configure)
     thread.start()
     try:

@@ -7,9 +7,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from drive_seg.core.health.status import Health
-from drive_seg.ros.parameters import PARAMETERS
-
-SPECS = {spec.name: spec for spec in PARAMETERS}
+from drive_seg.errors import ParameterError
+from drive_seg.settings import TABLE
 
 
 def set_parameter(graph, name, value):
@@ -25,7 +24,10 @@ def set_parameter(graph, name, value):
     ("base_frame", "", "must not be empty"),
 ])
 def test_a_value_that_can_not_be_used_has_a_reason(name, value, reason):
-    assert reason in SPECS[name].problem(value)
+    with pytest.raises(ParameterError) as refused:
+        TABLE[name].check(value)
+        TABLE[name].check_file(value)
+    assert reason in str(refused.value)
 
 
 def test_a_file_of_a_user_that_is_not_leaves_the_node_alive(graph):
@@ -44,7 +46,7 @@ def test_still_images_may_be_allowed_in_use(graph, colour_network_path, scene):
 
     def health() -> Health:
         camera.publish(image(scene))
-        return node.worker.monitor.state(node._now())[0]
+        return node.configured.pipeline.monitor.state(node.now())[0]
 
     assert graph.spin_until(lambda: health() == Health.FAULT)
     assert set_parameter(graph, "frozen_timeout", 0.0).successful

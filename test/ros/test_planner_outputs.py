@@ -33,12 +33,12 @@ def start(graph, network, info=None, **parameters):
     assert graph.connected(camera, infos)
     if info is not None:
         infos.publish(info)
-        assert graph.spin_until(lambda: node.worker.camera is not None)
+        assert graph.spin_until(lambda: node.active.geometry.camera_info is not None)
     return node, camera
 
 
 def subscribed(graph, node, *topics):
-    publishers = {o.topic.removeprefix("~/"): p for o, p in node._result_publishers.items()}
+    publishers = {o.topic.removeprefix("~/"): p for o, p in node.configured.publishers.items()}
     assert graph.spin_until(lambda: all(publishers[t].get_subscription_count() for t in topics))
 
 
@@ -203,7 +203,7 @@ def test_diagnostics_tell_the_engine_s_memory_and_only_while_it_is_fresh(graph, 
     camera.publish(image(scene))  # also when nobody wants masks
     assert graph.spin_until(lambda: arrays and "memory" in engine_values(arrays[-1]))
     assert int(engine_values(arrays[-1])["memory"].split()[0]) > 50
-    old = node.worker.monitor.statuses(node.get_clock().now().nanoseconds / 1e9 + 10)
+    old = node.configured.pipeline.monitor.statuses(node.get_clock().now().nanoseconds / 1e9 + 10)
     assert "memory" not in next(s for s in old if s.name == "engine").values
 
 
@@ -213,7 +213,7 @@ def test_diagnostics_tell_a_change_before_the_second_is_over(graph, colour_netwo
     arrays = graph.collect(DiagnosticArray, "/diagnostics")
     assert graph.spin_until(lambda: arrays)
     now = node.get_clock().now().nanoseconds
-    node.worker.monitor.failed("engine", "it broke", "mend it", now / 1e9)
+    node.configured.pipeline.monitor.failed("engine", "it broke", "mend it", now / 1e9)
     assert graph.spin_until(lambda: any(s.message == "it broke: mend it" for s in arrays[-1].status), 0.6)
     assert next(s for s in arrays[-1].status if s.name.endswith("engine")).level == b"\x02"
     stamp = arrays[-1].header.stamp
@@ -236,7 +236,7 @@ def test_a_camera_fault_stops_the_masks_or_makes_them_unknown(graph, colour_netw
     for number in range(1, 200):
         camera.publish(image(black, number))
         graph.spin_for(0.03)
-        if node.worker.counts["camera_fault"] >= 3:
+        if node.active.worker.counts["camera_fault"] >= 3:
             break
     assert graph.spin_until(lambda: states(health)[-1] == "FAULT")
     assert "black" in health[-1].data and "uncover the lens" in health[-1].data
@@ -269,7 +269,7 @@ def test_a_missed_latency_budget_is_met_with_a_smaller_input(graph, colour_netwo
     labels = graph.collect(Image, "/drive_seg/labels")
     health = graph.collect(String, "/drive_seg/health", LATCHED)
     subscribed(graph, node, "labels")
-    full = node.segmenter.engine
+    full = node.configured.pipeline.segmenter.engine
     quick, full.decode = full.decode, lambda *a: (time.sleep(0.15), quick(*a))[1]  # the injected slow-down
     numbers = iter(range(1000))
 
@@ -278,15 +278,15 @@ def test_a_missed_latency_budget_is_met_with_a_smaller_input(graph, colour_netwo
         assert graph.spin_until(lambda: labels and labels[-1].header == header(number))
 
     end = time.monotonic() + 20
-    while node.segmenter.engine is full and time.monotonic() < end:
+    while node.configured.pipeline.segmenter.engine is full and time.monotonic() < end:
         show(next(numbers))
-    assert node.segmenter.engine.input_size == (64, 128)
+    assert node.configured.pipeline.segmenter.engine.input_size == (64, 128)
     show(next(numbers))
     assert pixels(labels[-1]).shape == (360, 640) and pixels(labels[-1])[340, 320] == Group.ROAD
     assert graph.spin_until(lambda: "128x64" in health[-1].data and states(health)[-1] == "DEGRADED")
     for active in (False, True):
         assert graph.call(SetBool, "/drive_seg/enable", SetBool.Request(data=active)).success
-    assert node.segmenter.engine is full
+    assert node.configured.pipeline.segmenter.engine is full
 
 
 def test_enable_pauses_and_resumes(graph, colour_network_path, scene):
@@ -324,4 +324,4 @@ def test_a_smaller_input_that_fails_its_self_test_is_never_used(graph, colour_ne
     monkeypatch.setattr(module, "check_answer", computes_wrongly_when_small)
     node = graph.segmentation(network=str(write_colour_network(tmp_path, self_test=answer)), engine="openvino",
                               latency_budget=60.0)
-    assert node.worker is not None and node._spares == []
+    assert node.active is not None and node.configured.model.spares == []

@@ -9,6 +9,12 @@ from drive_seg.core.frame import FrameError
 from drive_seg.core.health.status import Level, Status, worst
 
 
+def shorten(text: str, longest: int = 500) -> str:
+    """A text, parts of which may come from outside, in one line of at most so many characters."""
+    line = " ".join(text[:10 * longest].split())
+    return line if len(line) <= longest else line[:longest] + " ..."
+
+
 class Failures:
     """The failed frames of one check. One is a WARN; an ERROR only where none between succeeded, so that no masks come.
 
@@ -34,7 +40,7 @@ class Failures:
         """A frame failed."""
         if self._first is None:
             self._first = now
-        self._last, self._reason, self._fix = now, reason, fix
+        self._last, self._reason, self._fix = now, shorten(reason), shorten(fix)
 
     def succeeded(self) -> None:
         """A frame did not."""
@@ -49,9 +55,11 @@ class Failures:
         return worst(self._name, [Status(self._name, level, self._reason, self._fix), status], status.values)
 
 
-def failure(error: FrameError | EngineError) -> tuple[str, str, str]:
+def failure(error: Exception) -> tuple[str, str, str]:
     """The check that it concerns, the reason and the fix: what Monitor.failed takes."""
-    text = " ".join(str(error).split())
+    if not isinstance(error, (FrameError, EngineError)):
+        return "engine", shorten(f"a frame failed: {error!r}"), "report this with the node's log"
+    text = shorten(str(error))
     if isinstance(error, FrameError):
         fix = "publish whole images in an encoding that is supported"
         return "camera", f"an image message is unusable: {text}", fix

@@ -19,6 +19,9 @@ from drive_seg.core.health.output import OutputHealth
 from drive_seg.core.health.status import Health, Level, Status, summarise
 from drive_seg.core.segmentation import Segmentation
 
+FOLLOWS = 0.5
+"""Seconds between frames of which one still says something about the other."""
+
 
 class Monitor:
     """Collects what happens to frames and says what it means. Any thread may call.
@@ -29,7 +32,6 @@ class Monitor:
 
     _CLOCK_JUMP = 1.0  # seconds back; less is a thread that read the clock and then had to wait
     _READINGS_LAST = 5.0  # seconds for which what was read of the engine's processor is shown
-    _NEAR = 0.5  # seconds between frames of which one still says something about the other
     _IDLE_LOOK = 0.2  # seconds between looks at images that nobody uses
 
     def __init__(self, *, limits: CameraLimits | None = None, budget: float | None = None,
@@ -84,7 +86,7 @@ class Monitor:
             self.camera.observe(frame, stamp, now)
             if self.camera.jumped:
                 self.output.reset()
-            self.follows = not self.camera.jumped and 0 <= now - self._segmented_at <= self._NEAR
+            self.follows = not self.camera.jumped and 0 <= now - self._segmented_at <= FOLLOWS
             self._looked_at = now
             believed = self.camera.status(now).level < Level.ERROR
             if not believed:

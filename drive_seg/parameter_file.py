@@ -1,0 +1,234 @@
+"""ROS 2 parameter files: read as rcl reads them, and the one that lists every setting with its default.
+
+    python -m drive_seg.parameter_file config > config/drive_seg.yaml
+    python -m drive_seg.parameter_file docs > docs/parameters.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from drive_seg.errors import ParameterError
+from drive_seg.settings import GROUPS, TABLE, Setting, of_groups, unknown
+
+NODE = "/drive_seg"
+"""The node's name where nothing else is said."""
+
+_PARAMETERS = "ros__parameters"
+_OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides(\..*)?")
+_LARGEST = 1 << 20  # bytes; a file of every setting has 6000
+_TRUE = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"}
+_FALSE = {"n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"}
+_INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?\.?(inf|nan)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The parameters of the nodes whose full name fits `node`, in which `*` stands for one name and `**` for any."""
+
+    node: str
+    values: dict[str, Any]
+
+    def fits(self, node: str) -> bool:
+        """Whether they are meant for a node of this full name."""
+        pattern = "".join("(/[^/]+)*" if part == "**" else "/[^/]+" if part == "*" else "/" + re.escape(part)
+                          for part in self.node.strip("/").split("/"))
+        return re.fullmatch(pattern, node) is not None
+
+    @property
+    def wild(self) -> bool:
+        """Whether it is meant for nodes of several names."""
+        return "*" in self.node
+
+
+def read_parameters(path: Path, node: str | None = None, say: Callable[[str], None] = lambda line: None,
+                    ) -> dict[str, Any]:
+    """The settings that a parameter file has for a node, by name: what `--ros-args --params-file` would give it.
+
+    node: its full name; by default /drive_seg or, where the file has nothing for that, the only one that it names. say:
+    takes a line for each section and each name that is left out. Raises ParameterError for a file that can't be read or
+    has nothing for the node, and for a value that can't be used.
+    """
+    sections = read_sections(path)
+    wanted = NODE if node is None else "/" + node.strip("/")
+    if node is None and not any(s.fits(wanted) for s in sections):
+        named = [s.node for s in sections if not s.wild and any(name in TABLE for name in s.values)]
+        if len(named) > 1:
+            raise ParameterError(f"{path} has parameters of {', '.join(named)}", "choose one with --node")
+        if named:
+            wanted = named[0]
+            say(f"{path}: taken are the parameters of {wanted}")
+    taken = [s for s in sections if s.fits(wanted)]
+    if not taken:
+        raise ParameterError(f"{path} has no parameters of {wanted}",
+                             f"it needs `/**:` or `{wanted}:` with `{_PARAMETERS}:`, or give its node with --node")
+    values: dict[str, Any] = {}
+    for section in sections:
+        if section not in taken:
+            say(f"{path}: the parameters of {section.node} are left out, this is {wanted}")
+            continue
+        for name, value in section.values.items():  # what comes later wins
+            if name in TABLE:
+                try:
+                    TABLE[name].check(value)
+                except ParameterError as error:
+                    raise ParameterError(f"{path}: {error.reason}", error.fix) from error
+                values[name] = value
+            elif not _OF_ROS.fullmatch(name):
+                say(f"{path}: {unknown(name)}; it is left out")
+    return values
+
+
+def read_sections(path: Path) -> list[Section]:
+    """All sections of a parameter file, in their order. Raises ParameterError."""
+    try:
+        with path.expanduser().open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ParameterError(f"{path} is not a parameter file: it has more than {_LARGEST} bytes")
+        root = yaml.compose(content.decode(), Loader=yaml.SafeLoader)
+        sections: list[Section] = []
+        if root is not None:
+            _walk(root, [], sections, set())
+    except OSError as error:
+        raise ParameterError(f"{path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise ParameterError(f"{path} is not a parameter file: it is nested too deeply") from None
+    except _UnfitError as error:
+        raise ParameterError(f"{path} is not a parameter file: {error}") from None
+    return sections
+
+
+class _UnfitError(ValueError):
+    """YAML that rcl would refuse."""
+
+
+def _walk(node: yaml.Node, above: list[str], sections: list[Section], seen: set[int]) -> None:
+    """Names of nodes, which may be nested in their namespaces, until `ros__parameters`."""
+    for key, value in _items(node, seen, f"it needs a node's name, and `{_PARAMETERS}:` below it"):
+        if key == _PARAMETERS:
+            if not isinstance(value, yaml.MappingNode):
+                raise _UnfitError(f"`{_PARAMETERS}` in line {value.start_mark.line + 1} has no names with values")
+            sections.append(Section("/" + "/".join(above), dict(_flat(value, "", seen))))
+        else:
+            _walk(value, [*above, *key.strip("/").split("/")], sections, seen)
+
+
+def _flat(node: yaml.Node, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Parameters with their values; nested names are joined by points."""
+    for key, value in _items(node, seen, "parameters are names with values"):
+        if isinstance(value, yaml.MappingNode):
+            yield from _flat(value, f"{prefix}{key}.", seen)
+        elif isinstance(value, yaml.SequenceNode):
+            yield prefix + key, [_value(item, prefix + key, seen) for item in value.value]
+        else:
+            yield prefix + key, _value(value, prefix + key, seen)
+
+
+def _items(node: yaml.Node, seen: set[int], otherwise: str) -> Iterator[tuple[str, yaml.Node]]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _UnfitError(f"line {node.start_mark.line + 1}: {otherwise}")
+    _once(node, seen)
+    for key, value in node.value:
+        yield str(key.value), value
+
+
+def _value(node: yaml.Node, name: str, seen: set[int]) -> Any:
+    """A scalar as rcl takes it, which is not quite as YAML does: `yes` is true, 1e-3 a number, ~ a text."""
+    _once(node, seen)
+    if not isinstance(node, yaml.ScalarNode):
+        raise _UnfitError(f"line {node.start_mark.line + 1}: {name} can't be a list of lists")
+    text = node.value
+    if node.style in ("'", '"') or node.start_mark.line != node.end_mark.line:
+        return text
+    if not text:
+        raise _UnfitError(f"line {node.start_mark.line + 1}: {name} has no value")
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if _INTEGER.fullmatch(text):
+        digits = text.lstrip("+-")
+        base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+        number = int(text, base) if len(text) <= 20 else 1 << 64
+        if -(1 << 63) <= number < 1 << 63:  # else it is a number with a point to rcl
+            return number
+    if _FLOAT.fullmatch(text) or _INTEGER.fullmatch(text):
+        return float(re.sub(r"\.(?=[a-zA-Z])", "", text))
+    return text
+
+
+def _once(node: yaml.Node, seen: set[int]) -> None:
+    if id(node) in seen:
+        raise _UnfitError(f"line {node.start_mark.line + 1}: ROS 2 takes no aliases (& and *)")
+    seen.add(id(node))
+
+
+_HEAD = """\
+# Every parameter of the node with its default: copy it, keep what you change, and start with
+#     ros2 launch drive_seg seg.launch.py params_file:=/path/to/your.yaml
+# Those marked * can change while the node runs (ros2 param set); the others are read when it is configured.
+/**:
+  ros__parameters:
+"""
+_WIDTH = 116
+
+
+def config_text() -> str:
+    """config/drive_seg.yaml: for each setting a comment and its default."""
+    parts = []
+    for group, title in GROUPS.items():
+        lines = [f"    # --- {title} ---"]
+        for setting in of_groups([group]):
+            allowed = f" ({setting.allowed})" if setting.allowed else ""
+            about = f"{'* ' if setting.live else ''}{setting.about}{allowed}"
+            lines += textwrap.wrap(about, _WIDTH, initial_indent="    # ", subsequent_indent="    #   ")
+            lines.append(f"    {setting.name}: {json.dumps(setting.default)}")
+        parts.append("\n".join(lines) + "\n")
+    return _HEAD + "\n".join(parts)
+
+
+_DOCS_HEAD = """\
+# Parameters
+
+The node takes these as ROS 2 parameters, the commands read them from the same file (`--params-file`) and have them as
+options, with `-` for `_` (`--min-confidence 0.8`). *Live* ones can change while the node runs (`ros2 param set`); the
+others are read when it is configured, and a change is refused with the way to do it. A file of them can be loaded again
+(`ros2 param load`): what is as it was is no change. `config/drive_seg.yaml` lists them all with their defaults.
+
+Sections of a file belong to nodes as for ROS 2: `/**`, `/*`, `/**/drive_seg`, namespaces, nested names; of several that
+fit, the later wins. A command takes the section of `/drive_seg`, or the only node that the file names, or that of
+`--node NAME`, and reports what it leaves out.
+
+This page is made from the table in `drive_seg/settings.py`: `python -m drive_seg.parameter_file docs`.
+"""
+
+
+def docs_text() -> str:
+    """docs/parameters.md: a table for each group."""
+    return _DOCS_HEAD + "".join(f"\n## {title}\n\n{_table(of_groups([group]))}" for group, title in GROUPS.items())
+
+
+def _table(settings: list[Setting]) -> str:
+    rows = ["| parameter | type | default | allowed | live | |", "| --- | --- | --- | --- | --- | --- |"]
+    for s in settings:
+        kind = {bool: "bool", int: "integer", float: "double", str: "string"}[s.type]
+        default = f"`{json.dumps(s.default)}`" if s.default != "" else "empty"
+        rows.append(f"| `{s.name}` | {kind} | {default} | {s.allowed} | {'yes' if s.live else ''} | {s.about} |")
+    return "\n".join(rows) + "\n"
+
+
+TEXTS: dict[str, Callable[[], str]] = {"config": config_text, "docs": docs_text}
+
+if __name__ == "__main__":
+    print(TEXTS[sys.argv[1]](), end="")

@@ -1,0 +1,331 @@
+"""Every setting in one table: type, default, range, choices, unit, whether it may change in use, and what it is for.
+
+The node's parameters, config/drive_seg.yaml, docs/parameters.md, the options of the commands and the checks of all of
+them are made from this table. To add a setting, add a line to `Settings`. Needs no ROS.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.frame import MAX_IMAGE_PIXELS
+from drive_seg.core.health.camera import CameraLimits
+from drive_seg.core.mounted import Mount
+from drive_seg.errors import ParameterError
+from drive_seg.network import STRIDE
+from drive_seg.runtimes import ENGINES, PRECISIONS
+
+GROUPS = {
+    "node": "The node itself",
+    "network": "The network and what runs it",
+    "masks": "Labels and drivable area",
+    "health": "When the results can be believed",
+    "ground": "The camera on the vehicle, and grid, scan and points",
+    "pictures": "Pictures for people",
+}
+"""The groups that settings belong to, in the order of the pages: a command takes the options of whole groups."""
+
+_WORDS = {bool: "true or false", int: "a whole number", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the table.
+
+    type: bool, int, float or str, that of `default`. about: one plain sentence. unit: of the value, "" where it has
+    none. low, high: bounds that the value may reach. choices: the only texts it may be. live: it may change in use; the
+    others are read when the node is configured. file: names a file, or is empty. needed: may not be empty.
+    """
+
+    name: str
+    group: str
+    default: Any
+    about: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+    file: bool = False
+    needed: bool = False
+
+    @property
+    def type(self) -> type:
+        """Of its values."""
+        return type(self.default)
+
+    @property
+    def allowed(self) -> str:
+        """Its range or choices, for people: `0.1 to 3600 s`, `raw, compressed`; its unit where it has neither."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.low is None or self.high is None:
+            return self.unit
+        return f"{_number(self.low)} to {_number(self.high)} {self.unit}".rstrip()
+
+    def check(self, value: Any) -> None:
+        """Raise ParameterError for a value of another type, out of range or not among the choices.
+
+        The type must be the very one, as for ROS 2, where 2 is not a number with a point.
+        """
+        if type(value) is not self.type:
+            raise ParameterError(f"{self.name} must be {self._kind(value)}, not {_short(value)}")
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            raise ParameterError(f"{self.name} must be from {_number(self.low)} to {_number(self.high)}, not {value!r}")
+        if self.choices and value not in self.choices:
+            raise ParameterError(f"{self.name} must be one of {', '.join(self.choices)}, not {_short(value)}")
+        if self.needed and not value:
+            raise ParameterError(f"{self.name} must not be empty", f"give its name, e.g. {self.default}")
+
+    def check_file(self, value: str) -> None:
+        """Raise ParameterError where the value names a file that is not there."""
+        if not self.file or not value:
+            return
+        try:
+            there = Path(value).expanduser().is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # an unknown user, a name that no file can have
+            raise ParameterError(f"{self.name}: {_short(value)} can't be a file: {error}") from error
+        if not there:
+            raise ParameterError(f"{self.name}: there is no file {value}")
+
+    def _kind(self, value: Any) -> str:
+        if self.type is float:
+            return f"a number with a point, e.g. {float(value) if type(value) is int else self.default!r}"
+        if self.type is str and isinstance(value, (bool, int, float)):
+            return f"a text, e.g. \"'{value}'\""
+        return _WORDS[self.type]
+
+
+def _setting(group: str, default: Any, about: str, low: float | None = None, high: float | None = None,
+             unit: str = "", **more: Any) -> Any:
+    return field(default=default, metadata={"group": group, "about": about, "low": low, "high": high, "unit": unit,
+                                            **more})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings with values that can be used together. A change is `dataclasses.replace`.
+
+    Raises ParameterError for values that can't be used; whether the files are there is `check_files`. As usual in
+    Python a whole number stands for a number with a point, numpy's numbers for Python's, and a Path for its text.
+    """
+
+    autostart: bool = _setting(
+        "node", True, "The node configures and activates itself; false leaves that to a life-cycle manager.")
+    image_transport: str = _setting(
+        "node", "raw", "Subscribe to raw images, or to compressed ones on image/compressed.",
+        choices=("raw", "compressed"))
+
+    network: str = _setting(
+        "network", "", "An .onnx file with its .yaml beside it; empty takes the network that ships.", file=True)
+    engine: str = _setting(
+        "network", "auto", "The runtime; auto takes TensorRT where a GPU can be used, else OpenVINO.",
+        choices=("auto", *ENGINES))
+    precision: str = _setting(
+        "network", "auto", "The network's arithmetic; auto takes the engine's fastest that keeps the accuracy.",
+        choices=PRECISIONS)
+    plan_folder: str = _setting(
+        "network", "", "Folder for TensorRT's plans and kernels; empty takes ~/.cache/drive_seg.")
+    input_height: int = _setting(
+        "network", 0, "Height of the picture that the network sees, a multiple of 32; 0 takes the network's own.",
+        0, 4096, "px")
+    input_width: int = _setting(
+        "network", 0, "Width of the picture that the network sees, a multiple of 32; 0 takes the network's own.",
+        0, 4096, "px")
+
+    output_size: str = _setting(
+        "masks", "camera", "Size of the published images: the camera's, or the network's, which takes less time.",
+        choices=("camera", "network"), live=True)
+    min_confidence: float = _setting(
+        "masks", DrivableRule.min_confidence, "A pixel must be road with this probability to be drivable.",
+        0.0, 1.0, live=True)
+    strictness: float = _setting(
+        "masks", 1.0, "How readily a pixel is called unknown: 1 as fitted, more is stricter, 0 trusts everything.",
+        0.0, 10.0)
+    start_width: float = _setting(
+        "masks", DrivableRule.start_width,
+        "Share of the image width, centred, in which the road in front of the vehicle begins.", 0.0, 1.0, live=True)
+    start_height: float = _setting(
+        "masks", DrivableRule.start_height,
+        "Share of the image height, from the bottom, in which the road in front of the vehicle begins.",
+        0.0, 1.0, live=True)
+    temporal_filter: bool = _setting(
+        "masks", False, "Hold back unsure label changes for one frame; road that ends never waits.")
+    ego_mask: str = _setting(
+        "masks", "", "An image of any size, non-zero where the camera sees the vehicle itself.", file=True)
+
+    camera_timeout: float = _setting(
+        "health", CameraLimits.timeout, "FAULT (the camera is STALE) when no image comes for this long.",
+        0.1, 3600.0, "s", live=True)
+    frozen_timeout: float = _setting(
+        "health", CameraLimits.frozen, "FAULT when the same image comes for this long; 0 allows still images.",
+        0.0, 3600.0, "s", live=True)
+    latency_budget: float = _setting(
+        "health", 0.0, "Time from receiving a frame to publishing its masks; where it is missed for a second, a smaller"
+        " input size is used; 0 sets no budget.", 0.0, 10000.0, "ms")
+    fault_policy: str = _setting(
+        "health", "silent", "In a fault publish nothing (silent), or everything as unknown.",
+        choices=("silent", "unknown"), live=True)
+    max_image_pixels: int = _setting(
+        "health", MAX_IMAGE_PIXELS,
+        "Largest camera image, width times height; a larger one is refused before it is decoded.",
+        1024, 1_000_000_000, "px", live=True)
+
+    base_frame: str = _setting(
+        "ground", Mount.base_frame, "Frame of grid, scan and points: x forward, y left, z up.", needed=True)
+    camera_height: float = _setting(
+        "ground", 0.0, "Height of the camera above base_frame's origin; 0 takes the camera's pose from TF.",
+        0.0, 100.0, "m")
+    camera_pitch: float = _setting(
+        "ground", Mount.camera_pitch, "Angle by which the camera looks down.", -1.6, 1.6, "rad")
+    camera_roll: float = _setting(
+        "ground", Mount.camera_roll, "Angle by which the camera's right side is lower.", -3.2, 3.2, "rad")
+    camera_yaw: float = _setting(
+        "ground", Mount.camera_yaw, "Angle by which the camera looks to the left.", -3.2, 3.2, "rad")
+    camera_x: float = _setting(
+        "ground", Mount.camera_x, "Distance of the camera in front of base_frame's origin.", -100.0, 100.0, "m")
+    camera_y: float = _setting(
+        "ground", Mount.camera_y, "Distance of the camera to the left of base_frame's origin.", -100.0, 100.0, "m")
+    camera_rectified: bool = _setting(
+        "ground", Mount.camera_rectified,
+        "The images are rectified already: CameraInfo's P describes them, not K and D.")
+    ground_z: float = _setting(
+        "ground", Mount.ground_z, "Height of the ground above base_frame's origin.", -100.0, 100.0, "m")
+    max_pixel_length: float = _setting(
+        "ground", Mount.max_pixel_length,
+        "Length of ground that one pixel may cover; nothing is measured where it covers more.", 0.01, 10.0, "m")
+    max_range: float = _setting(
+        "ground", Mount.max_range, "Distance from the camera beyond which nothing is measured.", 1.0, 500.0, "m")
+    pavement_is_obstacle: bool = _setting(
+        "ground", Mount.pavement_is_obstacle,
+        "Pavement is occupied in the grid and ends the scan; false: it is free.")
+    grid_resolution: float = _setting(
+        "ground", Mount.grid_resolution, "Side of a cell of the grid.", 0.01, 10.0, "m")
+    grid_front: float = _setting(
+        "ground", Mount.grid_front, "How far the grid reaches to the front.", -500.0, 500.0, "m")
+    grid_back: float = _setting(
+        "ground", Mount.grid_back, "x of the grid's rear edge; negative lies behind base_frame's origin.",
+        -500.0, 500.0, "m")
+    grid_width: float = _setting(
+        "ground", Mount.grid_width, "Width of the grid from right to left, centred.", 0.1, 500.0, "m")
+    scan_increment: float = _setting(
+        "ground", Mount.scan_increment, "Angle between two rays of the scan.", 0.0005, 0.5, "rad")
+
+    overlay_quality: int = _setting(
+        "pictures", 80, "JPEG quality of overlay/compressed.", 1, 100, live=True)
+
+    def __post_init__(self) -> None:
+        for setting in TABLE.values():
+            value = _plain(getattr(self, setting.name), setting.type)
+            object.__setattr__(self, setting.name, value)
+            setting.check(value)
+        for name in ("input_height", "input_width"):
+            if getattr(self, name) % STRIDE:
+                raise ParameterError(f"{name} must be a multiple of {STRIDE}, it is {getattr(self, name)}")
+        if bool(self.input_height) != bool(self.input_width):
+            raise ParameterError("input_height and input_width go together", "set both, or neither")
+        _ = self.mount.shape  # raises for a grid that is empty or too large
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, exact: bool = True) -> Settings:
+        """From names and values; the others keep their defaults.
+
+        exact: types must be the very ones, as for ROS 2. Raises ParameterError, also for a name that nobody knows.
+        """
+        for name, value in values.items():
+            setting = find(name)
+            if exact:
+                setting.check(value)
+        return cls(**values)
+
+    def changed(self, values: Mapping[str, Any]) -> Settings:
+        """The same with changes made in use. Raises ParameterError for a value that can't be used, and for another
+        value of a setting that is only read when the node is configured."""
+        for name, value in values.items():
+            setting = find(name)
+            if not setting.live and value != getattr(self, name):
+                raise ParameterError(f"{name} is read when the node is configured",
+                                     "deactivate and clean up the node, set it, then configure and activate")
+            setting.check(value)
+            setting.check_file(value)
+        return replace(self, **values)
+
+    def check_files(self) -> None:
+        """Raise ParameterError where a file that is named is not there."""
+        for setting in TABLE.values():
+            setting.check_file(getattr(self, setting.name))
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) that the network sees in pixels; None for the network's own."""
+        return (self.input_height, self.input_width) if self.input_height else None
+
+    @property
+    def rule(self) -> DrivableRule:
+        """What makes a pixel drivable."""
+        return DrivableRule(self.min_confidence, self.start_width, self.start_height)
+
+    @property
+    def limits(self) -> CameraLimits:
+        """When the camera is at fault."""
+        return CameraLimits(timeout=self.camera_timeout, frozen=self.frozen_timeout)
+
+    @property
+    def mount(self) -> Mount:
+        """Where the camera sits, and what is measured of the ground."""
+        return Mount(**{f.name: getattr(self, f.name) for f in fields(Mount)})
+
+    def absolute(self) -> Settings:
+        """The same for a process that was started in another folder."""
+        paths = {name: str(Path(value).expanduser().absolute())
+                 for name, setting in TABLE.items()
+                 if (setting.file or name == "plan_folder") and (value := getattr(self, name))}
+        return replace(self, **paths)
+
+
+TABLE: dict[str, Setting] = {f.name: Setting(f.name, default=f.default, **f.metadata) for f in fields(Settings)}
+"""The settings by name, in their order."""
+
+
+def find(name: str) -> Setting:
+    """The line of the table. Raises ParameterError for a name that nobody knows."""
+    if name not in TABLE:
+        raise ParameterError(unknown(name))
+    return TABLE[name]
+
+
+def of_groups(groups: Iterable[str]) -> list[Setting]:
+    """The settings of some groups, in the order of the table."""
+    wanted = set(groups)
+    return [setting for setting in TABLE.values() if setting.group in wanted]
+
+
+def unknown(name: str, known: Collection[str] = TABLE) -> str:
+    """What is said of a name that nobody knows."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"no parameter is called {_short(name)}" + (f": did you mean {near[0]}?" if near else "")
+
+
+def _plain(value: Any, kind: type) -> Any:
+    """A number of any library as Python's own, a path as its text; anything else as it is."""
+    if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return str(value) if kind is str and isinstance(value, Path) else value
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _short(value: Any) -> str:
+    """A value as Python writes it, cut where it is long: it comes from outside."""
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + "..."
