@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from drive_seg.errors import ParameterError
+from drive_seg.errors import DriveSegError, ParameterError
 from drive_seg.settings import GROUPS, TABLE, Setting, of_groups, unknown
 
 NODE = "/drive_seg"
@@ -111,7 +111,7 @@ def read_sections(path: Path) -> list[Section]:
     return sections
 
 
-class _UnfitError(ValueError):
+class _UnfitError(DriveSegError, ValueError):
     """YAML that rcl would refuse."""
 
 
