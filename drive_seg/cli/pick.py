@@ -51,11 +51,10 @@ def run(args: argparse.Namespace) -> int:
         if source.live:
             raise CommandError(f"{text} is a camera, which can't be looked at twice", "record a drive first")
     drives = name_drives(sources)
-    try:
-        with (open_pipeline(args, sources[0].ego_mask) as pipeline,
-              tqdm(total=expected(drives, args.every), unit="frame", disable=None, file=sys.stderr) as bar):
-            result = pick(drives, pipeline.segmenter, args.out, args.count, every=args.every, apart_s=args.apart,
-                          near=args.near, progress=bar.update)
+    with (open_pipeline(args, sources[0].ego_mask) as pipeline,
+          tqdm(total=expected(drives, args.every), unit="frame", disable=None, file=sys.stderr) as bar):
+        result = pick(drives, pipeline.segmenter, args.out, args.count, every=args.every, apart_s=args.apart,
+                      near=args.near, progress=bar.update)
     for line in lines(result):
         print(line)
     return 0

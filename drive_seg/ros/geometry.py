@@ -20,26 +20,29 @@ class Geometry:
     """Finds the ground of one camera. `camera_info` is the newest that came, None before."""
 
     def __init__(self, mount: Mount, pose_source: PoseSource, ego: np.ndarray | None,
-                 complain: Callable[[DriveSegError], None]) -> None:
-        """ego: see GroundTables. complain: gets the reason for each frame that can't be measured."""
+                 failed: Callable[[DriveSegError], None], succeeded: Callable[[], None] = lambda: None) -> None:
+        """ego: see GroundTables. failed: gets the reason for a frame that can't be measured. succeeded: is called for
+        each that can."""
         self.camera_info: CameraInfo | None = None
-        self._pose_source, self._complain = pose_source, complain
+        self._pose_source, self._failed, self._succeeded = pose_source, failed, succeeded
         self._tables = GroundTables(ROS, mount, ego, beside=True)
 
     def ground(self, header: Header, camera_size: tuple[int, int], size: tuple[int, int]) -> GroundMessages | None:
         """The ground for labels of `size`, of a camera image of camera_size, each (height, width); at once.
 
-        None when it can't be had, or not yet; the reason is complained.
+        None when it can't be had, or not yet; `failed` gets the reason.
         """
         try:
             try:
                 state = CameraState(self.camera_info, header.frame_id, self._pose_source.pose(header))
             except PoseError as error:
                 state = CameraState(self.camera_info, header.frame_id, None, error)
-            return self._tables.find(state, camera_size, size)
+            ground = self._tables.find(state, camera_size, size)
         except GROUND_ERRORS as error:
-            self._complain(error)
+            self._failed(error)
             return None
+        self._succeeded()
+        return ground
 
     def wait(self, seconds: float) -> None:
         """Until the tables that are being made are done."""

@@ -7,6 +7,7 @@ import numpy as np
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import FrameError
 from drive_seg.core.health.status import Level, Status, worst
+from drive_seg.errors import reason_and_fix
 
 
 def shorten(text: str, longest: int = 500) -> str:
@@ -16,17 +17,18 @@ def shorten(text: str, longest: int = 500) -> str:
 
 
 class Failures:
-    """The failed frames of one check. One is a WARN; an ERROR only where none between succeeded, so that no masks come.
+    """Those of one check. A failed frame is a WARN; an ERROR only where none between succeeded, so that no masks come.
 
     A failure stands until a frame succeeds, however long that takes, and for a second at least.
     """
 
-    _LASTS = 1.0  # seconds for which a failed frame counts among good ones
+    _LEAST = 1.0  # seconds for which a failed frame counts, whatever comes after it
     _GRAVE = 0.5  # seconds from the first to the last of failures in a row
 
-    def __init__(self, name: str, *, grave: bool = True) -> None:
-        """name: of the check. grave: whether it may become an ERROR: masks need what fails."""
-        self._name, self._may_be_grave = name, grave
+    def __init__(self, name: str, *, grave: bool = True, forgotten_after: float = np.inf) -> None:
+        """name: of the check. grave: whether it may become an ERROR: masks need what fails. forgotten_after: seconds
+        without news after which a failure stands no more, where it may be that nobody asks again."""
+        self._name, self._may_be_grave, self._forgotten_after = name, grave, forgotten_after
         self._ever_succeeded = False
         self.restart()
 
@@ -47,8 +49,9 @@ class Failures:
         self._first, self._ever_succeeded = None, True
 
     def added_to(self, status: Status, now: float) -> Status:
-        """A status with what failed within the last second, or since the last frame that did not."""
-        if self._first is None and not now - self._last < self._LASTS:
+        """A status with what failed and stands."""
+        stands = self._first is not None and now - self._last < self._forgotten_after
+        if not stands and not now - self._last < self._LEAST:
             return status
         in_a_row = self._first is not None and (not self._ever_succeeded or self._last - self._first >= self._GRAVE)
         level = Level.ERROR if in_a_row and self._may_be_grave else Level.WARN
@@ -59,8 +62,8 @@ def failure(error: Exception) -> tuple[str, str, str]:
     """The check that it concerns, the reason and the fix: what Monitor.failed takes."""
     if not isinstance(error, (FrameError, EngineError)):
         return "engine", shorten(f"a frame failed: {error!r}"), "report this with the node's log"
-    text = shorten(str(error))
+    text, has_fix = shorten(str(error)), bool(reason_and_fix(error)[1])
     if isinstance(error, FrameError):
-        fix = "publish whole images in an encoding that is supported"
+        fix = "" if has_fix else "publish whole images in an encoding that is supported"
         return "camera", f"an image message is unusable: {text}", fix
-    return "engine", f"the engine failed on a frame: {text}", "start the node again"
+    return "engine", f"the engine failed on a frame: {text}", "" if has_fix else "start the node again"

@@ -9,6 +9,7 @@ import pytest
 
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.health.failures import failure
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.health.status import Health
@@ -90,3 +91,39 @@ def test_a_failure_is_told_beside_another_finding(play):
     monitor.use_engine("128x64")
     told = play(monitor, 0, 5, breaks=lambda i: i == 2)
     assert "out of memory" in told[-1][2][0] and "128x64" in told[-1][2][0]
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("apart", [38, 100])
+def test_a_failure_stands_until_a_frame_succeeds_however_rarely_they_come(play, kind, apart):
+    """Frames every 1.5 and every 4 seconds: between them health has heard nothing better."""
+    which, words = FAILURES[kind]
+    monitor = Monitor(limits=CameraLimits(timeout=10.0), now=0.0)
+    play(monitor, 0, 2)
+    for number in (2, 2 + apart):
+        if number < 110:
+            play(monitor, number, number + 1, **{which: lambda i: True})
+        for later in range(apart):
+            state, reasons = monitor.state((number + later) / FPS)
+            assert state is not Health.READY and words in reasons[0], later
+    play(monitor, 105, 106)
+    assert monitor.state(105 / FPS + 1.1)[0] is Health.READY
+
+
+def test_what_nobody_asks_for_any_more_is_forgotten():
+    monitor = Monitor(limits=CameraLimits(timeout=100.0), now=0.0)
+    monitor.failed("geometry", "no pose", "give one", 1.0)
+
+    def geometry(now):
+        return next(s for s in monitor.statuses(now) if s.name == "geometry").level
+
+    assert [geometry(now) for now in (1.0, 5.0, 10.9, 11.1)] == [1, 1, 1, 0]
+    monitor.failed("geometry", "no pose", "give one", 12.0)
+    monitor.measured(12.1)
+    assert [geometry(now) for now in (12.2, 13.1)] == [1, 0]
+
+
+def test_a_text_from_outside_is_cut():
+    monitor = Monitor(now=0.0)
+    monitor.failed(*failure(FrameError("encoding " + "x" * 100_000 + " is not supported")), 0.1)
+    assert len(monitor.state(0.1)[1][0]) < 700
