@@ -29,7 +29,7 @@ from tqdm import tqdm
 from drive_seg.adaptation.footage import INDEX, Footage
 from drive_seg.adaptation.recipe import METHODS, AdaptRecipe
 from drive_seg.adaptation.run import FOOTAGE, adapt, look_at_footage
-from drive_seg.cli.options import add_network, open_segmenter, out_folder
+from drive_seg.cli.options import add_settings, open_pipeline, out_folder, settings_of
 from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.labelling.pick import expected, name_drives
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg adapt`."""
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{KINDS}; left out with --resume")
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="RUN", help="folder of the run")
-    add_network(parser)
+    add_settings(parser, ("network",))
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="of training (default: 60)")
     length.add_argument("--steps", type=int, help="of training, instead of minutes")
@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     datasets = [Dataset.load(folder) for folder in args.data]
     scored = [Dataset.load(folder) for folder in args.score]
-    former = Network.load(args.network or default_network())
+    network = settings_of(args).network
+    former = Network.load(Path(network) if network else default_network())
     if not args.resume:
         args.out.mkdir(parents=True, exist_ok=True)
         recipe.save(args.out / RECIPE)
@@ -126,9 +127,7 @@ def _look(args: argparse.Namespace) -> Footage:
     for text, source in zip(args.inputs, sources, strict=True):
         if source.live:
             raise CommandError(f"{text} is a camera", "record a drive first")
-    drives, segmenter = name_drives(sources), open_segmenter(args)
-    try:
-        with tqdm(total=expected(drives, 1), unit="frame", disable=None, file=sys.stderr) as bar:
-            return look_at_footage(drives, segmenter, args.out, anyway=args.anyway, progress=bar.update)
-    finally:
-        segmenter.engine.close()
+    drives = name_drives(sources)
+    with (open_pipeline(args) as pipeline,
+          tqdm(total=expected(drives, 1), unit="frame", disable=None, file=sys.stderr) as bar):
+        return look_at_footage(drives, pipeline.segmenter, args.out, anyway=args.anyway, progress=bar.update)

@@ -22,10 +22,10 @@ import cv2
 from tqdm import tqdm
 
 from drive_seg.cli.options import (
-    add_network,
+    add_settings,
     is_standard_output,
     json_file,
-    open_segmenter,
+    open_pipeline,
     out_file,
     out_folder,
     write_json,
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     networks.add_argument("--duration", type=float, metavar="SECONDS", help="look at so much of each drive")
     networks.add_argument("--every", type=_positive, default=1, metavar="K", help="look at every K-th frame of a drive")
     networks.add_argument("--page", type=out_file, metavar="FILE.html", help="write the page")
-    add_network(networks, with_file=False)
+    add_settings(parser, ("network", "masks"), without=("network", "output_size", "temporal_filter", "ego_mask"))
     parser.add_argument("--pictures", type=out_folder, metavar="DIR", help="write the worst frames side by side")
     parser.add_argument("--json", type=json_file, metavar="FILE",
                         help="write the figures as JSON; - for standard output (the text then goes to standard error)")
@@ -145,9 +145,8 @@ def _compare_networks(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace, path: Path, stack: ExitStack) -> Side:
-    segmenter = open_segmenter(argparse.Namespace(**{**vars(args), "network": path}))
-    stack.callback(segmenter.engine.close)
-    return Side(segmenter.engine.network, segmenter)
+    pipeline = stack.enter_context(open_pipeline(argparse.Namespace(**{**vars(args), "network": str(path)})))
+    return Side(pipeline.segmenter.engine.network, pipeline.segmenter)
 
 
 def _positive(text: str) -> int:
