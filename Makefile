@@ -1,4 +1,4 @@
-# make run | make test | make test-train: each does all of its own set-up.
+# make run | make check | make test: each does all of its own set-up.
 PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
@@ -9,16 +9,25 @@ FRAMES   ?=
 GPU_PYTHON ?=
 GPU_VENV := .venv-gpu
 EXTRAS   := ros,bench,test
+JAZZY_VENV := .venv-jazzy
+PYTEST   := $(BIN)/python -m pytest
+WORKERS  ?= 2
+PARALLEL := -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup run test test-train test-colcon rtx gpu-check lint bench clean
+.PHONY: help setup run check test slow-tests test-train test-colcon test-jazzy rtx gpu-check lint bench docs picture clean
 
 help:
 	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
-	@echo "make test         every test but training's"
+	@echo "make check        lint, types and every test under half a second"
+	@echo "make test         every test but training's; WORKERS=1 runs them one after the other"
 	@echo "make test-train   training's tests (installs torch)"
 	@echo "make test-colcon  builds it with colcon, as a workspace does (installs colcon)"
+	@echo "make test-jazzy   the node's tests on ROS 2 Jazzy's wheels, in an environment of its own"
+	@echo "make slow-tests   measures all tests again, for test/slow_tests.txt"
 	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python]   what only a machine with an NVIDIA GPU can prove"
-	@echo "make bench        what each stage of a frame costs"
+	@echo "make bench        how long each stage of a frame takes"
+	@echo "make docs         the documentation as a site, in site/"
+	@echo "make picture      the README's picture, from make run"
 	@echo "make clean        remove the virtual environment and out/"
 
 setup: $(VENV)/.ready
@@ -41,9 +50,19 @@ $(VENV)/.ready: setup.py pyproject.toml
 run: setup
 	@$(BIN)/drive-seg demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),--rate $(RATE)) --out out
 
-test: setup rtx
+check: lint
+	@$(PYTEST) -q -m 'not slow and not train' $(PARALLEL)
+
+test: lint rtx
+	@$(PYTEST) -m 'not train' $(PARALLEL)
+
+slow-tests: setup rtx
+	@$(PYTEST) -q -m 'not train' --note-slow
+
+lint: setup
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest -m 'not train'
+	@if grep -q '^.tool.mypy' pyproject.toml; then $(BIN)/mypy; fi
+	@$(BIN)/codespell
 
 # TensorRT for RTX builds plans on machines without a GPU, so the tests build them for real. It is large (95 MB), and
 # there is none but for x86-64 Linux: without it those tests skip and say why.
@@ -69,6 +88,16 @@ test-colcon: $(VENV)/colcon/.ready
 	@PATH="$(CURDIR)/$(VENV)/colcon/bin:$$PATH" PYTHONPATH="$(CURDIR)/$(VENV)/colcon" \
 	  $(BIN)/python -m pytest -k colcon test/packaging/test_install.py
 
+# ROS 2 Jazzy has wheels too. Two ROS distributions can't share an environment.
+$(JAZZY_VENV)/.ready: setup.py pyproject.toml
+	@$(call make_venv,$(JAZZY_VENV))
+	@echo "installing into $(JAZZY_VENV)"
+	@$(JAZZY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[jazzy,bench,test]'
+	@touch $@
+
+test-jazzy: $(JAZZY_VENV)/.ready
+	@$(JAZZY_VENV)/bin/python -m pytest test/ros test/play test/demo
+
 bench: setup
 	@$(BIN)/drive-seg bench
 
@@ -88,8 +117,17 @@ gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.ready)
 	@PYTHONPATH=. $(or $(GPU_PYTHON),$(GPU_VENV)/bin/python) -m drive_seg.gpu_check \
 	  $(if $(FRAMES),--frames '$(FRAMES)') --out out/gpu_check
 
-lint: setup
-	@$(BIN)/ruff check .
+$(VENV)/.ready-docs: $(VENV)/.ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.ready-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
+
+picture: setup
+	@$(BIN)/drive-seg demo --out out
+	@$(BIN)/python -m drive_seg.demo.picture out/overlay.mp4 docs/overlay.webp
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) out build install log
+	rm -rf $(VENV) $(GPU_VENV) $(JAZZY_VENV) out site build install log

@@ -105,7 +105,8 @@ setup(
         ],
         "ray": ["ray>=2.40,<3"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10"],
-        "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.6,<1", "psutil>=5.9,<8"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "hypothesis>=6,<7", "psutil>=5.9,<8", "ruff>=0.6,<1",
+                 "mypy>=1.10,<3", "codespell>=2.2,<3"],
     },
     entry_points={
         "console_scripts": [

@@ -6,6 +6,7 @@ import ctypes
 from pathlib import Path
 
 import cv2
+import loop
 import numpy as np
 import pytest
 from colours import paint_scene, write_colour_network
@@ -13,6 +14,14 @@ from colours import paint_scene, write_colour_network
 from drive_seg.network import Network
 from drive_seg.sources.clip import CLIPS, fetch
 from drive_seg.sources.frame_source import SourceError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    loop.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(loop.Loop(config))
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +61,7 @@ def clips() -> Path:
         pytest.skip(f"the real clips can't be had: {error}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def drive(clips: Path) -> list[np.ndarray]:
     """Six seconds of real driving, 1280x720 BGR at 25 Hz."""
     video = cv2.VideoCapture(str(clips / CLIPS["bridge"].file))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import time
 
 import numpy as np
@@ -46,32 +47,35 @@ def collect(graph, **kinds):
     return {topic: graph.collect(kind, f"/drive_seg/{topic}") for topic, kind in kinds.items()}
 
 
-def show(graph, camera, message, received, seconds=20.0):
-    """Publish one image again and again until there is something of everything: the ground's tables take a while."""
+def show_until(graph, camera, message, done, seconds=20.0):
+    """Publish one image again and again until something holds: tables take a while, and a frame may be replaced."""
     end = time.monotonic() + seconds
-    while not all(received.values()) and time.monotonic() < end:
+    while not done() and time.monotonic() < end:
         camera.publish(message)
         graph.spin_for(0.05)
-    return all(received.values())
+    return done()
+
+
+def show(graph, camera, message, received, seconds=20.0):
+    """The same until there is something of everything."""
+    return show_until(graph, camera, message, lambda: all(received.values()), seconds)
 
 
 def test_no_frame_waits_for_the_ground_s_tables(graph, colour_network_path, scene, monkeypatch):
     from drive_seg.ros import geometry
 
-    built = geometry.MountedCamera
-    monkeypatch.setattr(geometry, "MountedCamera", lambda *a: (time.sleep(2.0), built(*a))[1])
+    built, may_build = geometry.MountedCamera, threading.Event()
+    monkeypatch.setattr(geometry, "MountedCamera", lambda *a: (may_build.wait(60), built(*a))[1])
     node, camera = start(graph, colour_network_path, camera_info())
     received = collect(graph, labels=Image, grid=OccupancyGrid)
     health = graph.collect(String, "/drive_seg/health", LATCHED)
     subscribed(graph, node, *received)
-    slowest, first = 0.0, time.monotonic()
     for number in range(10):
-        sent = time.monotonic()
         camera.publish(image(scene, number))
         assert graph.spin_until(lambda n=number: len(received["labels"]) > n)
-        slowest = max(slowest, time.monotonic() - sent)
-    assert not received["grid"] and slowest < 1.0 and time.monotonic() - first < 2.0
     assert graph.spin_until(lambda: any("being made" in m.data for m in health))
+    assert not received["grid"]
+    may_build.set()
     assert show(graph, camera, image(scene, 99), received)
     assert graph.spin_until(lambda: "geometry" not in health[-1].data)
 
@@ -157,11 +161,15 @@ def test_without_a_view_of_the_ground_masks_still_come_and_health_says_why(graph
     received = collect(graph, labels=Image, grid=OccupancyGrid)
     health = graph.collect(String, "/drive_seg/health", LATCHED)
     subscribed(graph, node, *received)
-    for number in range(3):
-        camera.publish(image(scene, number))
-        assert graph.spin_until(lambda n=number: len(received["labels"]) > n)
+    numbers = iter(range(1000))
+
+    def reported():  # what is wrong with a view shows when its tables are made, beside the frames that come meanwhile
+        camera.publish(image(scene, next(numbers)))
+        graph.spin_for(0.05)
+        return len(received["labels"]) >= 3 and any("DEGRADED" in m.data and words in m.data for m in health)
+
+    assert graph.spin_until(reported, 20), health
     assert not received["grid"]
-    assert graph.spin_until(lambda: any("DEGRADED" in m.data and words in m.data for m in health)), health
 
 
 def test_label_tables_reach_who_comes_late(graph, colour_network_path):
@@ -246,7 +254,8 @@ def test_a_camera_fault_stops_the_masks_or_makes_them_unknown(graph, colour_netw
         graph.spin_for(0.5)
         assert {topic: len(messages) for topic, messages in received.items()} == before
     else:
-        assert graph.spin_until(lambda: all(m[-1].header.stamp == header(300).stamp for m in received.values()))
+        assert show_until(graph, camera, image(black, 300), lambda: all(
+            m[-1].header.stamp == header(300).stamp for m in received.values()))
         assert (pixels(received["labels"][-1]) == 255).all() and not pixels(received["drivable_area"][-1]).any()
         assert set(received["grid"][-1].data) == {-1}
     for number in range(301, 500):

@@ -1,0 +1,125 @@
+"""What keeps the loop short: which tests are slow, and a table of what was skipped.
+
+test/slow_tests.txt names the test functions that take over half a second; they get the marker `slow`, which `make
+check` leaves out. `pytest --note-slow` (make slow-tests) writes the file. A run that meets a slow test which is not in
+the file says so, so the file stays true.
+
+A test's time is what it would be on a machine that does nothing else, as far as that can be known: without the time in
+which the test's thread was ready to run and had no processor. It includes the fixtures that belong to the test or its
+module; those of the session are shared.
+
+With pytest-xdist (`-n 2 --dist loadgroup`) tests that follow real time (ROS graphs, processes, the benchmark) stay in
+one worker, so that they don't disturb each other, and all others go by file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LIST = Path(__file__).parents[1] / "slow_tests.txt"
+LIMIT = 0.5
+"""Seconds."""
+
+_REAL_TIME = ("ros/", "demo/", "play/", "launch/", "cli/test_bench.py")
+
+_HEAD = "# Test functions that take over half a second, and the seconds. Written by `make slow-tests`.\n"
+_SCHEDSTAT = Path("/proc/self/schedstat")
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Options of this suite."""
+    parser.addoption("--note-slow", action="store_true", help=f"measure, and write {LIST.name} for the files that ran")
+
+
+class Loop:
+    """A pytest plugin; with pytest-xdist one in each worker, and one that collects the reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.listed = {} if not LIST.exists() else {
+            name: float(seconds) for seconds, name in
+            (line.split(maxsplit=1) for line in LIST.read_text().splitlines() if not line.startswith("#"))}
+        self.fixtures: dict[tuple[str, str], float] = {}
+        self.took: dict[str, float] = defaultdict(float)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            if _function(item.nodeid) in self.listed:
+                item.add_marker(pytest.mark.slow)
+            if self.config.pluginmanager.hasplugin("xdist"):
+                file = item.path.relative_to(LIST.parent).as_posix()
+                group = "real time" if file.startswith(_REAL_TIME) else file
+                item.add_marker(pytest.mark.xdist_group(group))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
+        start = _clock()
+        try:
+            return (yield)
+        finally:
+            if fixturedef.scope != "session":
+                self.fixtures[request.node.nodeid, fixturedef.argname] = _clock() - start
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        start = _clock()
+        try:
+            return (yield)
+        finally:
+            seconds = _clock() - start
+            for name in getattr(item, "fixturenames", ()):
+                for node in item.listchain():
+                    seconds += self.fixtures.get((node.nodeid, name), 0.0)
+            item.user_properties.append(("seconds", seconds))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            name = _function(report.nodeid)
+            self.took[name] = max(self.took[name], dict(report.user_properties).get("seconds", 0.0))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        self._report_skipped(terminalreporter)
+        slow = {name: seconds for name, seconds in self.took.items() if seconds > LIMIT}
+        if self.config.getoption("note_slow"):
+            self._write(slow)
+        elif unlisted := sorted(slow.keys() - self.listed.keys(), key=slow.get, reverse=True):
+            terminalreporter.section("slow tests that test/slow_tests.txt does not name (make slow-tests)")
+            for name in unlisted:
+                terminalreporter.write_line(f"{slow[name]:6.1f} s  {name}")
+
+    def _report_skipped(self, reporter: pytest.TerminalReporter) -> None:
+        reasons: Counter[str] = Counter()
+        for report in reporter.stats.get("skipped", []):
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            reasons[reason.removeprefix("Skipped: ")] += 1
+        if reasons:
+            reporter.section("skipped")
+            for reason, count in reasons.most_common():
+                reporter.write_line(f"{count:4} {'test ' if count == 1 else 'tests'}  {reason}")
+
+    def _write(self, slow: dict[str, float]) -> None:
+        files = {name.partition("::")[0] for name in self.took}
+        for name, seconds in self.listed.items():
+            file = name.partition("::")[0]
+            if file not in files and (LIST.parents[1] / file).exists():
+                slow[name] = seconds
+        LIST.write_text(_HEAD + "".join(f"{seconds:6.1f} {name}\n" for name, seconds in sorted(slow.items())))
+
+
+def _function(nodeid: str) -> str:
+    """A test's name without its parameters, and without the group that pytest-xdist appends."""
+    return nodeid.partition("[")[0].partition("@")[0]
+
+
+def _clock() -> float:
+    """Seconds in which this process's first thread ran or slept, but did not wait for a processor."""
+    try:
+        waited = int(_SCHEDSTAT.read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        waited = 0
+    return time.monotonic() - waited / 1e9
