@@ -20,7 +20,7 @@ def possible_classes(dataset: Dataset, table: ClassTable) -> dict[int, tuple[int
     """
     told = [c for c in dataset.classes if c.id != dataset.ignore]
     own = {c.id: _named(c, table) for c in told}
-    labelled = {id_ for id_ in own.values() if id_ is not None}
+    labelled = labelled_classes(dataset, table)
     allowed = {}
     for c in told:
         if (same := own[c.id]) is not None:
@@ -31,6 +31,12 @@ def possible_classes(dataset: Dataset, table: ClassTable) -> dict[int, tuple[int
             allowed[c.id] = tuple(n.id for n in table.classes if n.group in c.groups and not n.ego
                                   and not (n.within and n.id in labelled))
     return allowed
+
+
+def labelled_classes(dataset: Dataset, table: ClassTable) -> set[int]:
+    """Ids of the network's classes that a data set labels by themselves."""
+    own = {_named(c, table) for c in dataset.classes if c.id != dataset.ignore}
+    return {id_ for id_ in own if id_ is not None}
 
 
 def _named(told: LabelClass, table: ClassTable) -> int | None:
@@ -60,7 +66,7 @@ def common_classes(dataset: Dataset, table: ClassTable) -> CommonClasses | None:
     the ego vehicle): then only the planner groups are common."""
     allowed = possible_classes(dataset, table)
     own = {c.id: _named(c, table) for c in dataset.classes if c.id in allowed}
-    labelled = {id_ for id_ in own.values() if id_ is not None}
+    labelled = labelled_classes(dataset, table)
     if not {n.id for n in table.classes if not n.within and not n.ego} <= labelled:
         return None
     by_name = {n.name: n.id for n in table.classes}

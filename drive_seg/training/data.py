@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from drive_seg.core.classes import ClassTable, Group, SegClass
 from drive_seg.evaluation.dataset import Dataset, DatasetError, LabelClass
-from drive_seg.evaluation.relation import possible_classes
+from drive_seg.evaluation.relation import labelled_classes, possible_classes
 from drive_seg.training import augment, synthetic_obstacles
 from drive_seg.training.losses import IGNORE, CodeBook
 from drive_seg.training.recipe import Recipe
@@ -68,10 +68,20 @@ def with_heads(table: ClassTable, datasets: Sequence[Dataset]) -> ClassTable:
     return ClassTable(rows)
 
 
-def allowed_classes(dataset: Dataset, table: ClassTable) -> dict[int, tuple[int, ...]]:
-    """For each class id of a data set that is not ignored, the network classes that it may be. Raises DatasetError
-    where there is none."""
-    allowed = possible_classes(dataset, table)
+def allowed_classes(dataset: Dataset, table: ClassTable, datasets: Sequence[Dataset] = ()
+                    ) -> dict[int, tuple[int, ...]]:
+    """For each class id of a data set that is not ignored, the network classes that training allows there. Raises
+    DatasetError where there is none.
+
+    That are those that it may be, but a class within another one only where one of `datasets`, all of the run, tells
+    both: where none does, nothing would teach the difference, and the finer one would swallow the other.
+    """
+    labelled = [labelled_classes(one, table) for one in datasets or [dataset]]
+    whole = family(table)
+    apart = {c.id for c in table.classes if any({c.id, int(whole[c.id])} <= ids for ids in labelled)}
+    allowed = {}
+    for id_, ids in possible_classes(dataset, table).items():
+        allowed[id_] = tuple(c for c in ids if not table.classes[c].within or c in apart) or ids
     for c in dataset.classes:
         if c.id in allowed and not allowed[c.id]:
             raise DatasetError(f"{dataset.name}: class {c.name!r} fits no class of the network")
@@ -109,7 +119,7 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable,
     sources = []
     for dataset in datasets:
         lut = np.full(256, IGNORE, np.uint8)
-        for id_, allowed in allowed_classes(dataset, table).items():
+        for id_, allowed in allowed_classes(dataset, table, datasets).items():
             if allowed not in sets:
                 sets.append(allowed)
             lut[id_] = sets.index(allowed)

@@ -1,13 +1,13 @@
 """Fit what turns pixels into unknown, record the self-test, and measure both on things that no class covers.
 
-    python -m drive_seg.training.trust --data DIR [--network FILE] [--surface] [--write]
+    python -m drive_seg.training.trust --data DIR [--data DIR ...] [--network FILE] [--surface] [--write]
 
-Fits on DIR's train split what confidence and unknown share are typical, with --surface also how strange the surface of
+Fits on the train splits what confidence and unknown share are typical, with --surface also how strange the surface of
 true road may look (`unknown: surface`), records the self-test, and with --write rewrites the YAML of the network that
 --network names. Where that YAML does not say what free energy is normal (`unknown: mean, std, limit`, which `drive-seg
-export` fits), this is fitted first; what it says is left as it is. Then it pastes objects onto the true road of the val
-split and prints, for several strictnesses, how much of the objects is called drivable and how much true road turns
-unknown.
+export` fits), this is fitted first, on the first DIR; what it says is left as it is. Then it pastes objects onto the
+true road of the first DIR's val split and prints, for several strictnesses, how much of the objects is called drivable
+and how much true road turns unknown.
 """
 
 from __future__ import annotations
@@ -57,15 +57,17 @@ def fit_surface(network: Network, dataset: Dataset, *, engine: str = "auto", ima
     return round(float(np.quantile(np.concatenate(strange), 1 - SHARE)), 3)
 
 
-def fit(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> dict:
-    """The `unknown: typical` and the `self_test` for the network's YAML, in the engine's most exact arithmetic."""
+def fit(network: Network, *datasets: Dataset, engine: str = "auto", images: int = 120) -> dict:
+    """The `unknown: typical` and the `self_test` for the network's YAML, in the engine's most exact arithmetic. images:
+    evenly spread training pictures, of each data set as many."""
     runtime = open_engine(engine, replace(network, int8=None))
     segmenter = Segmenter(runtime, network.table, surface=network.surface)
     seen = []
-    pairs = dataset.pairs("train")
-    for pair in pairs[::max(1, len(pairs) // images)]:
-        result = segmenter.segment(pair.read()[0], drivable=False)
-        seen.append(measure(result.labels, result.confidence))
+    for dataset in datasets:
+        pairs = dataset.pairs("train")
+        for pair in pairs[::max(1, len(pairs) * len(datasets) // images)]:
+            result = segmenter.segment(pair.read()[0], drivable=False)
+            seen.append(measure(result.labels, result.confidence))
     mean, std = np.mean(seen, axis=0), np.std(seen, axis=0)
     typical = {name: [round(float(mean[i]), 4), round(float(std[i]), 4)]
                for i, name in enumerate(("confidence", "unknown"))}
@@ -109,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fit, write when asked to, measure. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m drive_seg.training.trust", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a data set with train and val (see dataset.yaml)")
+    parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR",
+                        help="a data set with train and val (see dataset.yaml); may be repeated")
     parser.add_argument("--network", type=Path, help="an .onnx file (default: the one that ships)")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--surface", action="store_true", help="fit and use the check of the road's surface")
@@ -120,13 +123,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--write rewrites the YAML beside a network: name it with --network")
     try:
         path = args.network or default_network()
-        dataset, network = Dataset.load(args.data), replace(Network.load(path), surface=None)
-        energy = {}
+        datasets, network = [Dataset.load(folder) for folder in args.data], replace(Network.load(path), surface=None)
+        dataset, energy = datasets[0], {}
         if network.trust is None:
             network, energy = with_energy(network, dataset, engine=args.engine)
         if args.surface:
             network = replace(network, surface=SurfaceRule(fit_surface(network, dataset, engine=args.engine)))
-        fitted = fit(network, dataset, engine=args.engine)
+        fitted = fit(network, *datasets, engine=args.engine)
         fitted["unknown"] |= energy
         if network.surface is not None:
             fitted["unknown"]["surface"] = network.surface.limit

@@ -124,22 +124,39 @@ def test_replicas_share_out_the_samples():
     assert len(set(seen)) == len(seen) == 240
 
 
-def test_a_class_may_be_told_as_the_one_it_is_within(world):
-    """`pavement` of the fully told set may be kerb; `footway` of the other too; sky is sky."""
+@pytest.fixture
+def finer(world, tmp_path):
+    """The fully told set, the partly told one and one that tells kerb besides; and a table with kerb in it."""
     datasets = [Dataset.load(root) for root in world]
-    rows = data.class_table(datasets[0]).to_dicts()
-    table = ClassTable.from_dicts([*rows, {"id": 4, "name": "kerb", "group": "pavement", "colour": [9, 9, 9],
-                                           "drivable": False, "within": "pavement"}])
-    assert data.allowed_classes(datasets[0], table) == {0: (0,), 1: (1,), 2: (2, 4), 3: (3,)}
+    kerb = {"id": 4, "name": "kerb", "group": "pavement", "colour": [9, 9, 9], "drivable": False, "within": "pavement"}
+    table = ClassTable.from_dicts([*data.class_table(datasets[0]).to_dicts(), kerb])
+    facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
+    facts["name"], facts["classes"][4] = "fine", {"name": "kerb", "group": "pavement"}
+    (tmp_path / "fine").mkdir()
+    (tmp_path / "fine" / "train").symlink_to(world[0] / "train")
+    (tmp_path / "fine" / "dataset.yaml").write_text(yaml.safe_dump(facts))
+    return [*datasets, Dataset.load(tmp_path / "fine")], table
+
+
+def test_a_class_may_be_told_as_the_one_it_is_within(finer):
+    """`pavement` of the set without kerb may be kerb, for the third set teaches the difference; that one's may not."""
+    datasets, table = finer
+    assert data.allowed_classes(datasets[0], table, datasets) == {0: (0,), 1: (1,), 2: (2, 4), 3: (3,)}
+    assert data.allowed_classes(datasets[2], table, datasets) == {0: (0,), 1: (1,), 2: (2,), 3: (3,), 4: (4,)}
     sources, allowed = data.load_sources(datasets, "train", table)
     book = data.code_book(sources, allowed, table, RECIPE)
     told = {tuple(np.flatnonzero(row)): bool(book.told[code]) for code, row in enumerate(allowed)}
     assert told[2, 4] and not told[0, 3], "a family has a shape of its own, one of several groups has none"
     assert data.family(table).tolist() == [0, 1, 2, 3, 2]
-    assert book.weights[4] > book.weights[2], "kerb, told nowhere alone, counts as rare; pavement does not"
+    assert book.weights[4] > book.weights[2], "kerb, shown nowhere alone, counts as rare; pavement does not"
     samples = data.Samples(sources, table, replace(RECIPE, rare=("pavement",)), allowed)
     code = next(c for c, row in enumerate(allowed) if tuple(np.flatnonzero(row)) == (2, 4))
     assert samples._rare == [[2, code]]
+
+
+def test_a_class_that_no_set_tells_apart_does_not_swallow_the_other(finer):
+    datasets, table = finer
+    assert data.allowed_classes(datasets[0], table, datasets[:2])[2] == (2,)
 
 
 def test_the_ego_vehicle_is_what_is_ignored_at_the_lower_edge():

@@ -1,0 +1,45 @@
+"""One network on several data sets, and what min_confidence trades."""
+
+import numpy as np
+import pytest
+
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.evaluation import sets
+from drive_seg.evaluation.dataset import Dataset
+from drive_seg.evaluation.evaluate import evaluate
+
+
+@pytest.fixture
+def segmenter(colour_engine, colour_network):
+    return Segmenter(colour_engine, colour_network.table)
+
+
+def test_a_row_says_what_evaluate_says(street, segmenter):
+    dataset = Dataset.load(street)
+    found = sets.score_set(segmenter, dataset, "val", values=(0.0, 0.75, 1.0))
+    assert found.report == evaluate(segmenter, dataset, "val")
+    assert found.curve[0.75] == found.report["drivable"], "the value that the segmenter has by default"
+    missed = [found.curve[value]["missed"] for value in (0.0, 0.75, 1.0)]
+    assert missed == sorted(missed) and missed[2] > missed[0], "what is less sure is no longer drivable"
+
+
+def test_tables_of_several_sets(street, tmp_path, colour_network_path, capsys):
+    words = ["--data", str(street), "--data", str(street), "--network", str(colour_network_path), "--every", "2"]
+    assert sets.main([*words, "--engine", "openvino", "--curve"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split("|") for line in lines if line.startswith("| data |")]
+    assert len(rows) == 2 and rows[0] == rows[1]
+    assert [int(row[2]) for row in rows] == [1, 1]
+    assert float(rows[0][3]) > 90, "road"
+    curve = [line.split("|") for line in lines if line.startswith("| 0")]
+    assert len(curve) == len(sets.VALUES)
+    assert {len(row) for row in curve} == {2 + 1 + 4}
+    values = np.array([[float(cell) for cell in row[1:-1]] for row in curve])
+    assert (np.diff(values[:, 0]) > 0).all() and (np.diff(values[:, 2]) >= 0).all()
+
+
+def test_what_is_wrong_is_told_in_a_line(tmp_path, colour_network_path, capsys):
+    assert sets.main(["--data", str(tmp_path), "--network", str(colour_network_path)]) == 2
+    assert f"sets: no data set at {tmp_path}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        sets.main(["--data", str(tmp_path), "--every", "0"])
