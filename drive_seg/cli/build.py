@@ -1,13 +1,15 @@
-"""Build a TensorRT plan: the network in fp16 for one GPU, kept for the next start.
+"""Prepare the first start: compile ahead, and build the TensorRT plan where a GPU is to run the network.
 
-The engine builds its plan by itself when none fits; this does so beforehand, and for GPUs that are not in this machine
-where the installed TensorRT can (TensorRT for RTX).
+The plan is the network in fp16 for one GPU, kept for the next start. The engine builds it by itself when none fits;
+this does so beforehand, and for GPUs that are not in this machine where the installed TensorRT can (TensorRT for RTX).
+Without a GPU only what the CPU runs is compiled, which is all that there is to do: --cpu asks for that alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 from drive_seg.cli import options
@@ -26,18 +28,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="plan folder (default: in the user's cache)")
     parser.add_argument("-o", "--output", type=_plan, metavar="PLAN",
                         help="write the plan here, not to the plan folder: NAME.plan, and NAME.json beside it")
+    parser.add_argument("--cpu", action="store_true", help="compile ahead what the CPU runs, and build no plan")
     parser.add_argument("--rebuild", action="store_true", help="build even if a fitting plan is there")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build the plan; 0 when it is there and fits. Raises EngineError or NetworkError."""
+    """Compile, then build the plan; 0 when it is there and fits. Raises EngineError or NetworkError."""
+    from drive_seg.compile_ahead import compile_ahead
+
+    network = Network.load(args.network or default_network())
+    start = time.monotonic()
+    compile_ahead(network)
+    print(f"compiled for this processor in {time.monotonic() - start:.0f} s")
+    if args.cpu:
+        return 0
     from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
     from drive_seg.runtimes.tensorrt.driver import first_gpu
     from drive_seg.runtimes.tensorrt.files import plan_folder
     from drive_seg.runtimes.tensorrt.kernels import compiled
     from drive_seg.runtimes.tensorrt.library import load_library
 
-    network = Network.load(args.network or default_network())
     library = load_library()
     folder = plan_folder(args.plans)
     try:

@@ -33,11 +33,7 @@ class Segmenter:
         self.temporal = temporal
         self._ego = None if ego is None else (np.asarray(ego) != 0).astype(np.uint8)
         self._scaled_ego: np.ndarray | None = None
-        # The engine is warm; let the first frame find this compiled as well.
-        tiny = np.zeros((2, 2), np.uint8)
-        drivable_area(tiny, tiny, tiny, table, self.rule)
-        if surface is not None:
-            distrust(Frame.from_array(np.zeros((64, 64, 3), np.uint8)), np.ones((64, 64), np.uint8), SurfaceRule(1e-3))
+        warm_up(table)  # the engine is warm; let the first frame find this compiled as well
 
     def segment(self, frame: Frame | np.ndarray, *, size: tuple[int, int] | None = None,
                 drivable: bool = True) -> Segmentation:
@@ -78,3 +74,14 @@ class Segmenter:
             scaled = cv2.resize(self._ego, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
             self._scaled_ego = scaled.astype(np.bool_)
         return self._scaled_ego
+
+
+def warm_up(table: ClassTable) -> None:
+    """Run every compiled function of segmenting once, on a tiny image."""
+    tiny = np.zeros((2, 2), np.uint8)
+    drivable_area(tiny, tiny, tiny, table, DrivableRule())
+    drivable_area(tiny, tiny, tiny, table, DrivableRule(), np.zeros((2, 2), np.bool_))
+    distrust(Frame.from_array(np.zeros((64, 64, 3), np.uint8)), np.ones((64, 64), np.uint8), SurfaceRule(1e-3))
+    temporal = TemporalFilter()
+    for _ in range(2):  # the first frame is only remembered
+        temporal.apply(tiny, tiny)
