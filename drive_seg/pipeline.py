@@ -27,7 +27,6 @@ from drive_seg.image_file import EgoMaskError, read_ego_mask
 from drive_seg.network import STRIDE, Network, NetworkError, fits_stride
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
-from drive_seg.runtimes.host import HostEngine
 from drive_seg.settings import Settings
 
 CANNOT_OPEN = (ParameterError, NetworkError, EngineError, SelfTestError, EgoMaskError)
@@ -77,7 +76,7 @@ class Model:
         found = replace(settings, engine=engines[0].name, precision=engines[0].precision)
         try:
             _check(network, engines[0])
-            while len(engines) < count and isinstance(engines[0], HostEngine):
+            while len(engines) < count and engines[0].on_cpu:
                 engines.append(_open(found, network, settings.input_size, threads, progress))
             if settings.latency_budget:
                 model._open_spares(replace(settings, engine=found.engine), progress, warn)

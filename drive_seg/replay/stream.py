@@ -207,7 +207,6 @@ class _Stages:
         try:
             item.ground = self._tables.find(item.camera, item.frame.size, item.segmentation.labels.shape)
             self._measured = True
-            self._pipeline.monitor.measured(now)
         except GROUND_ERRORS as error:
             if self._camera.pose_from == "parameters" and not self._measured:
                 raise  # a mistake in the settings, for the user to mend

@@ -42,8 +42,7 @@ class Active:
             self._health: HealthPublisher | None = None
             opened.callback(self._end_health)  # the last to end
             settings = self._pipeline.settings
-            self.geometry = Geometry(settings.mount, configured.pose_source, self._pipeline.ego, self._no_ground,
-                                     lambda: self._pipeline.monitor.measured(node.now()))
+            self.geometry = Geometry(settings.mount, configured.pose_source, self._pipeline.ego, self._no_ground)
             self.worker = Worker(self._pipeline, configured.publishers, self._complain, self.geometry, node.now)
             self.worker.start()
             opened.callback(self.worker.stop)

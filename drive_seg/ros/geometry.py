@@ -20,11 +20,10 @@ class Geometry:
     """Finds the ground of one camera. `camera_info` is the newest that came, None before."""
 
     def __init__(self, mount: Mount, pose_source: PoseSource, ego: np.ndarray | None,
-                 failed: Callable[[DriveSegError], None], succeeded: Callable[[], None] = lambda: None) -> None:
-        """ego: see GroundTables. failed: gets the reason for a frame that can't be measured. succeeded: is called for
-        each that can."""
+                 failed: Callable[[DriveSegError], None]) -> None:
+        """ego: see GroundTables. failed: gets the reason for each frame that can't be measured."""
         self.camera_info: CameraInfo | None = None
-        self._pose_source, self._failed, self._succeeded = pose_source, failed, succeeded
+        self._pose_source, self._failed = pose_source, failed
         self._tables = GroundTables(ROS, mount, ego, beside=True)
 
     def ground(self, header: Header, camera_size: tuple[int, int], size: tuple[int, int]) -> GroundMessages | None:
@@ -37,12 +36,10 @@ class Geometry:
                 state = CameraState(self.camera_info, header.frame_id, self._pose_source.pose(header))
             except PoseError as error:
                 state = CameraState(self.camera_info, header.frame_id, None, error)
-            ground = self._tables.find(state, camera_size, size)
+            return self._tables.find(state, camera_size, size)
         except GROUND_ERRORS as error:
             self._failed(error)
             return None
-        self._succeeded()
-        return ground
 
     def wait(self, seconds: float) -> None:
         """Until the tables that are being made are done."""

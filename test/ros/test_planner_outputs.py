@@ -62,10 +62,10 @@ def show(graph, camera, message, received, seconds=20.0):
 
 
 def test_no_frame_waits_for_the_ground_s_tables(graph, colour_network_path, scene, monkeypatch):
-    from drive_seg.ros import geometry
+    from drive_seg.outputs import ground
 
-    built, may_build = geometry.MountedCamera, threading.Event()
-    monkeypatch.setattr(geometry, "MountedCamera", lambda *a: (may_build.wait(60), built(*a))[1])
+    built, may_build = ground.MountedCamera, threading.Event()
+    monkeypatch.setattr(ground, "MountedCamera", lambda *a: (may_build.wait(60), built(*a))[1])
     node, camera = start(graph, colour_network_path, camera_info())
     received = collect(graph, labels=Image, grid=OccupancyGrid)
     health = graph.collect(String, "/drive_seg/health", LATCHED)

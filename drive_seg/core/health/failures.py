@@ -17,18 +17,17 @@ def shorten(text: str, longest: int = 500) -> str:
 
 
 class Failures:
-    """Those of one check. A failed frame is a WARN; an ERROR only where none between succeeded, so that no masks come.
+    """The failed frames of one check. One is a WARN; an ERROR only where none between succeeded, so that no masks come.
 
     A failure stands until a frame succeeds, however long that takes, and for a second at least.
     """
 
-    _LEAST = 1.0  # seconds for which a failed frame counts, whatever comes after it
+    _LASTS = 1.0  # seconds for which a failed frame counts among good ones
     _GRAVE = 0.5  # seconds from the first to the last of failures in a row
 
-    def __init__(self, name: str, *, grave: bool = True, forgotten_after: float = np.inf) -> None:
-        """name: of the check. grave: whether it may become an ERROR: masks need what fails. forgotten_after: seconds
-        without news after which a failure stands no more, where it may be that nobody asks again."""
-        self._name, self._may_be_grave, self._forgotten_after = name, grave, forgotten_after
+    def __init__(self, name: str, *, grave: bool = True) -> None:
+        """name: of the check. grave: whether it may become an ERROR: masks need what fails."""
+        self._name, self._may_be_grave = name, grave
         self._ever_succeeded = False
         self.restart()
 
@@ -49,9 +48,8 @@ class Failures:
         self._first, self._ever_succeeded = None, True
 
     def added_to(self, status: Status, now: float) -> Status:
-        """A status with what failed and stands."""
-        stands = self._first is not None and now - self._last < self._forgotten_after
-        if not stands and not now - self._last < self._LEAST:
+        """A status with what failed within the last second, or since the last frame that did not."""
+        if self._first is None and not now - self._last < self._LASTS:
             return status
         in_a_row = self._first is not None and (not self._ever_succeeded or self._last - self._first >= self._GRAVE)
         level = Level.ERROR if in_a_row and self._may_be_grave else Level.WARN

@@ -23,10 +23,6 @@ FOLLOWS = 0.5
 """Seconds between frames of which one still says something about the other."""
 
 
-_ASKED_AGAIN = 10.0
-"""Seconds: where nobody asks for the ground any more, nobody knows whether it could be measured."""
-
-
 class Monitor:
     """Collects what happens to frames and says what it means. Any thread may call.
 
@@ -51,7 +47,7 @@ class Monitor:
         self._read_at = -np.inf
         self._reduced = ""
         self._failures = {"camera": Failures("camera"), "engine": Failures("engine"),
-                          "geometry": Failures("geometry", grave=False, forgotten_after=_ASKED_AGAIN)}
+                          "geometry": Failures("geometry", grave=False)}
         self._frame_done = self._no_ground = False  # of the frame that arrived last: has a result, lacks its ground
         self.follows = False
         """Whether the frame that arrived last follows on the one segmented before it. Else what remembers frames must
@@ -129,11 +125,6 @@ class Monitor:
         with self._at(now):
             self._failures[check].failed(reason, fix, now)
             self._no_ground |= check == "geometry"
-
-    def measured(self, now: float) -> None:
-        """The ground could be measured in a frame."""
-        with self._at(now):
-            self._failures["geometry"].succeeded()
 
     def statuses(self, now: float) -> list[Status]:
         """One status a check, at this time."""

@@ -110,19 +110,6 @@ def test_a_failure_stands_until_a_frame_succeeds_however_rarely_they_come(play, 
     assert monitor.state(105 / FPS + 1.1)[0] is Health.READY
 
 
-def test_what_nobody_asks_for_any_more_is_forgotten():
-    monitor = Monitor(limits=CameraLimits(timeout=100.0), now=0.0)
-    monitor.failed("geometry", "no pose", "give one", 1.0)
-
-    def geometry(now):
-        return next(s for s in monitor.statuses(now) if s.name == "geometry").level
-
-    assert [geometry(now) for now in (1.0, 5.0, 10.9, 11.1)] == [1, 1, 1, 0]
-    monitor.failed("geometry", "no pose", "give one", 12.0)
-    monitor.measured(12.1)
-    assert [geometry(now) for now in (12.2, 13.1)] == [1, 0]
-
-
 def test_a_text_from_outside_is_cut():
     monitor = Monitor(now=0.0)
     monitor.failed(*failure(FrameError("encoding " + "x" * 100_000 + " is not supported")), 0.1)
