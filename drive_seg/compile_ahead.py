@@ -1,4 +1,4 @@
-"""Compile what Numba compiles, once and for all: the first start of a node or a replay then finds it in the cache.
+"""Compile what Numba compiles, so that the first start of a node and of a replay finds it in the cache.
 
 It takes half a minute; the node does as much at its first start where nobody did it before.
 """

@@ -31,7 +31,7 @@ GROUPS = {
 }
 """The groups that settings belong to, in the order of the pages: a command takes the options of whole groups."""
 
-_WORDS = {bool: "true or false", int: "a whole number", str: "a text"}
+_WORDS = {bool: "true or false", int: "a whole number", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Setting:
         if self.type is float:
             return f"a number with a point, e.g. {float(value) if type(value) is int else self.default!r}"
         if self.type is str and isinstance(value, (bool, int, float)):
-            return f"a text, e.g. \"'{value}'\""
+            return f"text, e.g. \"'{value}'\""
         return _WORDS[self.type]
 
 

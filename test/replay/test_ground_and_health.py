@@ -172,7 +172,7 @@ def test_masks_of_the_network_s_size(replay, street_bag, tmp_path):
     ({"overlay_quality": 80.5}, "params.yaml: overlay_quality must be a whole number, not 80.5"),
     ({"input_height": "96", "input_width": 160}, "params.yaml: input_height must be a whole number, not '96'"),
     ({"strictness": True}, "params.yaml: strictness must be a number with a point, e.g. 1.0, not True"),
-    ({"network": 7}, "params.yaml: network must be a text, e.g. \"'7'\", not 7"),
+    ({"network": 7}, "params.yaml: network must be text, e.g. \"'7'\", not 7"),
     ({"camera_height": 1.2, "camera_pitch": 0.1, "grid_front": 0.0}, "the grid is empty"),
     ({"camera_timeout": -5.0}, "params.yaml: camera_timeout must be from 0.1 to 3600, not -5.0"),
     ({"overlay_quality": 500}, "params.yaml: overlay_quality must be from 1 to 100, not 500"),

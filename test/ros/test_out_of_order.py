@@ -62,7 +62,7 @@ def test_enable_while_it_configures_is_refused(graph, colour_network_path, rclpy
         held.set()
         assert go_on.wait(30)
 
-    monkeypatch.setattr("drive_seg.ros.node.warm_up", slowly)
+    monkeypatch.setattr("drive_seg.ros.configured.warm_up", slowly)
     node = graph.segmentation(network=str(colour_network_path), engine="openvino", autostart=False)
     thread = threading.Thread(target=node.trigger_configure)
     thread.start()

@@ -315,9 +315,9 @@ def test_enable_pauses_and_resumes(graph, colour_network_path, scene):
 def test_a_smaller_input_that_fails_its_self_test_is_never_used(graph, colour_network, tmp_path, monkeypatch):
     from colours import write_colour_network
 
+    from drive_seg import pipeline as module
     from drive_seg.core.segmenter import Segmenter
     from drive_seg.core.selftest import SelfTestError, record_answer
-    from drive_seg.ros import node as module
     from drive_seg.runtimes import open_engine
 
     engine = open_engine("openvino", colour_network)
