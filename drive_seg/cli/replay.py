@@ -18,7 +18,7 @@ from tqdm import tqdm
 from drive_seg.cli.options import add_settings, out_folder, settings_of
 from drive_seg.errors import CommandError
 from drive_seg.network import Network
-from drive_seg.replay.batch import find_bags, name_results, run_jobs
+from drive_seg.replay.batch import find_bags, name_results, run_jobs, writing_into
 from drive_seg.replay.compare import Limits, find_results
 from drive_seg.replay.job import Job, Outcome
 from drive_seg.replay.resultbag import MASKS, OUTPUTS, STORAGES, USUAL
@@ -64,7 +64,8 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         jobs = _jobs(args)
-        return _report(_run(jobs, args), args.out)
+        with writing_into(args.out):
+            return _report(_run(jobs, args), args.out)
     except ReplayError as error:
         raise CommandError(str(error)) from error
 

@@ -149,11 +149,10 @@ class Frame:
             return cls.from_array(decode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, max_pixels,
                                          checked_only=True))
         except TooLargeError as error:
-            raise TooLargeError(f"{what}: {error.reason}", error.fix) from error
+            raise TooLargeError(f"{what} is too large: {error.reason}", error.fix) from error
         except CutShortError as error:
-            raise FrameError(f"{what} is {error}",
-                             "look for lost data between camera and driver, or let the driver encode the JPEG"
-                             " itself") from error
+            raise FrameError(f"{what} is {error}", "look for lost data between camera and driver, or let the driver"
+                             " encode the JPEG itself") from error
         except FrameError as error:
             raise FrameError(f"{what} is {error}", "publish JPEG or PNG") from error
 

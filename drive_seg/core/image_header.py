@@ -28,7 +28,7 @@ class ImageHeader:
 
 
 class HeaderError(DriveSegError, ValueError):
-    """Bytes that don't begin like an image, or don't say how large it is; the message completes `this is ...`."""
+    """Bytes that don't begin like an image, or don't say how large it is; the reason completes `this is ...`."""
 
 
 def read_header(data: memoryview) -> ImageHeader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import itertools
 import multiprocessing
@@ -60,15 +61,44 @@ def name_results(bags: Sequence[Path], patterns: Sequence[str]) -> list[str]:
     A bag given by path: its own name. As soon as a glob is among the patterns, or two bags have one name: the path
     below the folder in which all patterns begin. So a name stays what it is when other bags come to match.
     """
+    bags = [_plain(bag) for bag in bags]
     names = [bag.name if bag.is_dir() else bag.stem for bag in bags]
+    if not all(names):
+        raise ReplayError("the root folder has no name for its result", "give a bag below it")
     given = [Path(pattern).expanduser() for pattern in patterns]
     if all(path.exists() for path in given) and len(set(names)) == len(names):
         return names
     root = Path(os.path.commonpath([_begin(path) for path in given]))
-    whole = [Path(os.path.relpath(bag.absolute(), root)) for bag in bags]
-    whole = [path if path.name else Path(bag.absolute().name) for path, bag in zip(whole, bags, strict=True)]
+    whole = [Path(os.path.relpath(bag, root)) for bag in bags]
+    whole = [path if path.name else Path(bag.name) for path, bag in zip(whole, bags, strict=True)]
     names = [str(path if bag.is_dir() else path.with_suffix("")) for path, bag in zip(whole, bags, strict=True)]
     return [name if names.count(name) == 1 else str(path) for name, path in zip(names, whole, strict=True)]
+
+
+def _plain(bag: Path) -> Path:
+    """An absolute path without `.` and `..`, which are no names for a result."""
+    return Path(os.path.normpath(bag.absolute()))
+
+
+@contextlib.contextmanager
+def writing_into(out: Path) -> Iterator[None]:
+    """Hold a folder of results: of two runs that would write into it, the second is refused. The lock ends with its
+    process, however that ends. Raises ReplayError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ReplayError(f"{out} can't be written: {error.strerror}", "choose another --out") from error
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ReplayError(f"another replay writes into {out}", "wait for its end, or choose another --out"
+                                  ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _begin(given: Path) -> Path:

@@ -43,6 +43,9 @@ from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
 
 FORMAT = 1
 
+_PARTS = ("result", "frames.jsonl", "summary.json", "report.html")
+"""All that the folder of a result has in it."""
+
 KNOWN = (BagError, *CANNOT_OPEN, ReplayError, TruthError, *GROUND_ERRORS, OSError)
 """Errors that end one bag with one line; anything else is a bug."""
 
@@ -182,16 +185,24 @@ def _sha256(path: Path) -> str:
 
 
 def _finished(job: Job) -> dict | None:
-    """The summary of a result that need not be done again. Raises ReplayError where the folder holds something else."""
-    file = job.folder / "summary.json"
+    """The summary of a result that need not be done again. Raises ReplayError where the folder holds something else,
+    which is never replaced."""
     if not job.folder.exists():
         return None
+    file = job.folder / "summary.json"
     if not file.is_file():
-        raise ReplayError(f"{job.folder} is there but no result of a replay", "choose another --out")
+        raise ReplayError(f"{job.folder} is there but is not the result of a replay", "choose another --out")
+    others = sorted(path.name for path in job.folder.iterdir() if path.name not in _PARTS)
+    if others:
+        raise ReplayError(f"{job.folder} holds more than one replay's result: {', '.join(map(repr, others[:3]))}",
+                          "choose another --out")
+    summary = _read_summary(file)
     if job.again:
+        _check_same_bag(job, summary)
         return None
-    summary = json.loads(file.read_text())
-    now, then = fingerprint(job), summary.get("fingerprint", {})
+    if summary is None:
+        raise ReplayError(f"{file} is damaged", "--again replaces this result")
+    now, then = fingerprint(job), summary["fingerprint"]
     changed = [key for key in now if now[key] != then.get(key)]
     if changed:
         raise ReplayError(f"{job.folder} holds a result with another {', '.join(changed)}",
@@ -199,6 +210,24 @@ def _finished(job: Job) -> dict | None:
     if summary.get("unfinished"):  # the disk may have been full
         return None
     return summary
+
+
+def _read_summary(file: Path) -> dict | None:
+    """None for a summary that is damaged."""
+    try:
+        summary = json.loads(file.read_bytes())
+        whole = isinstance(summary, dict) and isinstance(summary["fingerprint"], dict)
+        return summary if whole and {"problem", "frames", "golden"} <= summary.keys() else None
+    except (ValueError, KeyError):
+        return None
+
+
+def _check_same_bag(job: Job, summary: dict | None) -> None:
+    """Raise ReplayError where a result is another bag's: drive.mcap and drive.db3 both go into `drive`."""
+    before = Path(str(summary["fingerprint"].get("bag", ""))) if summary is not None else None
+    now = job.bag.resolve()
+    if before is not None and before.name != now.name and before.parent != now:  # it may have been moved
+        raise ReplayError(f"{job.folder} holds the result of another bag, {before}", "choose another --out")
 
 
 def _move_in_place(partial: Path, folder: Path) -> None:

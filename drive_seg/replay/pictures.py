@@ -70,7 +70,7 @@ def side_by_side(image: np.ndarray | None, a: Masks, b: Masks, width: int = 640)
     panels = [ground, _difference(ground, a, b)]
     for masks, caption in ((a, "A"), (b, "B")):
         panels.append(draw_overlay(ground, masks.images["labels"], masks.images["drivable_area"], caption=caption))
-    small = [cv2.resize(p, (width, round(width * height / full)), interpolation=cv2.INTER_AREA) for p in panels]
+    small = [cv2.resize(p, (width, max(1, round(width * height / full))), interpolation=cv2.INTER_AREA) for p in panels]
     return np.vstack([np.hstack(small[:2]), np.hstack(small[2:])])
 
 

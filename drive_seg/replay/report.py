@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 from collections.abc import Collection
 from datetime import datetime, timezone
 from functools import cache
@@ -39,14 +41,13 @@ def write_report(folder: Path, columns: Columns, summary: dict, bag: Path, golde
     """Write folder/report.html from the folder's result bag and frames, and the camera's images in `bag`."""
     page = _part("report.html")
     data = json.dumps(_data(folder, columns, summary, bag, golden), separators=(",", ":"), allow_nan=False)
-    parts = {"title": f"{summary['bag']['name']} · drive_seg replay", "style": _part("report.css"),
-             "data": data.replace("</", "<\\/"), "script": _part("report.js")}
-    for name, text in parts.items():
-        before, after = page.split(f"/*{name}*/")
-        page = before + text + after
+    parts = {"title": html.escape(f"{summary['bag']['name']} · drive_seg replay"), "style": _part("report.css"),
+             "data": data.replace("<", "\\u003c"), "script": _part("report.js")}
+    # In one pass: a part may hold what looks like the place of another.
+    page = re.sub(r"/\*(title|style|data|script)\*/", lambda place: parts[place[1]], page)
     file = folder / "report.html"
     try:
-        file.write_text(page, encoding="utf-8")
+        file.write_text(page, encoding="utf-8", errors="replace")  # the name of a file need not be UTF-8
     except OSError:  # on a full disk, half a page
         file.unlink(missing_ok=True)
         raise

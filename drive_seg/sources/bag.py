@@ -143,7 +143,7 @@ class Bag:
         if not cameras:
             raise BagError(f"{self.path} has no camera images; {self._what_there_is()}")
         if len(cameras) > 1:
-            raise BagError(f"{self.path} has images of several cameras: choose one with --topic, of "
+            raise BagError(f"{self.path} has images of several cameras", "choose one with --topic, of "
                            + ", ".join(t.name for t in candidates))
         return min(candidates, key=lambda t: (t.type != RAW, t.name))
 
@@ -317,7 +317,7 @@ class _Readable:
         if error is None or not isinstance(error, Exception) or isinstance(error, BagError):
             return
         if isinstance(error, StorageError):
-            raise BagError(f"{self._path} {error}") from error
+            raise BagError(f"{self._path} {error.reason}", error.fix) from error
         if isinstance(error, PermissionError):
             raise BagError(f"{self._path} may not be read: {error.strerror}") from error
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -332,7 +332,7 @@ class _Readable:
             fix = "`rosbag reindex` writes its index"
         elif "database" in reason.lower():
             fix = "the file is cut short or damaged; `sqlite3 FILE .recover` saves what is whole"
-        raise BagError(f"{self._path} can't be read: {reason} ({fix})") from error
+        raise BagError(f"{self._path} can't be read: {reason}", fix) from error
 
 
 def _intrinsics(info: Any) -> Intrinsics | None:

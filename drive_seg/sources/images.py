@@ -49,7 +49,7 @@ def read_image(path: Path) -> Frame:
     try:
         return _read(path)
     except FrameError as error:
-        raise SourceError(str(error)) from error
+        raise SourceError(error.reason, error.fix) from error
 
 
 def _read(path: Path) -> Frame:
@@ -58,7 +58,7 @@ def _read(path: Path) -> Frame:
     except OSError as error:
         raise FrameError(f"can't read {path}: {error.strerror}") from error
     except TooLargeError as error:
-        raise TooLargeError(f"{path}: {error}") from error
+        raise TooLargeError(f"{path} is too large: {error.reason}", error.fix) from error
     except CutShortError as error:
         raise FrameError(f"{path} is {error}", "copy it again") from error
     except FrameError as error:

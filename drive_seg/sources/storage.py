@@ -22,7 +22,6 @@ import yaml
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as _Rosbag2Reader
-from rosbags.rosbag2.errors import ReaderError
 from rosbags.rosbag2.reader import DirectoryReader as _DirectoryReader
 from rosbags.rosbag2.storage_mcap import McapReader as _McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
@@ -48,7 +47,7 @@ _HEADER, _FOOTER = 17, 37  # bytes before an MCAP's profile; from the footer to 
 
 
 class StorageError(DriveSegError, ValueError):
-    """A bag that can't be read as it lies there; the message completes `BAG ...` and names the fix."""
+    """A bag that can't be read as it lies there; the reason completes `BAG ...`."""
 
 
 def is_storage(path: Path) -> bool:
@@ -63,7 +62,7 @@ def storage_files(folder: Path) -> list[Path]:
 
 def split_files(folder: Path) -> list[Path]:
     """The files that make up the rosbag2 in a folder, as its metadata.yaml has them; [] where it can't be read."""
-    info = _info(_read_document(folder))
+    info = _info(_read_document(folder)) if (folder / _METADATA).is_file() else None
     return [folder / name for name in _names(info)] if info else []
 
 
@@ -113,8 +112,8 @@ class _McapFile(_McapReader):
                 self.close()
                 self._open_patched(file, patches | _without_summary(file))
         except KeyError as error:  # of the encodings of schemas that the library knows
-            raise ReaderError(f"its messages are described in {error.args[0]!r}, which is not ROS 2's: use a bag that"
-                              " ROS 2 recorded") from error
+            raise StorageError(f"has messages that are described in {error.args[0]!r}, which is not ROS 2's",
+                               "use a bag that ROS 2 recorded") from error
 
     def _open_patched(self, file: Path, patches: dict[int, bytes]) -> None:
         self.path = _PatchedFile(file, patches) if patches else file
@@ -193,7 +192,7 @@ class _PatchedBytes(io.RawIOBase):  # a FileIO's read and readall would pass rea
 
 
 def _as_ros2(file: Path) -> dict[int, bytes]:
-    """The patch that gives an MCAP file ROS 2's profile, which tools that merge leave out. Raises ReaderError."""
+    """The patch that gives an MCAP file ROS 2's profile, which tools that merge leave out. Raises StorageError."""
     with file.open("rb") as opened:
         start = opened.read(4096)
     if len(start) < _HEADER + 8 or start[:9] != b"\x89MCAP0\r\n\x01":
@@ -201,7 +200,7 @@ def _as_ros2(file: Path) -> dict[int, bytes]:
     size, length = struct.unpack_from("<QI", start, 9)
     profile = start[_HEADER + 4 : _HEADER + 4 + length].decode(errors="replace")
     if profile == "ros1":
-        raise ReaderError("its messages are ROS 1's, in an MCAP file: use the .bag that it was made from")
+        raise StorageError("has messages of ROS 1 in an MCAP file", "use the .bag that it was made from")
     if profile == "ros2" or size < 8:
         return {}
     return {_HEADER: struct.pack("<I", 4) + b"ros2"}  # the library reads nothing behind it
@@ -217,8 +216,8 @@ def _only_file(folder: Path) -> Path:
     if len(files) == 1:
         return files[0]
     if not files:
-        raise StorageError(f"has no {_METADATA} and no .mcap, .db3 or .bag file: it is not a bag")
-    raise StorageError(f"has no {_METADATA} and {len(files)} bag files: name one, or run `ros2 bag reindex`")
+        raise StorageError(f"has no {_METADATA} and no .mcap, .db3 or .bag file", "it is not a bag")
+    raise StorageError(f"has no {_METADATA} and {len(files)} bag files", "name one, or run `ros2 bag reindex`")
 
 
 def _mended(folder: Path, stack: ExitStack) -> Path:
@@ -229,7 +228,8 @@ def _mended(folder: Path, stack: ExitStack) -> Path:
     if info is None:
         if len(files) == 1:  # a recorder that was killed leaves an empty one
             return next(iter(files.values()))
-        raise StorageError(f"has a {_METADATA} that can't be read: run `ros2 bag reindex`, or name one of its files")
+        raise StorageError(f"has a {_METADATA} that can't be read",
+                           "run `ros2 bag reindex`, or name one of its files")
     listed = _names(info)
     names = _found(listed, files) if listed else list(files)
     if not names:
@@ -263,8 +263,8 @@ def _found(listed: list[str], files: dict[str, Path]) -> list[str]:
     if len(missing) == 1 and len(others) == 1 and _kind(Path(missing[0])) == _kind(Path(others[0])):
         return [there or others[0] for there in found.values()]
     there = f"there is {', '.join(others)}" if others else "nothing else is there"
-    raise StorageError(f"misses {', '.join(missing)}, which its {_METADATA} names; {there}: bring the missing file"
-                       " back, name one of the files, or run `ros2 bag reindex`")
+    raise StorageError(f"misses {', '.join(missing)}, which its {_METADATA} names; {there}",
+                       "bring the missing file back, name one of the files, or run `ros2 bag reindex`")
 
 
 def _as_it_is(name: str, files: dict[str, Path]) -> str | None:
@@ -299,10 +299,10 @@ def _unzipped(file: Path, stack: ExitStack) -> Path:
         with file.open("rb") as packed, zstd.open(packed, "rb") as source, target.open("wb") as unpacked:
             shutil.copyfileobj(source, unpacked, 1 << 20)
     except (zstd.ZstdError, EOFError) as error:
-        raise StorageError(f"can't be decompressed ({error}): copy it again") from error
+        raise StorageError(f"can't be decompressed ({error})", "copy it again") from error
     except OSError as error:
-        raise StorageError(f"can't be decompressed into {folder} ({error.strerror}): run `unzstd` on it where there is"
-                           " room") from error
+        raise StorageError(f"can't be decompressed into {folder} ({error.strerror})",
+                           "run `unzstd` on it where there is room") from error
     return target
 
 

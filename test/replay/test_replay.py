@@ -190,7 +190,7 @@ def test_somebody_else_s_folder_is_not_touched(replay, street_bag, capsys):
     (replay.out / "street" / "thesis.tex").write_text("dear")
     assert replay(street_bag) == 1
     assert (replay.out / "street" / "thesis.tex").read_text() == "dear"
-    assert "no result of a replay" in capsys.readouterr().out
+    assert "not the result of a replay" in capsys.readouterr().out
 
 
 def test_one_bad_bag_does_not_end_the_run(replay, tmp_path, capsys):
@@ -247,7 +247,7 @@ def test_every_frame_before_the_damage_is_kept(tmp_path, colour_network_path, en
 def test_a_pattern_without_bags_is_an_error(replay, tmp_path, pattern, capsys):
     (tmp_path / "notes.txt").write_text("hello")
     assert replay(tmp_path / pattern) == 2
-    assert "is no bag and matches none" in capsys.readouterr().err
+    assert "is not a bag and matches none" in capsys.readouterr().err
 
 
 def test_bags_of_one_name_get_results_of_their_own(replay, tmp_path):

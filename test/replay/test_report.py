@@ -67,6 +67,29 @@ def test_of_a_plan_it_names_the_plan(colour_network):
     assert facts["network_sha256"] == colour_network.sha256
 
 
+HOSTILE = "/*script*/ <!--<script> </script> /*title*/ \n\r\u2028 \udcff ' \" & <"
+
+
+def test_names_from_outside_do_no_harm(report, tmp_path, monkeypatch):
+    """A topic, a path or a file may be called anything."""
+    folder = report.parent
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["bag"] |= {"name": HOSTILE, "path": HOSTILE}
+    summary["problem"] = HOSTILE
+    for name in ("result", "frames.jsonl"):
+        (tmp_path / name).symlink_to(folder / name)
+    columns = report_module.Columns(tmp_path / "frames.jsonl")
+    report_module.write_report(tmp_path, columns, summary, tmp_path / "gone")
+    page = (tmp_path / "report.html").read_bytes().decode()
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert "<" not in data
+    assert json.loads(data)["name"] == HOSTILE
+    plain = report.read_text()
+    for text in ("<script", "</script>", "<!--", "<title>"):
+        assert page.count(text) == plain.count(text), text
+    assert page.count(report_module._part("report.js")) == 1
+
+
 def test_the_size_is_bounded(report):
     assert report_module.PICTURES == 120
     assert report.stat().st_size < 3e6
