@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from drive_seg.core.classes import ClassTable, ClassTableError
 from drive_seg.core.decode import TrustModel
@@ -17,8 +16,13 @@ from drive_seg.core.health.network import Typical
 from drive_seg.core.selftest import SelfTest
 from drive_seg.core.surface import SurfaceRule
 from drive_seg.errors import DriveSegError
+from drive_seg.onnx_header import read_header
+from drive_seg.yaml_file import YamlError, quoted, read_yaml
 
 FORMAT = 1
+
+_LARGEST = 16_384  # pixels of a side of the input
+_MOST_SAID = 400  # letters of a message
 STRIDE = 32
 """What the height and the width of a network's input must be multiples of: most networks halve them five times."""
 
@@ -65,9 +69,9 @@ class Network:
             raise NetworkError(f"{path} has no {sidecar.name} beside it",
                                "it says what the classes are (see the README, 'Your own network')")
         try:
-            facts = yaml.safe_load(sidecar.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise NetworkError(f"{sidecar} is no valid YAML: {error}") from error
+            facts = read_yaml(sidecar)
+        except YamlError as error:
+            raise NetworkError(error.reason, error.fix) from error
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise NetworkError(f"{sidecar} must say `format: {FORMAT}` (see the README, 'Your own network')")
         digest = _checked(path, facts.get("onnx_sha256"), sidecar)
@@ -81,8 +85,8 @@ class Network:
                        int8, _mapping(facts, "provenance"), int8_digest)
         except NetworkError:
             raise
-        except (ClassTableError, TypeError, ValueError, KeyError) as error:
-            raise NetworkError(f"{sidecar}: {error}") from error
+        except (ClassTableError, TypeError, ValueError, KeyError, OverflowError) as error:
+            raise NetworkError(f"{sidecar}: {_cut(str(error))}") from error
 
     def with_strictness(self, strictness: float) -> Network:
         """The same network, quicker (above 1) or slower to call a pixel unknown; 0 trusts everything."""
@@ -102,7 +106,14 @@ def fits_stride(size: tuple[int, int]) -> bool:
 
 
 def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
-    """The sha256 of a file. Raises NetworkError when it is not the expected one."""
+    """The sha256 of a file. Raises NetworkError when it is not the expected one, or does not cover all weights: others
+    could change unseen, while a plan or a finished replay is kept."""
+    header = read_header(path)
+    if header is not None and header.external:
+        raise NetworkError(f"{path.name} has weights in other files ({', '.join(header.external[:3])}), which its"
+                           " sha256 does not cover",
+                           f"merge them with `python -c \"import onnx; onnx.save(onnx.load('{path.name}'),"
+                           f" '{path.name}')\"`, and write its new sha256 into {sidecar.name}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != expected:
         raise NetworkError(f"{path} is damaged or not the network that {sidecar.name} describes",
@@ -110,11 +121,16 @@ def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
     return digest
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_SAID else text[:_MOST_SAID] + "..."
+
+
 def _mapping(facts: dict, key: str) -> dict:
     """What the YAML says under a key, {} where it says nothing."""
     value = facts.get(key)
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"`{key}` must be names with values (see the README, 'Your own network'), it is {value!r}")
+        raise ValueError(f"`{key}` must be names with values (see the README, 'Your own network'), it is"
+                         f" {quoted(value)}")
     return value or {}
 
 
@@ -125,15 +141,15 @@ def _number(value: object, name: str, above: float = -math.inf) -> float:
         number = math.nan
     if not above < number < math.inf:
         wanted = "a number" if above == -math.inf else f"a number above {above:g}"
-        raise ValueError(f"`{name}` must be {wanted}, it is {value!r}: correct it, or export the network again")
+        raise ValueError(f"`{name}` must be {wanted}, it is {quoted(value)}: correct it, or export the network again")
     return number
 
 
 def _numbers(facts: dict, key: str, count: int, within: str = "unknown", above: float = -math.inf) -> list[float]:
     rows = facts.get(key)
     if not isinstance(rows, list) or len(rows) != count:
-        raise ValueError(f"`{within}: {key}` must be a list of {count} values, it is {rows!r}: correct it, or export"
-                         " the network again")
+        raise ValueError(f"`{within}: {key}` must be a list of {count} values, it is {quoted(rows)}: correct it, or"
+                         " export the network again")
     return [_number(value, f"{within}: {key}", above) for value in rows]
 
 
@@ -141,7 +157,9 @@ def _int8(facts: dict, sidecar: Path) -> tuple[Path | None, str]:
     if not facts:
         return None, ""
     if not isinstance(facts.get("file"), str):
-        raise ValueError(f"`int8` must be {{file: NAME.int8.onnx, sha256: ...}}, it is {facts!r}")
+        raise ValueError(f"`int8` must be {{file: NAME.int8.onnx, sha256: ...}}, it is {quoted(facts)}")
+    if Path(facts["file"]).name != facts["file"]:
+        raise ValueError(f"`int8: file` must be the name of a file beside it, it is {quoted(facts['file'])}")
     path = sidecar.parent / facts["file"]
     if not path.is_file():
         raise NetworkError(f"{sidecar.name} names {path.name}, which is not beside it",
@@ -151,9 +169,9 @@ def _int8(facts: dict, sidecar: Path) -> tuple[Path | None, str]:
 
 def _input_size(facts: dict) -> tuple[int, int]:
     height, width = facts.get("height"), facts.get("width")
-    if any(isinstance(side, bool) or not isinstance(side, int) or side <= 0 for side in (height, width)):
+    if any(isinstance(side, bool) or not isinstance(side, int) or not 0 < side <= _LARGEST for side in (height, width)):
         raise ValueError(f"`input` must give height and width in whole pixels, e.g. {{height: 352, width: 480}}, it is"
-                         f" {facts!r}")
+                         f" {quoted(facts)}")
     return height, width
 
 

@@ -41,7 +41,7 @@ def test_trust_statistics(copy):
     (lambda p: p.with_suffix(".yaml").unlink(), "no colours.yaml beside it"),
     (lambda p: p.write_bytes(p.read_bytes()[:-7]), "damaged"),
     (lambda p: p.write_bytes(b""), "damaged"),
-    (lambda p: p.with_suffix(".yaml").write_text("a: [b"), "no valid YAML"),
+    (lambda p: p.with_suffix(".yaml").write_text("a: [b"), "is not valid YAML"),
     (lambda p: p.with_suffix(".yaml").write_text("just text"), "format: 1"),
     (lambda p: edit(p, format=9), "format: 1"),
     (lambda p: edit(p, input=None), "height and width"),

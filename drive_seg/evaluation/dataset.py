@@ -25,11 +25,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 
 from drive_seg.core.classes import Group
 from drive_seg.errors import DriveSegError
 from drive_seg.image_file import read_pixels
+from drive_seg.yaml_file import YamlError, read_yaml
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -103,9 +103,9 @@ class Dataset:
         if not file.is_file():
             raise DatasetError(f"no data set at {root}", "it needs a dataset.yaml (see drive-seg evaluate --help)")
         try:
-            facts = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{file} is no valid YAML: {error}") from error
+            facts = read_yaml(file)
+        except YamlError as error:
+            raise DatasetError(error.reason, error.fix) from error
         try:
             classes = tuple(_read_class(int(id_), row) for id_, row in facts["classes"].items())
             ignore = facts.get("ignore")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drive_seg.core.engine import Engine, EngineError
+from drive_seg.runtimes.form import check_form
 
 if TYPE_CHECKING:
     from drive_seg.network import Network
@@ -115,6 +116,7 @@ def _open(name: str, network: Network, options: Options) -> Engine:
         known = ", ".join(runtime.precisions)
         raise EngineError(f"{name} runs {known}, not {options.precision}",
                           f"set precision to {known} or auto, or take another engine")
+    check_form(network, options.input_size)
     return runtime.open(network, options)
 
 

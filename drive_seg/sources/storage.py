@@ -27,6 +27,7 @@ from rosbags.rosbag2.storage_mcap import McapReader as _McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from drive_seg.errors import DriveSegError
+from drive_seg.yaml_file import YamlError, read_yaml
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,7 +41,7 @@ ZIPPED = (".zstd", ".zst")
 """What the name of a storage file ends in besides, when all of it is compressed."""
 
 _METADATA = "metadata.yaml"
-_LONGEST_METADATA = 64 << 20  # bytes
+_LONGEST_METADATA = 16 << 20  # bytes
 _ZSTD = b"\x28\xb5\x2f\xfd"  # a zstd frame begins so, and no message in CDR does
 _LONGEST_MESSAGE = 1 << 30  # bytes, decompressed
 _HEADER, _FOOTER = 17, 37  # bytes before an MCAP's profile; from the footer to the end
@@ -275,10 +276,8 @@ def _as_it_is(name: str, files: dict[str, Path]) -> str | None:
 def _read_document(folder: Path) -> Any:
     file = folder / _METADATA
     try:
-        if file.stat().st_size > _LONGEST_METADATA:
-            return None
-        return yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
+        return read_yaml(file, _LONGEST_METADATA)
+    except YamlError:
         return None
 
 

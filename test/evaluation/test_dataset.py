@@ -25,7 +25,7 @@ def test_a_good_data_set(make_dataset):
 
 
 @pytest.mark.parametrize(("text", "match"), [
-    ("classes: [", "no valid YAML"),
+    ("classes: [", "not valid YAML"),
     ("name: x", "classes"),
     ("classes: {}", "empty"),
     ("classes: {0: {name: a, group: sea}}", "must be among"),

@@ -1,0 +1,174 @@
+"""What an ONNX file says of its inputs, outputs and weights, read without the package onnx, which no robot has.
+
+The numbers of the fields are those of onnx.proto3, of the kinds those of TensorProto.DataType.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FLOAT = 1
+KINDS = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
+         11: "float64", 16: "bfloat16"}
+"""Names of the numbers of tensors, by ONNX's number."""
+
+_MOVES = {"Identity", "Cast", "Transpose", "Reshape", "Resize", "Upsample", "Squeeze", "Unsqueeze", "Slice", "Dropout",
+          "Flatten", "QuantizeLinear", "DequantizeLinear"}
+"""Operators that change where a value is and how it is stored, not what it means."""
+
+_EXTERNAL = 1
+_DEEPEST = 8  # graphs within graphs
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input or output. kind: ONNX's number, 0 where the file does not say. shape: None for a side that is not fixed;
+    None altogether where the file does not say. made_by: the operator that gives it its meaning, "" for an input."""
+
+    name: str
+    kind: int
+    shape: tuple[int | None, ...] | None
+    made_by: str = ""
+
+
+@dataclass(frozen=True)
+class OnnxHeader:
+    """external: names of the other files in which weights are."""
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    external: tuple[str, ...]
+
+
+def read_header(path: Path) -> OnnxHeader | None:
+    """What an ONNX file says of itself; None for a file that is not ONNX, of which a runtime says what is wrong."""
+    try:
+        model = memoryview(path.read_bytes())
+        graph = next((value for field, value in _fields(model) if field == 7), None)
+        return None if graph is None else _graph(graph)
+    except (ValueError, IndexError, TypeError):
+        return None
+
+
+def _graph(graph: memoryview) -> OnnxHeader:
+    weights, makers, inputs, outputs = set(), {}, [], []
+    external: list[str] = []
+    for field, value in _fields(graph):
+        if field == 1:
+            operator, taken, given = "", [], []
+            for inner, part in _fields(value):
+                if inner == 1:
+                    taken.append(_text(part))
+                elif inner == 2:
+                    given.append(_text(part))
+                elif inner == 4:
+                    operator = _text(part)
+                elif inner == 5:
+                    external += _external_in_attribute(part, 0)
+            makers.update(dict.fromkeys(given, (operator, taken[0] if taken else "")))
+        elif field == 5:
+            name, where = _tensor(value)
+            weights.add(name)
+            external += where
+        elif field == 11:
+            inputs.append(_value(value))
+        elif field == 12:
+            outputs.append(_value(value))
+    made = tuple(Value(v.name, v.kind, v.shape, _made_by(v.name, makers)) for v in outputs)
+    return OnnxHeader(tuple(v for v in inputs if v.name not in weights), made, tuple(dict.fromkeys(external)))
+
+
+def _made_by(name: str, makers: dict[str, tuple[str, str]]) -> str:
+    for _ in range(len(makers)):
+        operator, name = makers.get(name, ("", ""))
+        if operator not in _MOVES:
+            return operator
+    return ""
+
+
+def _tensor(tensor: memoryview) -> tuple[str, list[str]]:
+    """Name of a weight, and the files in which it is if not in this one."""
+    name, outside, where = "", False, []
+    for field, value in _fields(tensor):
+        if field == 8:
+            name = _text(value)
+        elif field == 13:
+            entry = {inner: _text(part) for inner, part in _fields(value)}
+            if entry.get(1) == "location":
+                where.append(entry.get(2, ""))
+        elif field == 14:
+            outside = value == _EXTERNAL
+    return name, where if outside else []
+
+
+def _external_in_attribute(attribute: memoryview, depth: int) -> list[str]:
+    """Weights may also be in the attributes of operators, and in graphs that are attributes."""
+    found: list[str] = []
+    for field, value in _fields(attribute):
+        if field in (5, 10):
+            found += _tensor(value)[1]
+        elif field in (6, 11) and depth < _DEEPEST:
+            for inner, part in _fields(value):
+                if inner == 5:
+                    found += _tensor(part)[1]
+                elif inner == 1:
+                    for place, deeper in _fields(part):
+                        if place == 5:
+                            found += _external_in_attribute(deeper, depth + 1)
+    return found
+
+
+def _value(info: memoryview) -> Value:
+    name, kind, shape = "", 0, None
+    for field, value in _fields(info):
+        if field == 1:
+            name = _text(value)
+        elif field == 2:
+            tensor = next((part for inner, part in _fields(value) if inner == 1), None)
+            for inner, part in _fields(tensor) if tensor is not None else ():
+                if inner == 1:
+                    kind = part
+                elif inner == 2:
+                    shape = tuple(_side(side) for place, side in _fields(part) if place == 1)
+    return Value(name, kind, shape)
+
+
+def _side(side: memoryview) -> int | None:
+    return next((value for field, value in _fields(side) if field == 1 and value > 0), None)
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value).decode(errors="replace")
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a message in protobuf's wire format: number, and value. Raises ValueError."""
+    at, size = 0, len(message)
+    while at < size:
+        key, at = _varint(message, at)
+        field, wire = key >> 3, key & 7
+        if wire == 0:
+            value, at = _varint(message, at)
+            yield field, value
+            continue
+        length = {1: 8, 5: 4}.get(wire)
+        if wire == 2:
+            length, at = _varint(message, at)
+        if length is None or at + length > size or not field:
+            raise ValueError("not a protobuf message")
+        yield field, message[at : at + length]
+        at += length
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 70:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise ValueError("not a protobuf message")

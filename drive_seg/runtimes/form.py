@@ -1,0 +1,104 @@
+"""Whether a network has the form that every runtime needs: one image in, one set of logits out.
+
+Asked once, before a runtime is opened, so that each says the same: the runtimes themselves take the first of two
+outputs, or end somewhere inside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drive_seg.core.engine import EngineError
+from drive_seg.onnx_header import FLOAT, KINDS, OnnxHeader, Value, read_header
+
+if TYPE_CHECKING:
+    from drive_seg.network import Network
+
+_CHANNELS = 3
+
+
+def check_form(network: Network, input_size: tuple[int, int] | None = None) -> None:
+    """Raise EngineError, which says how to export it right, for a network that no runtime can serve.
+
+    input_size: (height, width) that it is to run at, its own by default.
+    """
+    classes = len(network.table)
+    if classes < 2:
+        raise EngineError(f"{network.path.name} has one class: a soft-max over one channel is always 1",
+                          "export two channels, for instance torch.cat([torch.zeros_like(x), x], 1), and name both"
+                          " classes")
+    height, width = network.input_size
+    if input_size is not None and (2 * input_size[0] < height or 2 * input_size[1] < width):
+        raise EngineError(f"the input size {input_size[0]}x{input_size[1]} is below the smallest that"
+                          f" {network.path.name} is run at, {-(-height // 2)}x{-(-width // 2)} (half of its own)",
+                          "take a larger input size")
+    header = read_header(network.path)
+    if header is None:
+        return
+    try:
+        _check_input(header)
+        _check_output(header, classes)
+    except _WrongForm as error:
+        raise EngineError(f"{network.path} {error.args[0]}", error.args[1]) from None
+
+
+class _WrongForm(Exception):  # noqa: N818  caught above
+    """What is wrong, and how to export it right."""
+
+
+def _check_input(header: OnnxHeader) -> None:
+    if len(header.inputs) != 1:
+        raise _WrongForm(f"has {len(header.inputs)} inputs ({_names(header.inputs)})",
+                         "export it with one, the image")
+    image = header.inputs[0]
+    if image.kind not in (0, FLOAT):
+        raise _WrongForm(f"takes the image as {_kind(image)}",
+                         "export it with a float32 input: the runtime itself chooses what it computes in")
+    shape = image.shape
+    if shape is None:
+        return
+    if len(shape) != 4:
+        raise _WrongForm(f"takes {len(shape)} dimensions", "export it with an input of (1, 3, height, width)")
+    if shape[1] not in (None, _CHANNELS):
+        if shape[3] == _CHANNELS:
+            raise _WrongForm("takes the image as NHWC (channels last)",
+                             "export it as NCHW: (1, 3, height, width)")
+        raise _WrongForm(f"takes images of {shape[1]} channels", "export it for 3, in the order RGB")
+    if shape[0] not in (None, 1):
+        raise _WrongForm(f"takes {shape[0]} images at a time", "export it with a batch of 1")
+
+
+def _check_output(header: OnnxHeader, classes: int) -> None:
+    if len(header.outputs) != 1:
+        raise _WrongForm(f"has {len(header.outputs)} outputs ({_names(header.outputs)})",
+                         "export it with one, the logits")
+    logits = header.outputs[0]
+    if logits.made_by == "ArgMax" or logits.kind in (2, 3, 4, 5, 6, 7, 9):
+        raise _WrongForm(f"gives the ids of classes ({_kind(logits)}), from which no confidence can be told",
+                         "export it without the ArgMax at its end: it must give logits")
+    if logits.made_by in ("Softmax", "Sigmoid", "HardSigmoid"):
+        raise _WrongForm(f"gives probabilities: it ends in a {logits.made_by}",
+                         "export it without that: it must give logits")
+    if logits.kind not in (0, FLOAT):
+        raise _WrongForm(f"gives logits as {_kind(logits)}", "export it with a float32 output")
+    shape = logits.shape
+    if shape is None:
+        return
+    if len(shape) != 4:
+        raise _WrongForm(f"gives {len(shape)} dimensions", "export it with an output of (1, classes, height, width)")
+    if shape[1] not in (None, classes):
+        if shape[3] == classes:
+            raise _WrongForm("gives logits as NHWC (channels last)",
+                             "export it as NCHW: (1, classes, height, width)")
+        raise _WrongForm(f"gives {shape[1]} channels, its class table has {classes} classes",
+                         "use the class table that belongs to this network")
+    if shape[0] not in (None, 1):
+        raise _WrongForm(f"gives {shape[0]} results at a time", "export it with a batch of 1")
+
+
+def _names(values: tuple[Value, ...]) -> str:
+    return ", ".join(value.name for value in values) or "none"
+
+
+def _kind(value: Value) -> str:
+    return KINDS.get(value.kind, "another kind of number")
