@@ -222,7 +222,7 @@ def docs_text() -> str:
 def _table(settings: list[Setting]) -> str:
     rows = ["| parameter | type | default | allowed | live | |", "| --- | --- | --- | --- | --- | --- |"]
     for s in settings:
-        kind = {bool: "bool", int: "integer", float: "double", str: "string"}[s.type]
+        kind = {bool: "bool", int: "integer", float: "double", str: "string"}[s.kind]
         default = f"`{json.dumps(s.default)}`" if s.default != "" else "empty"
         rows.append(f"| `{s.name}` | {kind} | {default} | {s.allowed} | {'yes' if s.live else ''} | {s.about} |")
     return "\n".join(rows) + "\n"

@@ -38,7 +38,7 @@ _WORDS = {bool: "true or false", int: "a whole number", str: "text"}
 class Setting:
     """One line of the table.
 
-    type: bool, int, float or str, that of `default`. about: one plain sentence. unit: of the value, "" where it has
+    kind: bool, int, float or str, that of `default`. about: one plain sentence. unit: of the value, "" where it has
     none. low, high: bounds that the value may reach. choices: the only texts it may be. live: it may change in use; the
     others are read when the node is configured. file: names a file, or is empty. needed: may not be empty.
     """
@@ -56,7 +56,7 @@ class Setting:
     needed: bool = False
 
     @property
-    def type(self) -> type:
+    def kind(self) -> type:
         """Of its values."""
         return type(self.default)
 
@@ -74,8 +74,8 @@ class Setting:
 
         The type must be the very one, as for ROS 2, where 2 is not a number with a point.
         """
-        if type(value) is not self.type:
-            raise ParameterError(f"{self.name} must be {self._kind(value)}, not {_short(value)}")
+        if type(value) is not self.kind:
+            raise ParameterError(f"{self.name} must be {self._expected(value)}, not {_short(value)}")
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
             raise ParameterError(f"{self.name} must be from {_number(self.low)} to {_number(self.high)}, not {value!r}")
         if self.choices and value not in self.choices:
@@ -94,12 +94,12 @@ class Setting:
         if not there:
             raise ParameterError(f"{self.name}: there is no file {value}")
 
-    def _kind(self, value: Any) -> str:
-        if self.type is float:
+    def _expected(self, value: Any) -> str:
+        if self.kind is float:
             return f"a number with a point, e.g. {float(value) if type(value) is int else self.default!r}"
-        if self.type is str and isinstance(value, (bool, int, float)):
+        if self.kind is str and isinstance(value, (bool, int, float)):
             return f"text, e.g. \"'{value}'\""
-        return _WORDS[self.type]
+        return _WORDS[self.kind]
 
 
 def _setting(group: str, default: Any, about: str, low: float | None = None, high: float | None = None,
@@ -222,7 +222,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for setting in TABLE.values():
-            value = _plain(getattr(self, setting.name), setting.type)
+            value = _plain(getattr(self, setting.name), setting.kind)
             object.__setattr__(self, setting.name, value)
             setting.check(value)
         for name in ("input_height", "input_width"):

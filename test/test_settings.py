@@ -14,7 +14,7 @@ def test_every_line_of_the_table_is_whole():
     for setting in TABLE.values():
         assert setting.group in GROUPS and setting.about.endswith(".") and setting.about[0].isupper() or \
             setting.name == "grid_back", setting
-        assert (setting.low is None) == (setting.type not in (int, float)), f"{setting.name}: numbers have a range"
+        assert (setting.low is None) == (setting.kind not in (int, float)), f"{setting.name}: numbers have a range"
         setting.check(setting.default)
 
 

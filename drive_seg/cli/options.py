@@ -44,7 +44,7 @@ def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
     flags = ["--" + setting.name.replace("_", "-")]
     about = setting.about.rstrip(".")
     about = about[0].lower() + about[1:] if about[1].islower() else about
-    if setting.type is bool:
+    if setting.kind is bool:
         added.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=about)
         return
     kind: Callable[[str], Any] = partial(_parse, setting)
@@ -61,7 +61,7 @@ def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
 
 def _parse(setting: Setting, text: str) -> Any:
     try:
-        value = setting.type(text)
+        value = setting.kind(text)
     except ValueError:
         value = text
     if not setting.choices:  # of which argparse says as much

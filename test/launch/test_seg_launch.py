@@ -26,7 +26,7 @@ def load():
 
 
 def test_every_argument_that_becomes_a_parameter_is_one():
-    types = {setting.name: setting.type for setting in TABLE.values()} | {"use_sim_time": bool}
+    types = {setting.name: setting.kind for setting in TABLE.values()} | {"use_sim_time": bool}
     module = load()
     assert set(module.PARAMETERS) <= set(module.ARGUMENTS)
     assert {name: types[name] for name in module.PARAMETERS} == module.PARAMETERS
