@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "compare two replay results, or two networks",
     "pick": "choose the frames of a drive that are most worth labelling",
     "import": "turn labels into a data set",
+    "adapt": "adapt a network to footage without labels",
 }
 """Subcommands, each in drive_seg/cli/NAME.py (NAME_.py for a word of Python's) with add_arguments(parser) and
 run(args) -> exit code."""

@@ -1,0 +1,113 @@
+"""Is footage fit to adapt to? Said with numbers, before any training, without torch."""
+
+import cv2
+import numpy as np
+import pytest
+from colours import paint_scene, rgb
+
+from drive_seg.adaptation import footage as module
+from drive_seg.adaptation.footage import Footage, FootageError, collect
+from drive_seg.core.segmenter import Segmenter
+from drive_seg.labelling.pick import name_drives
+from drive_seg.sources.open import open_source
+from drive_seg.sources.write import VideoWriter
+
+SIZE = (96, 160)
+
+
+@pytest.fixture(scope="module")
+def segmenter(colour_engine, colour_network):
+    return Segmenter(colour_engine, colour_network.table)
+
+
+def turning(i):
+    """A street that turns: another view each time."""
+    return np.ascontiguousarray(np.roll(paint_scene(*SIZE), 7 * i, axis=1))
+
+
+def black(i):
+    return np.zeros((*SIZE, 3), np.uint8)
+
+
+def sky(i):
+    image = np.full((*SIZE, 3), rgb("sky")[::-1], np.uint8)
+    image[10 + i % 40:20 + i % 40, i % 100:i % 100 + 50] = rgb("tree")[::-1]
+    return image
+
+
+def video(path, scene, count, rate=5.0):
+    with VideoWriter(path, rate, quality=8) as writer:
+        for i in range(count):
+            writer.write(scene(i), round(i * 1e9 / rate))
+    return path
+
+
+def look(path, segmenter, folder, **options):
+    return collect(name_drives([open_source(path)]), segmenter, folder, (96, 160), **options)
+
+
+def test_a_good_drive(tmp_path, segmenter):
+    footage = look(video(tmp_path / "yard.mp4", turning, 80), segmenter, tmp_path / "kept")
+    assert footage.problems() == []
+    assert (footage.seen, footage.unreadable, footage.blank) == (80, 0, 0)
+    assert len(footage.training) == 64 and len(footage.held_back) == 16
+    last = max(int(s.name.rpartition("_")[2]) for s in footage.training)
+    assert all(int(s.name.rpartition("_")[2]) > last for s in footage.held_back), "the end is held back"
+    assert footage.seconds == pytest.approx(15.8, abs=0.1) and footage.road_ahead > 0.9
+    still = footage.training[3]
+    assert still.follows and footage.read(still).shape == (*SIZE, 3)
+    one, following = footage.read(still).astype(int), footage.read(still, True).astype(int)
+    shifted = np.roll(one, 7, axis=1)
+    assert np.abs(following - shifted).mean() < np.abs(following - one).mean(), "the next frame, not the same one"
+    assert Footage.load(tmp_path / "kept") == footage
+    assert "64 to train on, 16 held back" in "\n".join(footage.lines())
+
+
+@pytest.mark.parametrize(("scene", "count", "words"), [
+    (turning, 30, ["too short: 30 usable frames, at least 60"]),
+    (lambda i: paint_scene(*SIZE), 80, ["too uniform: 1 frames", "parked car"]),
+    (black, 80, ["broken: of 80 frames 0 are not images and 80 show nothing (100%"]),
+    (sky, 80, ["not a road: the network sees road ahead in 0% of the frames"]),
+])
+def test_what_is_wrong_is_said_with_numbers(scene, count, words, tmp_path, segmenter):
+    footage = look(video(tmp_path / "drive.mp4", scene, count), segmenter, tmp_path / "kept")
+    with pytest.raises(FootageError) as caught:
+        footage.check()
+    for wanted in words:
+        assert wanted in str(caught.value)
+    assert "--anyway" in caught.value.fix
+
+
+def test_seconds_count_too(tmp_path, segmenter):
+    footage = look(video(tmp_path / "fast.mp4", turning, 90, rate=30.0), segmenter, tmp_path / "kept")
+    assert [p for p in footage.problems() if p.startswith("too short: 3.0 s")]
+
+
+def test_damaged_pictures_are_counted(tmp_path, segmenter):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(70):
+        cv2.imwrite(str(folder / f"{i:03d}.jpg"), turning(i))
+    for i in range(0, 70, 4):
+        data = (folder / f"{i:03d}.jpg").read_bytes()
+        (folder / f"{i:03d}.jpg").write_bytes(data[: len(data) // 2])
+    footage = look(folder, segmenter, tmp_path / "kept")
+    assert footage.unreadable == 18 and footage.seconds is None
+    assert any("18 are not images" in p and "(26%" in p for p in footage.problems())
+    assert "000" in footage.first_fault
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_what_is_kept_is_bounded(counted, tmp_path, segmenter):
+    drive = name_drives([open_source(video(tmp_path / "long.mp4", turning, 90))])
+    if not counted:
+        drive[0].source.count = None
+    footage = collect(drive, segmenter, tmp_path / "kept", (96, 160), most=20)
+    assert 10 <= len(footage.stills) <= 40
+    files = {p.stem for p in (tmp_path / "kept").glob("*.jpg")}
+    assert files == {s.name for s in footage.stills} | {f"{s.name}_next" for s in footage.stills if s.follows}
+
+
+def test_an_index_that_is_lost_is_an_error(tmp_path):
+    with pytest.raises(FootageError, match=module.INDEX):
+        Footage.load(tmp_path)
