@@ -12,8 +12,8 @@ from pathlib import Path
 from drive_seg.doctor.finding import Finding, Level
 from drive_seg.ros import transport
 
-SHARED_MEMORY = Path("/dev/shm")
-_SEGMENT = 64 << 20
+SHARED_MEMORY = transport.SHARED_MEMORY
+_SEGMENT = transport.SEGMENT
 _HOLDS_AN_IMAGE = 8 << 20
 _SOCKET_BUFFER = 2 << 20
 

@@ -4,6 +4,8 @@ Two faults of a stock set-up, and what cures them:
 
 - Fast DDS offers a 512 KB shared-memory segment: a best-effort image does not fit and is lost. A profile with a 64 MB
   segment (config/fastdds_large_images.xml) cures it, in the process that publishes.
+  Where /dev/shm has no room for that segment, Fast DDS would die of a bus error on some later image: then images go
+  through UDP, and one line says so.
 - glibc gives the buffer of each large message back to the kernel and faults it in again for the next: up to four times
   the CPU time per message. Higher thresholds keep the memory.
 
@@ -40,6 +42,10 @@ MALLOC_THRESHOLDS = {
 }
 """glibc's environment variables: (the number that mallopt(3) knows them by, bytes)."""
 
+SHARED_MEMORY = Path("/dev/shm")
+SEGMENT = 64 << 20  # bytes of shared memory that the profile takes in each process
+_ROOM = SEGMENT + (8 << 20)  # and what Fast DDS takes besides
+
 _ROS_WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
 
@@ -68,13 +74,30 @@ def apply() -> None:
 
     Fast DDS reads its profile when the first node is created. Where the C library is not glibc, malloc is left alone.
     """
-    os.environ.update(_profile(os.environ))
+    added = _profile(os.environ)
+    os.environ.update(added)
+    if added == _WITHOUT_SHARED_MEMORY:
+        print(f"drive_seg: {SHARED_MEMORY} has {free_shared_memory() / 1e6:.0f} MB free, large images need"
+              f" {_ROOM / 1e6:.0f} MB: they go through UDP now, which loses some. Give it more (docker run"
+              " --shm-size=512m), or remove what ended processes left there (fastdds_*)", file=sys.stderr, flush=True)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return
     for variable, (number, size) in MALLOC_THRESHOLDS.items():
         if variable not in os.environ:
             mallopt(number, size)
+
+
+_WITHOUT_SHARED_MEMORY = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+
+
+def free_shared_memory() -> int:
+    """Bytes that are free for shared memory; 0 where there is none."""
+    try:
+        space = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return 0
+    return space.f_bavail * space.f_frsize
 
 
 def profile_in_force(variables: Mapping[str, str]) -> str | None:
@@ -90,6 +113,8 @@ def _profile(variables: Mapping[str, str]) -> dict[str, str]:
         return {}
     if variables.get("ROS_LOCALHOST_ONLY") == "1" and variables.get("ROS_DISTRO") in _LOCALHOST_BY_TRANSPORT:
         return {}
+    if free_shared_memory() < _ROOM:
+        return dict(_WITHOUT_SHARED_MEMORY)
     name = PROFILE_VARIABLES[_is_fast_dds_2(variables)]  # each knows one name, and 3.x warns about the other
     return {name: str(share("config", "fastdds_large_images.xml"))}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.runtimes.form import check_form
+from drive_seg.runtimes.loading import fix_for_memory, one_line
 
 if TYPE_CHECKING:
     from drive_seg.network import Network
@@ -117,7 +118,12 @@ def _open(name: str, network: Network, options: Options) -> Engine:
         raise EngineError(f"{name} runs {known}, not {options.precision}",
                           f"set precision to {known} or auto, or take another engine")
     check_form(network, options.input_size)
-    return runtime.open(network, options)
+    try:
+        return runtime.open(network, options)
+    except EngineError:
+        raise
+    except (RuntimeError, MemoryError, OSError) as error:  # of a library, in its start
+        raise EngineError(f"{name} can't be opened ({one_line(error)})", fix_for_memory(error)) from error
 
 
 def describe_gpu() -> str:

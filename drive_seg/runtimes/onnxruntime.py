@@ -9,11 +9,14 @@ import numpy as np
 from drive_seg.core.engine import EngineError, Loaded
 from drive_seg.network import Network
 from drive_seg.runtimes.host import HostEngine
+from drive_seg.runtimes.loading import fix_for_loading
 
 try:
     import onnxruntime
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise EngineError(f"ONNX Runtime is not installed ({error})", "pip install 'drive-seg[bench]'") from error
+except (ImportError, OSError, MemoryError) as error:
+    raise EngineError(f"ONNX Runtime can't be loaded ({error})", fix_for_loading(error, "onnxruntime")) from error
 
 
 class OnnxRuntimeEngine(HostEngine):

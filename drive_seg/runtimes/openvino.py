@@ -8,6 +8,7 @@ from llvmlite import binding as llvm
 from drive_seg.core.engine import EngineError, Loaded
 from drive_seg.network import Network
 from drive_seg.runtimes.host import HostEngine
+from drive_seg.runtimes.loading import fix_for_memory
 from drive_seg.runtimes.openvino_core import CORE, ov
 
 _SHORT = {"float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "f16": "fp16"}
@@ -46,8 +47,8 @@ class OpenVinoEngine(HostEngine):
         try:
             compiled = CORE.compile_model(self._with_pre_processing(CORE.read_model(path)), "CPU", settings)
             hint = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO can't compile {path}: {_first_line(error)}") from error
+        except (RuntimeError, MemoryError) as error:
+            raise EngineError(f"OpenVINO can't compile {path} ({_first_line(error)})", fix_for_memory(error)) from error
         self.precision = "int8" if precision == "int8" else _SHORT.get(hint, hint)
         self._request = compiled.create_infer_request()
         height, width = self.input_size
