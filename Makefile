@@ -3,10 +3,20 @@ PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
 SOURCE   ?=
+TOPIC    ?=
 DURATION ?=
 RATE     ?=
 FRAMES   ?=
 GPU_PYTHON ?=
+# What the user gives is text, also with quotes, $ and `: recipes read it from their environment, and make must not
+# expand it on the way there.
+override SOURCE := $(value SOURCE)
+override TOPIC := $(value TOPIC)
+override DURATION := $(value DURATION)
+override RATE := $(value RATE)
+override FRAMES := $(value FRAMES)
+override GPU_PYTHON := $(value GPU_PYTHON)
+export SOURCE TOPIC DURATION RATE FRAMES GPU_PYTHON
 GPU_VENV := .venv-gpu
 EXTRAS   := ros,bench,test
 JAZZY_VENV := .venv-jazzy
@@ -17,7 +27,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 .PHONY: help setup run check test slow-tests test-train test-colcon test-jazzy rtx gpu-check lint bench docs picture clean
 
 help:
-	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
+	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [TOPIC=of a bag] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
 	@echo "make check        lint, types and every test under half a second"
 	@echo "make test         every test but training's; WORKERS=1 runs them one after the other"
 	@echo "make test-train   training's tests (installs torch)"
@@ -48,7 +58,8 @@ $(VENV)/.ready: setup.py pyproject.toml
 	@touch $@
 
 run: setup
-	@$(BIN)/drive-seg demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),--rate $(RATE)) --out out
+	@$(BIN)/drive-seg demo $${SOURCE:+--source="$$SOURCE"} $${TOPIC:+--topic="$$TOPIC"} \
+	  $${DURATION:+--duration="$$DURATION"} $${RATE:+--rate="$$RATE"} --out out
 
 check: lint
 	@$(PYTEST) -q -m 'not slow and not train' $(PARALLEL)
@@ -114,8 +125,8 @@ $(GPU_VENV)/.ready: setup.py pyproject.toml
 	@touch $@
 
 gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.ready)
-	@PYTHONPATH=. $(or $(GPU_PYTHON),$(GPU_VENV)/bin/python) -m drive_seg.gpu_check \
-	  $(if $(FRAMES),--frames '$(FRAMES)') --out out/gpu_check
+	@PYTHONPATH=. "$${GPU_PYTHON:-$(GPU_VENV)/bin/python}" -m drive_seg.gpu_check $${FRAMES:+--frames="$$FRAMES"} \
+	  --out out/gpu_check
 
 $(VENV)/.ready-docs: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'

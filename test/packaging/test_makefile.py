@@ -1,5 +1,6 @@
 """What `make` makes of the machine that it finds: with a stand-in for Python, and nothing installed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -89,3 +90,45 @@ def test_a_machine_that_can_not_do_it_is_told_the_fix_before_anything_is_made(ma
     assert done.returncode != 0 and line in done.stderr, done.stderr
     assert not calls and not (tmp_path / ".venv").exists()
     assert len(done.stderr.splitlines()) == 2, "one line, and make's own"
+
+
+@pytest.fixture
+def arguments(make, tmp_path):
+    """Runs a target with a stand-in for the command; returns the words that it was called with."""
+    leave(tmp_path, VENV_PYTHON)
+    for name in ("drive-seg", "gpu"):
+        script = tmp_path / ".venv/bin" / name
+        script.write_text("#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done > words\n")
+        script.chmod(0o755)
+    (tmp_path / ".venv/.ready").touch()
+
+    def run(target, *given, environment=None):
+        (tmp_path / "words").unlink(missing_ok=True)
+        done = subprocess.run(["make", target, *given, "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True,
+                              check=False, env={**os.environ, **(environment or {})})
+        assert done.returncode == 0, done.stderr
+        assert not (tmp_path / "ran").exists(), "what was given was run"
+        return (tmp_path / "words").read_text().split("\0")[:-1]
+
+    return run
+
+
+HOSTILE = ["it's here.mp4", 'a "quoted" name', "`touch ran`", "$(touch ran)", "$(shell touch ran)", "'; touch ran; '",
+           '"; touch ran; "', "a; touch ran", "$HOME", "$$x", "a b", "--help", "-x", "a\\b", "#c", "100%"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("by_environment", [False, True], ids=["command line", "environment"])
+def test_what_is_given_to_make_is_text(arguments, text, by_environment):
+    names = ("SOURCE", "TOPIC", "DURATION", "RATE")
+    given = dict.fromkeys(names, text)
+    words = ([] if by_environment else [f"{name}={text}" for name in names])
+    expected = ["demo", *(f"--{name.lower()}={text}" for name in names), "--out", "out"]
+    assert arguments("run", *words, environment=given if by_environment else None) == expected
+    assert arguments("gpu-check", "GPU_PYTHON=.venv/bin/gpu", f"FRAMES={text}")[2] == f"--frames={text}"
+
+
+def test_what_is_not_given_is_left_out(arguments):
+    nothing = dict.fromkeys(("SOURCE", "TOPIC", "DURATION", "RATE"), "")
+    assert arguments("run", environment=nothing) == ["demo", "--out", "out"]
+    assert arguments("run", "RATE=2", environment=nothing) == ["demo", "--rate=2", "--out", "out"]
