@@ -24,7 +24,7 @@ PYTEST   := $(BIN)/python -m pytest
 WORKERS  ?= 2
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup run check test slow-tests test-train test-colcon test-jazzy rtx gpu-check lint bench docs picture clean
+.PHONY: help setup run check test slow-tests test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
 
 help:
 	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [TOPIC=of a bag] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
@@ -34,6 +34,7 @@ help:
 	@echo "make test-colcon  builds it with colcon, as a workspace does (installs colcon)"
 	@echo "make test-jazzy   the node's tests on ROS 2 Jazzy's wheels, in an environment of its own"
 	@echo "make slow-tests   measures all tests again, for test/slow_tests.txt"
+	@echo "make cubins       compiles the GPU kernels that ship, after a change of kernels.cu"
 	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python]   what only a machine with an NVIDIA GPU can prove"
 	@echo "make bench        how long each stage of a frame takes"
 	@echo "make docs         the documentation as a site, in site/"
@@ -64,10 +65,10 @@ run: setup
 check: lint
 	@$(PYTEST) -q -m 'not slow and not train' $(PARALLEL)
 
-test: lint rtx
+test: lint rtx gpu-tools
 	@$(PYTEST) -m 'not train' $(PARALLEL)
 
-slow-tests: setup rtx
+slow-tests: setup rtx gpu-tools
 	@$(PYTEST) -q -m 'not train' --note-slow
 
 lint: setup
@@ -81,6 +82,22 @@ rtx: setup
 	@test -e $(VENV)/.ready-rtx || { echo "installing TensorRT for RTX, to build plans in the tests"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[rtx]' && touch $(VENV)/.ready-rtx; } || \
 	  echo "TensorRT for RTX can't be installed here: the tests that build plans are skipped"
+
+# What the GPU path is tested with where there is no GPU: cuda-bindings, NVIDIA's compiler and disassembler, and the Python
+# bindings of two TensorRTs (each in a folder of its own: they share a name). 45 MB.
+gpu-tools: setup
+	@test -e $(VENV)/.ready-gpu-tools || { echo "installing what tests the GPU path without a GPU"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu-test]' && \
+	  { for package in cu12-bindings==10.3.0 cu13-bindings==11.4.0.106; do \
+	      $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+	        --target $(VENV)/tensorrt/$${package##*==} tensorrt-$$package || true; done; \
+	    touch $(VENV)/.ready-gpu-tools; }; } || \
+	  echo "the tools can't be installed here: tests that need them are skipped"
+
+# After a change of kernels.cu. With a second NVRTC (90 MB), for GPUs that CUDA 12.6 doesn't know.
+cubins: gpu-tools
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check nvidia-cuda-nvrtc==13.0.88
+	@$(BIN)/python test/helpers/cubins.py
 
 $(VENV)/.ready-train: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
@@ -112,16 +129,19 @@ test-jazzy: $(JAZZY_VENV)/.ready
 bench: setup
 	@$(BIN)/drive-seg bench
 
-# In an environment that sees the system's packages: on a Jetson TensorRT is there, and nowhere else. The one for RTX is
-# tried beside it (there is none for a Jetson). GPU_PYTHON names a Python that has all of it already.
+# In an environment that sees the system's packages: on a Jetson TensorRT is there, and nowhere else. Elsewhere pip has it.
+# The one for RTX is tried beside it (there is none for a Jetson). GPU_PYTHON names a Python that has all of it already.
 $(GPU_VENV)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
 	  { echo "gpu-check: no NVIDIA driver (libcuda.so.1) on this machine: run it on one with a GPU" >&2; exit 2; }
 	@$(call make_venv,--system-site-packages $(GPU_VENV))
-	@echo "installing into $(GPU_VENV) (building pycuda takes some minutes)"
-	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt]'
-	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tensorrt,rtx]' || \
-	  echo "TensorRT for RTX can't be installed here: without another TensorRT, the network between the kernels needs PyTorch"
+	@echo "installing into $(GPU_VENV)"
+	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
+	@$(GPU_VENV)/bin/python -c 'import tensorrt' 2>/dev/null || \
+	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,tensorrt]' || \
+	  echo "TensorRT can't be installed here: without one, the network between the kernels needs PyTorch"
+	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,rtx]' || \
+	  echo "TensorRT for RTX can't be installed here"
 	@touch $@
 
 gpu-check: $(if $(GPU_PYTHON),,$(GPU_VENV)/.ready)

@@ -73,7 +73,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={  # without **, which Ubuntu 22.04's setuptools (59.6) does not know
         f"{NAME}.replay": ["page/*"],
-        f"{NAME}.runtimes.tensorrt": ["*.cu", "*.h"],
+        f"{NAME}.runtimes.tensorrt": ["*.cu", "compiled/*"],
         f"{NAME}.training": ["classes.yaml"],
     },
     data_files=DATA_FILES,
@@ -93,9 +93,15 @@ setup(
         "ros": ROS_WHEELS,
         "jazzy": JAZZY_WHEELS,
         "bench": ["onnxruntime>=1.18,<2", "onnx>=1.16,<2"],
-        "tensorrt": ["onnx>=1.16,<2", "pycuda>=2024.1"],
+        # Prebuilt for x86-64 and aarch64. 12.9 runs on drivers from CUDA 12 on, 13 needs driver 580.
+        "gpu": ["cuda-bindings>=12.9.2,<13"],
+        "tensorrt": ["tensorrt>=10.3,<12"],
         "rtx": [f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
                 for part in ("libs", "bindings")],
+        # What builds and looks into the compiled kernels, for the tests.
+        "gpu-test": [f"{package}; sys_platform == 'linux' and platform_machine == 'x86_64'" for package in (
+            "cuda-bindings>=12.9.2,<13", "nvidia-cuda-nvrtc-cu12==12.6.85", "nvidia-cuda-cuobjdump==13.2.51",
+            "nvidia-cuda-nvdisasm==13.2.51")],
         "train": [
             "torch>=2.5,<2.14",
             "onnx>=1.16,<2",

@@ -38,8 +38,9 @@ class Network:
     input_size: (height, width). temperature: divides the logits before the soft-max. trust: see TrustModel, None when
     the network brings no statistics. surface: see SurfaceRule, likewise. typical: of its training images, likewise.
     self_test: its answer to the built-in picture, likewise. int8: the same network computed in 8 bits, an ONNX file
-    with quantised tensors for processors that are fast at it, likewise; int8_sha256 is that file's. provenance: how it
-    came about, as its author wrote it.
+    with quantised tensors for processors that are fast at it, likewise; int8_sha256 is that file's. fp16: the same
+    network typed half, an ONNX file for TensorRT, likewise; fp16_sha256 is that file's. provenance: how it came about,
+    as its author wrote it.
     """
 
     path: Path
@@ -55,6 +56,8 @@ class Network:
     int8: Path | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     int8_sha256: str = ""
+    fp16: Path | None = None
+    fp16_sha256: str = ""
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
@@ -76,13 +79,14 @@ class Network:
             raise NetworkError(f"{sidecar} must say `format: {FORMAT}` (see the README, 'Your own network')")
         digest = _checked(path, facts.get("onnx_sha256"), sidecar)
         try:
-            int8, int8_digest = _int8(_mapping(facts, "int8"), sidecar)
+            int8, int8_digest = _version(facts, "int8", sidecar)
+            fp16, fp16_digest = _version(facts, "fp16", sidecar)
             table = ClassTable.from_dicts(facts.get("classes"))
             unknown = _mapping(facts, "unknown")
             return cls(path, str(facts.get("name", path.stem)), digest, _input_size(_mapping(facts, "input")), table,
                        _number(facts.get("temperature", 1.0), "temperature", above=0), _trust(unknown, len(table)),
                        _surface(unknown), _typical(unknown), _self_test(_mapping(facts, "self_test")),
-                       int8, _mapping(facts, "provenance"), int8_digest)
+                       int8, _mapping(facts, "provenance"), int8_digest, fp16, fp16_digest)
         except NetworkError:
             raise
         except (ClassTableError, TypeError, ValueError, KeyError, OverflowError) as error:
@@ -153,18 +157,20 @@ def _numbers(facts: dict, key: str, count: int, within: str = "unknown", above: 
     return [_number(value, f"{within}: {key}", above) for value in rows]
 
 
-def _int8(facts: dict, sidecar: Path) -> tuple[Path | None, str]:
-    if not facts:
+def _version(facts: dict, precision: str, sidecar: Path) -> tuple[Path | None, str]:
+    """The file of the same network in another precision, and its sha256; None where the YAML names none."""
+    named = _mapping(facts, precision)
+    if not named:
         return None, ""
-    if not isinstance(facts.get("file"), str):
-        raise ValueError(f"`int8` must be {{file: NAME.int8.onnx, sha256: ...}}, it is {quoted(facts)}")
-    if Path(facts["file"]).name != facts["file"]:
-        raise ValueError(f"`int8: file` must be the name of a file beside it, it is {quoted(facts['file'])}")
-    path = sidecar.parent / facts["file"]
+    if not isinstance(named.get("file"), str):
+        raise ValueError(f"`{precision}` must be {{file: NAME.{precision}.onnx, sha256: ...}}, it is {quoted(named)}")
+    if Path(named["file"]).name != named["file"]:
+        raise ValueError(f"`{precision}: file` must be the name of a file beside it, it is {quoted(named['file'])}")
+    path = sidecar.parent / named["file"]
     if not path.is_file():
         raise NetworkError(f"{sidecar.name} names {path.name}, which is not beside it",
-                           "fetch or export it again, or take `int8` out of the YAML")
-    return path, _checked(path, facts.get("sha256"), sidecar)
+                           f"fetch or export it again, or take `{precision}` out of the YAML")
+    return path, _checked(path, named.get("sha256"), sidecar)
 
 
 def _input_size(facts: dict) -> tuple[int, int]:

@@ -14,9 +14,9 @@ import yaml
 from drive_seg.adaptation.footage import Footage, Still
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.core.classes import Group
+from drive_seg.fp16.report import fp16_report
+from drive_seg.fp16.typed import keep_fp32
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.fp16 import fp16_report
-from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32
 from drive_seg.training import augment, export, quantise, trust
 from drive_seg.training.calibrate import Calibration
 from drive_seg.training.energy import normal_energy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
-from drive_seg.runtimes.tensorrt.typed_onnx import load_onnx
+from drive_seg.fp16.typed import load_onnx
 
 
 def count(path: Path, size: tuple[int, int] | None = None) -> tuple[int, int]:

@@ -16,7 +16,7 @@ def at_size(network: Network, size: tuple[int, int], folder: Path) -> Network:
     """
     if size == network.input_size:
         return network
-    from drive_seg.runtimes.tensorrt.typed_onnx import load_onnx  # raises EngineError where onnx is missing
+    from drive_seg.fp16.typed import load_onnx  # raises EngineError where onnx is missing
 
     path = folder / f"{network.path.stem}_{size[0]}x{size[1]}.onnx"
     path.write_bytes(load_onnx(network.path, size).SerializeToString())

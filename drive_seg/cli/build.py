@@ -42,10 +42,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"compiled for this processor in {time.monotonic() - start:.0f} s")
     if args.cpu:
         return 0
+    from drive_seg.files import plan_folder
     from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
     from drive_seg.runtimes.tensorrt.driver import first_gpu
-    from drive_seg.runtimes.tensorrt.files import plan_folder
-    from drive_seg.runtimes.tensorrt.kernels import compiled
     from drive_seg.runtimes.tensorrt.library import load_library
 
     library = load_library()
@@ -56,16 +55,12 @@ def run(args: argparse.Namespace) -> int:
         if args.compute_capability is None:
             raise EngineError(f"{error}; or name the GPU that the plan is for with --compute-capability") from None
         here = None
-    capability = args.compute_capability or here[1]
-    is_here = here is not None and here[1] == capability
-    target = Target(here[0] if is_here else ANY_GPU, capability, is_here)
+    capability = args.compute_capability or here.compute_capability
+    is_here = here is not None and here.compute_capability == capability
+    target = Target(here.name if is_here else ANY_GPU, capability, is_here)
     path, stored = obtain_plan(network, args.size or network.input_size, library, target, folder, print,
                                rebuild=args.rebuild, path=args.output)
     print(json.dumps(stored.sidecar["built"]))
-    try:
-        print(f"kernels: {compiled(capability, folder)}")
-    except EngineError as error:  # the plan is there; the GPU's own machine can compile them
-        print(f"kernels: not compiled here ({error})")
     print(f"plan: {path}")
     return 0
 

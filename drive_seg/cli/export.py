@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from drive_seg.runtimes.tensorrt.fp16 import fp16_report
-        from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32
+        from drive_seg.fp16.report import fp16_report
+        from drive_seg.fp16.typed import keep_fp32
         from drive_seg.training import export, quantise
         from drive_seg.training.calibrate import calibrate
         from drive_seg.training.data import load_sources, spread

@@ -9,16 +9,15 @@ from drive_seg.core.engine import EngineError
 from drive_seg.doctor.finding import Finding, Level
 from drive_seg.network import Network, NetworkError
 from drive_seg.resources import default_network
-from drive_seg.runtimes import FALLBACK, choose, describe_kernels, open_engine
+from drive_seg.runtimes import FALLBACK, choose, open_engine
 
 
 def check() -> Iterator[Finding]:
     """OpenVINO, what TensorRT needs, what `auto` takes, ONNX Runtime; an error when the node would find no runtime."""
     openvino = _try("openvino", lambda: _open("openvino"))
-    tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("pycuda", _pycuda)]
+    tensorrt = [_try("NVIDIA GPU", _gpu), _try("TensorRT", _tensorrt), _try("CUDA from Python", _cuda)]
     yield from (openvino, *tensorrt)
     if tensorrt[1].level is Level.OK:
-        yield _try("nvcc", describe_kernels)
         yield Finding("TensorRT plans", Level.OK, _plans())
     name, why = choose()
     if name != FALLBACK or openvino.level is Level.OK:
@@ -49,29 +48,28 @@ def _open(name: str) -> str:
 def _gpu() -> str:
     from drive_seg.runtimes.tensorrt.driver import first_gpu
 
-    name, (major, minor) = first_gpu()
-    return f"{name}, compute capability {major}.{minor}"
+    device = first_gpu()
+    return "{}, compute capability {}.{}".format(device.name, *device.compute_capability)
 
 
 def _tensorrt() -> str:
-    from drive_seg.runtimes.tensorrt import typed_onnx  # noqa: F401  it raises where the package onnx is missing
     from drive_seg.runtimes.tensorrt.library import load_library
 
     return f"{load_library().title}; a network's plan is built at the first start, or by drive-seg build"
 
 
 def _plans() -> str:
-    from drive_seg.runtimes.tensorrt.files import CACHE
+    from drive_seg.files import CACHE
     from drive_seg.runtimes.tensorrt.plan import PlanCache
 
     return "; ".join(PlanCache(CACHE).describe()) or f"none in {CACHE} yet (plan_folder may name another folder)"
 
 
-def _pycuda() -> str:
-    from drive_seg.runtimes.tensorrt.gpu import import_pycuda
+def _cuda() -> str:
+    from drive_seg.runtimes.tensorrt.backends import open_backend
 
-    import_pycuda()
-    return _version("pycuda")
+    package = open_backend().package
+    return f"{package} {_version(package)}"
 
 
 def _version(package: str) -> str:

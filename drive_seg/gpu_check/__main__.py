@@ -1,7 +1,7 @@
 """python3 -m drive_seg.gpu_check: prove the GPU path on this machine; exits 1 when something that must hold does not.
 
-Needs an NVIDIA GPU with its driver, pycuda and nvcc; TensorRT, TensorRT for RTX or both for the whole frame, else
-PyTorch with CUDA runs the network between the kernels. compute-sanitizer is used where it is there.
+Needs an NVIDIA GPU with its driver, and pycuda or cuda-bindings; TensorRT, TensorRT for RTX or both for the whole
+frame, else PyTorch with CUDA runs the network between the kernels. compute-sanitizer is used where it is there.
 """
 
 from __future__ import annotations
@@ -20,24 +20,30 @@ try:
     from drive_seg.core.engine import EngineError
     from drive_seg.gpu_check.checks import check_frames, check_kernels
     from drive_seg.gpu_check.findings import Findings, table_of
+    from drive_seg.gpu_check.inspector import inspect_plan
     from drive_seg.gpu_check.runners import TorchRunner
     from drive_seg.gpu_check.timing import time_frames, time_start
     from drive_seg.network import Network, NetworkError
     from drive_seg.resources import default_network
     from drive_seg.runtimes import open_engine
-    from drive_seg.runtimes.tensorrt import typed_onnx
+    from drive_seg.runtimes.tensorrt.backends import Bindings, Pycuda
+    from drive_seg.runtimes.tensorrt.builder import typed_network
     from drive_seg.runtimes.tensorrt.driver import load_driver
     from drive_seg.runtimes.tensorrt.engine import TensorRtEngine, open_tensorrt
     from drive_seg.runtimes.tensorrt.gpu import Gpu
-    from drive_seg.runtimes.tensorrt.kernels import compiled, find_nvcc
+    from drive_seg.runtimes.tensorrt.kernels import SOURCE, load_kernels
     from drive_seg.runtimes.tensorrt.library import load_library
+    from drive_seg.runtimes.tensorrt.nvrtc import compile_kernels
 except Exception as missing:  # a package that is not there, or one that was built for another
-    print(f"gpu-check: {missing} ({sys.executable}): pip install -e '.[tensorrt]' there, or name another Python with"
+    print(f"gpu-check: {missing} ({sys.executable}): pip install -e '.[gpu]' there, or name another Python with"
           " GPU_PYTHON", file=sys.stderr)
     sys.exit(2)
 
 
 FLAVOURS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
+
+_SANITIZER_LIMIT = 900  # seconds for each of its checks: it runs everything many times slower
+_TENSORRT_LIMIT = 3600  # for building and running: a Jetson builds for minutes
 
 
 def main() -> int:
@@ -83,27 +89,40 @@ def main() -> int:
 
 
 @contextmanager
-def _opened(args: argparse.Namespace, findings: Findings | None = None):
-    gpu = Gpu()
+def _opened(backend=None):
+    gpu = Gpu(backend)
     try:
-        if findings is not None:
-            findings.say("GPU", "{}, compute capability {}.{}, {}".format(
-                gpu.name, *gpu.compute_capability, "integrated" if gpu.integrated else "discrete"))
-        cubin = compiled(gpu.compute_capability, args.out / "plans")
         with gpu.current():
-            gpu.load_kernels(cubin)
             yield gpu
     finally:
         gpu.close()
 
 
 def _kernels(network: Network, images: list[np.ndarray], args: argparse.Namespace, findings: Findings) -> None:
-    with _opened(args, findings) as gpu:
-        findings.say("nvcc", find_nvcc() or "not there; the kernels were compiled before")
+    with _opened() as gpu:
+        device = gpu.device
+        findings.say("GPU", "{}, compute capability {}.{}, {}".format(
+            gpu.name, *gpu.compute_capability, "integrated" if device.integrated else "discrete"))
+        findings.say("kernels", f"{load_kernels(gpu)}, by {gpu.backend}")
         check_kernels(gpu, network, images, findings, quick=args.kernels_only)
-        if not gpu.integrated and not args.kernels_only:
-            gpu.integrated = True  # the other way of memory works on a discrete GPU too, only slower
-            check_kernels(gpu, network, images, findings, quick=True, kernels="kernels in host-mapped memory")
+    if args.kernels_only:
+        return
+    for backend in (Pycuda, Bindings):
+        try:
+            other = backend()
+        except Exception as error:  # missing, or built for another Python, CUDA or driver
+            findings.say(f"kernels by {backend.package}", f"not tried: {error}")
+            continue
+        with _opened(other) as gpu:
+            load_kernels(gpu)
+            check_kernels(gpu, network, images, findings, quick=True, kernels=f"kernels by {backend.package}")
+    with _opened() as gpu:
+        try:
+            gpu.load_module(compile_kernels(SOURCE.read_bytes(), "sm_{}{}".format(*gpu.compute_capability)))
+        except EngineError as error:
+            findings.say("kernels compiled here", f"not tried: {error}")
+            return
+        check_kernels(gpu, network, images, findings, quick=True, kernels="kernels compiled here")
 
 
 def _sanitizer(args: argparse.Namespace, findings: Findings) -> None:
@@ -113,10 +132,20 @@ def _sanitizer(args: argparse.Namespace, findings: Findings) -> None:
         return
     again = [sys.executable, "-m", "drive_seg.gpu_check", "--kernels-only", "--out", str(args.out), *_network(args)]
     for check in ("memcheck", "racecheck"):  # beyond buffers; between the threads of a block
-        run = subprocess.run([tool, "--tool", check, "--error-exitcode", "9", *again], capture_output=True, text=True,
-                             check=False)
-        last = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()][-1:]
-        findings.must(f"compute-sanitizer {check} finds nothing", run.returncode == 0, " ".join(last))
+        code, said = _run([tool, "--tool", check, "--error-exitcode", "9", *again], _SANITIZER_LIMIT)
+        if code is None:
+            findings.say(f"compute-sanitizer {check}", f"has not ended after {_SANITIZER_LIMIT} s: not known")
+        else:
+            findings.must(f"compute-sanitizer {check} finds nothing", code == 0, said)
+
+
+def _run(command: list[str], limit: float) -> tuple[int | None, str]:
+    """Run a command; its exit code, None when it took too long, and its last line."""
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return None, ""
+    return run.returncode, " ".join([line for line in (run.stdout + run.stderr).splitlines() if line.strip()][-1:])
 
 
 def _each_tensorrt(args: argparse.Namespace, findings: Findings) -> bool:
@@ -126,13 +155,18 @@ def _each_tensorrt(args: argparse.Namespace, findings: Findings) -> bool:
         part = _part(args.out, flavour)
         part.unlink(missing_ok=True)
         frames = ["--frames", str(args.frames)] if args.frames else []
-        run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check", "--runtime", flavour, "--out", str(args.out),
-                              *_network(args), *frames], check=False)
+        try:
+            code = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check", "--runtime", flavour, "--out",
+                                   str(args.out), *_network(args), *frames], check=False,
+                                  timeout=_TENSORRT_LIMIT).returncode
+        except subprocess.TimeoutExpired:
+            code = None
         if part.is_file():
             ran += findings.add(part)
-        ended = part.is_file() and run.returncode in (0, 1)  # 1: a finding that must hold does not
+        ended = part.is_file() and code in (0, 1)  # 1: a finding that must hold does not
         if not ended:
-            findings.must(f"{title} ends as it should", False, f"exit code {run.returncode}")
+            findings.must(f"{title} ends as it should", False,
+                          f"not after {_TENSORRT_LIMIT} s" if code is None else f"exit code {code}")
     return ran > 0
 
 
@@ -144,6 +178,8 @@ def _tensorrt(network: Network, args: argparse.Namespace, findings: Findings) ->
         findings.say(title, f"does not run here: {error}")
         return
     findings.say(title, f"{engine.library} runs, {engine.precision}")
+    formats = inspect_plan(load_library(args.runtime), plans / engine.loaded.file)
+    findings.say("types and formats in the plan", "it doesn't tell" if formats is None else str(formats))
     with engine.on_gpu() as (gpu, runner):
         time_frames(gpu, runner, network, findings, engine.library)
     check_frames(engine, _cpu_engine(network), *_images(args.frames, findings), findings)
@@ -156,8 +192,8 @@ def _stand_in(network: Network, args: argparse.Namespace, findings: Findings) ->
     gpu = Gpu()
     try:
         with gpu.current():
-            gpu.load_kernels(compiled(gpu.compute_capability, args.out / "plans"))
-            runner = TorchRunner(gpu, typed_onnx.typed_fp16(typed_onnx.load_onnx(network.path)))
+            load_kernels(gpu)
+            runner = TorchRunner(gpu, typed_network(network)[0])
             findings.say("in its place", "PyTorch, fp16: the kernels are real, the network's time is not TensorRT's")
             time_frames(gpu, runner, network, findings, "PyTorch")
     except EngineError as error:

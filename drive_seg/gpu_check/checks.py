@@ -60,7 +60,7 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
         results = []
         for poison in (0x5A, 0xC3):
             path.poison(poison)
-            gpu.fill(runner.planes, poison)
+            gpu.fill(runner.pixels, poison)
             results.append((path.run(frame, {}), runner.seen()))
             if len(results) == 1:
                 path.capture()

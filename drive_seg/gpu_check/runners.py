@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from drive_seg.core.engine import EngineError
+from drive_seg.runtimes.tensorrt.backends import CudaError
+from drive_seg.runtimes.tensorrt.frame_path import channels
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 
 
@@ -18,20 +22,26 @@ class FixedLogits:
         self._gpu = gpu
         self.input_size = input_size
         self.logits_shape = logits.shape
-        self.planes = gpu.allocate(2 * 3 * input_size[0] * input_size[1])
-        self.logits = gpu.constant(logits.astype(np.float16))
+        padded = np.full((*logits.shape[1:], channels(len(logits))), np.nan, np.float16)  # NaN: nothing may read it
+        padded[..., : len(logits)] = logits.transpose(1, 2, 0)
+        self.logits = gpu.constant(padded)
+        try:
+            self.pixels = gpu.allocate(2 * channels(3) * input_size[0] * input_size[1])
+        except CudaError:
+            gpu.free(self.logits)
+            raise
 
     def enqueue(self) -> None:
         """Nothing to do: the logits are there."""
 
     def seen(self) -> np.ndarray:
         """What the kernel before the network wrote: (H, W, 3) float32, RGB."""
-        planes = self._gpu.read(self.planes).view(np.float16).reshape(3, *self.input_size)
-        return planes.transpose(1, 2, 0).astype(np.float32)
+        pixels = self._gpu.read(self.pixels).view(np.float16).reshape(*self.input_size, channels(3))
+        return pixels[..., :3].astype(np.float32)
 
     def close(self) -> None:
         """Give back memory."""
-        self._gpu.free(self.planes)
+        self._gpu.free(self.pixels)
         self._gpu.free(self.logits)
 
 
@@ -40,28 +50,33 @@ class TorchRunner:
 
     capturable = True
 
-    def __init__(self, gpu: Gpu, typed) -> None:
-        """typed: from typed_onnx.typed_fp16. Raises EngineError without PyTorch on CUDA, or for an unknown operator."""
+    def __init__(self, gpu: Gpu, typed: Path) -> None:
+        """typed: the path of a network's fp16 version. Raises EngineError without PyTorch on CUDA, or for an unknown
+        operator."""
         try:
+            import onnx
             import torch
             from onnx import numpy_helper
         except ImportError as error:
-            raise EngineError(f"PyTorch is not there ({error})") from error
+            raise EngineError(f"PyTorch or onnx is not there ({error})") from error
         if not torch.cuda.is_available():
             raise EngineError("this PyTorch has no CUDA")
-        self._torch, self._gpu, self._nodes = torch, gpu, list(typed.graph.node)
+        graph = onnx.load(str(typed)).graph
+        self._torch, self._gpu, self._nodes = torch, gpu, list(graph.node)
         unknown = {n.op_type for n in self._nodes} - set(OPERATORS)
         if unknown:
             raise EngineError(f"the stand-in doesn't know the operators {', '.join(sorted(unknown))}")
         shapes = [tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
-                  for v in (typed.graph.input[0], typed.graph.output[0])]
+                  for v in (graph.input[0], graph.output[0])]
         self.input_size, self.logits_shape = shapes[0][2:], shapes[1][1:]
-        self.planes, self.logits = (gpu.allocate(2 * int(np.prod(shape))) for shape in shapes)
-        self._ends = (typed.graph.input[0].name, typed.graph.output[0].name)
-        self._in, self._out = (torch.as_tensor(_View(buffer.pointer, shape), device="cuda")
-                               for buffer, shape in zip((self.planes, self.logits), shapes, strict=True))
+        padded = [(*shape[2:], channels(shape[1])) for shape in shapes]
+        self.pixels, self.logits = (gpu.allocate(2 * int(np.prod(shape))) for shape in padded)
+        self._ends = (graph.input[0].name, graph.output[0].name)
+        self._in, self._out = (
+            torch.as_tensor(_View(buffer.pointer, shape), device="cuda")[..., : real[1]].permute(2, 0, 1)[None]
+            for buffer, shape, real in zip((self.pixels, self.logits), padded, shapes, strict=True))
         self._weights = {}
-        for weight in typed.graph.initializer:  # scales and axes stay on the host: reading one waits for the GPU
+        for weight in graph.initializer:  # scales and axes stay on the host: reading one waits for the GPU
             values = torch.from_numpy(numpy_helper.to_array(weight).copy())
             self._weights[weight.name] = values.cuda() if values.dtype == torch.float16 else values
         self._stream = torch.cuda.ExternalStream(gpu.stream)
@@ -79,7 +94,7 @@ class TorchRunner:
         """Give back memory."""
         self._in = self._out = None
         self._weights = {}
-        self._gpu.free(self.planes)
+        self._gpu.free(self.pixels)
         self._gpu.free(self.logits)
 
 

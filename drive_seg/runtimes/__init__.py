@@ -86,7 +86,7 @@ def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | No
     options = Options(input_size, precision, threads, plan_folder, progress)
     if name != "auto":
         return _open(name, network, options)
-    name, why = choose(plan_folder)
+    name, why = choose()
     progress(f"engine auto takes {name}: {why}")
     try:
         return _open(name, network, options)
@@ -101,10 +101,10 @@ FALLBACK = "openvino"
 """What `auto` takes where there is no usable GPU."""
 
 
-def choose(plan_folder: Path | None = None) -> tuple[str, str]:
+def choose() -> tuple[str, str]:
     """What `auto` takes on this machine, and why: TensorRT where a GPU and all that it needs are there."""
     try:
-        return "tensorrt", f"{describe_gpu()}; {describe_kernels(plan_folder)}"
+        return "tensorrt", describe_gpu()
     except EngineError as error:
         return FALLBACK, str(error)
 
@@ -128,27 +128,10 @@ def _open(name: str, network: Network, options: Options) -> Engine:
 
 def describe_gpu() -> str:
     """The GPU and the TensorRT that would run on it. Raises EngineError, naming the fix, where one is missing."""
+    from drive_seg.runtimes.tensorrt.backends import open_backend
     from drive_seg.runtimes.tensorrt.driver import first_gpu
-    from drive_seg.runtimes.tensorrt.gpu import import_pycuda
     from drive_seg.runtimes.tensorrt.library import load_library
 
-    name, (major, minor) = first_gpu()
-    import_pycuda()
-    from drive_seg.runtimes.tensorrt import typed_onnx  # noqa: F401  raises where the package onnx is missing
-
-    return f"{name} (compute capability {major}.{minor}), {load_library().title}"
-
-
-def describe_kernels(plan_folder: Path | None = None) -> str:
-    """Where the GPU's kernels come from. Raises EngineError, naming the fix, where they can't be had."""
-    from drive_seg.runtimes.tensorrt.files import plan_folder as folder_for
-    from drive_seg.runtimes.tensorrt.kernels import find_nvcc
-
-    nvcc, folder = find_nvcc(), folder_for(plan_folder)
-    if nvcc is not None:
-        return f"{nvcc} compiles the GPU kernels once"
-    if any(folder.glob("*.cubin")):
-        return f"GPU kernels compiled before are in {folder}"
-    raise EngineError(f"nvcc, which compiles the GPU kernels once, is not there, and no compiled ones are in {folder}",
-                      "install the CUDA toolkit (on a Jetson `sudo apt install cuda-toolkit`), or copy the kernels from"
-                      " where `drive-seg build` ran")
+    device = first_gpu()
+    open_backend()
+    return "{} (compute capability {}.{}), {}".format(device.name, *device.compute_capability, load_library().title)

@@ -23,8 +23,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.errors import DriveSegError
+from drive_seg.fp16.typed import FP16_MAX
+from drive_seg.fp16.write import fp16_beside
 from drive_seg.network import FORMAT, STRIDE, fits_stride
-from drive_seg.runtimes.tensorrt.typed_onnx import FP16_MAX
 from drive_seg.training.calibrate import Calibration
 from drive_seg.training.model import ConvNorm, Segmenter
 
@@ -129,7 +130,8 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
 
 def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int, int], provenance: dict,
           calibration: Calibration | None = None, int8: onnx.ModelProto | None = None) -> None:
-    """Writes NAME.onnx and NAME.yaml, the two files that drive_seg.network.Network reads, and NAME.int8.onnx."""
+    """Writes NAME.onnx and NAME.yaml, the two files that drive_seg.network.Network reads, NAME.fp16.onnx for TensorRT
+    (of an fp32 network), and NAME.int8.onnx."""
     content = model.SerializeToString()
     facts: dict = {
         "format": FORMAT, "name": path.stem, "onnx_sha256": hashlib.sha256(content).hexdigest(),
@@ -141,6 +143,8 @@ def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int
     facts |= {"classes": table.to_dicts(), "provenance": provenance}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+    if model.graph.initializer and all(w.data_type != TensorProto.FLOAT16 for w in model.graph.initializer):
+        facts["fp16"] = fp16_beside(path, model)
     if int8 is not None:
         quantised = path.with_suffix(".int8.onnx")
         quantised.write_bytes(int8.SerializeToString())

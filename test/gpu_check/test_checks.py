@@ -21,7 +21,6 @@ from drive_seg.gpu_check.timing import time_start
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
-from drive_seg.runtimes.tensorrt import typed_onnx
 from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
 
 FLAVOURS = [("tensorrt", "TensorRT"), ("tensorrt_rtx", "TensorRT for RTX")]
@@ -34,26 +33,26 @@ def library(tmp_path_factory):
 
 
 def test_right_kernels_pass(library, colour_network):
-    gpu, findings = HostGpu(library, integrated=False), Findings()
+    gpu, findings = HostGpu(library), Findings()
     check_kernels(gpu, colour_network, [], findings, quick=True)
     assert len(findings.lines) == 6 and findings.failed == 0, findings.lines
     gpu.close()
 
 
-@pytest.mark.parametrize("spoiled, finding", [("decode_tiles", "classes and labels"),
-                                              ("prepare_rgba", "every element written")])
+@pytest.mark.parametrize("spoiled, finding", [("decode", "classes and labels"),
+                                              ("prepare", "every element written")])
 def test_wrong_kernels_fail(library, colour_network, spoiled, finding):
     class Spoiled(HostGpu):
-        def launch(self, kernel, grid, block, arguments, shared=0) -> None:
-            if kernel == "decode_tiles" == spoiled:
+        def launch(self, kernel, blocks, threads, arguments, shared=0) -> None:
+            if kernel == "decode" == spoiled:
                 arguments = type(arguments).from_buffer_copy(arguments)
                 arguments.classes -= 1  # the last class is never found
-            if kernel == "prepare_rgba" == spoiled:
-                grid = (grid[0], grid[1] - 1)  # the last rows are not written
-            super().launch(kernel, grid, block, arguments, shared)
+            if kernel == "prepare" == spoiled:
+                blocks = (blocks[0], blocks[1] - 1)  # the last rows are not written
+            super().launch(kernel, blocks, threads, arguments, shared)
 
     findings = Findings()
-    check_kernels(Spoiled(library, integrated=False), colour_network, [], findings, quick=True)
+    check_kernels(Spoiled(library), colour_network, [], findings, quick=True)
     assert any(line["holds"] is False and finding in line["what"] for line in findings.lines), findings.lines
 
 
@@ -63,31 +62,31 @@ def test_a_graph_that_is_refused_fails(library, colour_network):
             raise EngineError("cuStreamBeginCapture_v2 failed")
 
     findings = Findings()
-    check_kernels(Refusing(library, integrated=True), colour_network, [], findings, quick=True)
+    check_kernels(Refusing(library), colour_network, [], findings, quick=True)
     assert [line["what"].split(", ")[-1] for line in findings.lines if not line["holds"]] == ["as one CUDA graph"]
 
 
-@pytest.mark.parametrize("integrated", [True, False])
-def test_times_every_piece_at_every_size(library, colour_network, monkeypatch, integrated):
+def test_times_every_piece_at_every_size(library, colour_network, monkeypatch):
     monkeypatch.setattr(timing, "SIZES", ((36, 64), (72, 128)))
     monkeypatch.setattr(timing, "_REPEATS", 1)
-    gpu, findings = HostGpu(library, integrated), Findings()
+    gpu, findings = HostGpu(library), Findings()
     runner = HostRunner(gpu, colour_network)
     timing.time_frames(gpu, runner, colour_network, findings, "this test")
     assert [row["size"] for row in findings.table] == ["64x36", "128x72"]
     for row in findings.table:
         assert all(row[name] > 0 for name in ("pre", "pre_floor", "network", "post", "post_floor", "whole", "host_gpu"))
-        assert (row["copies"] == 0) == integrated
+        assert row["copies"] > 0
         assert row["whole"] > row["network"] and row["graph"] == "yes"
-    # Here the network takes longer than anything around it may; the kernels miss every limit of a GPU.
-    failed = [line["what"] for line in findings.lines if line["holds"] is False]
-    assert sum("within 2x of its memory floor" in what for what in failed) == 4
+    # The kernels miss every limit of a GPU here. That is reported, and no failure.
+    assert findings.failed == 0
+    kernels = [line["result"] for line in findings.lines if "within 2x of its memory floor" in line["what"]]
+    assert len(kernels) == 4 and all(result.endswith("NO") for result in kernels)
     runner.close()
     gpu.close()
 
 
 def test_whole_frames_are_compared_with_the_cpu_s(library, colour_network, colour_engine):
-    gpu, findings = HostGpu(library, integrated=False), Findings()
+    gpu, findings = HostGpu(library), Findings()
     engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "ONNX Runtime")
     images = [paint_scene(360, 640), paint_scene(720, 1280)]
     check_frames(engine, colour_engine, images, False, findings)
@@ -154,13 +153,13 @@ def test_a_start_that_fails_is_a_finding(tmp_path):
 
 def test_the_stand_in_computes_the_same_network():
     torch = pytest.importorskip("torch", reason="needs PyTorch (make test-train installs it)")
+    import onnx
     from onnx import numpy_helper
 
     network = Network.load(default_network())
     engine = OnnxRuntimeEngine(network)
     image = np.random.default_rng(0).integers(0, 256, (*network.input_size, 3), np.uint8)
-    model = typed_onnx.load_onnx(network.path)
-    typed = typed_onnx.typed_fp16(model)
+    typed = onnx.load(str(network.fp16))
     weights = {w.name: torch.from_numpy(numpy_helper.to_array(w).astype(np.float32))
                for w in typed.graph.initializer}
     with torch.inference_mode():

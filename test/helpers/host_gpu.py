@@ -17,11 +17,14 @@ import onnxruntime
 import pytest
 
 from drive_seg.core.engine import EngineError
+from drive_seg.fp16.typed import load_onnx, typed_fp16
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt import kernels, typed_onnx
+from drive_seg.runtimes.tensorrt import kernels
+from drive_seg.runtimes.tensorrt.driver import Device
+from drive_seg.runtimes.tensorrt.frame_path import channels
 from drive_seg.runtimes.tensorrt.gpu import Buffer
 
-_GUARD = 256
+_GUARD = _ALIGNMENT = 256
 _POISON = 0xA5
 
 
@@ -35,24 +38,23 @@ def build_kernels(folder: Path) -> ctypes.CDLL:
     subprocess.run([compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-attributes",
                     f"-I{kernels.SOURCE.parent}", str(source), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
-    loaded.launch.argtypes = [ctypes.c_char_p, *[ctypes.c_uint] * 5, ctypes.c_void_p, ctypes.c_size_t]
+    loaded.launch.argtypes = [ctypes.c_char_p, *[ctypes.c_uint] * 4, ctypes.c_void_p, ctypes.c_size_t]
+    loaded.count_sectors.restype = ctypes.c_size_t
     return loaded
 
 
 class HostGpu:
     """Runs launches in host memory. Every buffer is poisoned, and guarded on both sides.
 
-    integrated: one memory for both sides, as on a Jetson; else two, and copies between them. Set `broken` to a message
-    and every later launch fails with it, as after a lost context. Set `free_bytes` to let memory run out.
+    Set `broken` to a message and every later launch fails with it, as after a lost context. Set `free_bytes` to let
+    memory run out.
     """
 
     name = "processor"
     compute_capability = (0, 0)
-    memory = 16 << 20
-    cache = 0
+    device = Device(name, compute_capability, 16 << 20, 0, False, None)
 
-    def __init__(self, library: ctypes.CDLL, integrated: bool) -> None:
-        self.integrated = integrated
+    def __init__(self, library: ctypes.CDLL) -> None:
         self.broken: str | None = None
         self.launches: list[str] = []
         self.captures = 0
@@ -76,13 +78,11 @@ class HostGpu:
             raise EngineError("the GPU's memory is used up")
         self.free_bytes -= nbytes
         self.allocations += 1
-        whole = np.full(nbytes + 2 * _GUARD, _POISON, np.uint8)
-        device = whole[_GUARD: _GUARD + nbytes]
-        pointer = device.ctypes.data
+        whole = np.full(nbytes + 2 * _GUARD + _ALIGNMENT, _POISON, np.uint8)
+        whole = whole[-whole.ctypes.data % _ALIGNMENT:][: nbytes + 2 * _GUARD]
+        pointer = whole.ctypes.data + _GUARD
         self.live[pointer] = whole
-        if not host:
-            return Buffer(pointer, nbytes, None, (whole,))
-        return Buffer(pointer, nbytes, device if self.integrated else np.full(nbytes, _POISON, np.uint8), (whole,))
+        return Buffer(pointer, nbytes, np.full(nbytes, _POISON, np.uint8) if host else None)
 
     def view(self, buffer: Buffer) -> np.ndarray:
         """The device's side of a buffer."""
@@ -107,12 +107,10 @@ class HostGpu:
     def copy(self, source: Buffer, target: Buffer) -> None:
         self.view(target)[:] = self.view(source)
 
-    def event(self):
-        class Event(float):
-            def time_since(self, earlier: float) -> float:
-                return 1e3 * (self - earlier)
-
-        return Event(time.perf_counter())
+    def milliseconds(self, work) -> float:
+        start = time.perf_counter()
+        work()
+        return 1e3 * (time.perf_counter() - start)
 
     def read(self, buffer: Buffer) -> np.ndarray:
         return self.view(buffer).copy()
@@ -122,21 +120,17 @@ class HostGpu:
         self.view(buffer)[: values.nbytes] = values.reshape(-1).view(np.uint8)
 
     def upload(self, buffer: Buffer, nbytes: int) -> None:
-        assert nbytes <= buffer.nbytes
-        if not self.integrated:
-            self.view(buffer)[:nbytes] = buffer.host[:nbytes]
+        self.view(buffer)[:nbytes] = buffer.host[:nbytes]
 
     def download(self, buffer: Buffer, nbytes: int) -> None:
-        assert nbytes <= buffer.nbytes
-        if not self.integrated:
-            buffer.host[:nbytes] = self.view(buffer)[:nbytes]
+        buffer.host[:nbytes] = self.view(buffer)[:nbytes]
 
-    def launch(self, kernel, grid, block, arguments, shared=0) -> None:
+    def launch(self, kernel, blocks, threads, arguments, shared=0) -> None:
         if self.broken:
             raise EngineError(self.broken)
         self.launches.append(kernel)
-        status = self._library.launch(kernel.encode(), *grid, *block, shared,
-                                      ctypes.addressof(arguments), ctypes.sizeof(arguments))
+        status = self._library.launch(kernel.encode(), *blocks, threads, shared, ctypes.addressof(arguments),
+                                      ctypes.sizeof(arguments))
         assert status == 0, f"launch of {kernel}: {status}"
 
     def capture(self, work):
@@ -157,6 +151,13 @@ class HostGpu:
         assert not self.live, "memory was not given back"
 
 
+def to_hwc8(values: np.ndarray) -> np.ndarray:
+    """(C, H, W) -> (H, W, channels) fp16. What pads the channels is NaN: nothing may depend on it."""
+    padded = np.full((*values.shape[1:], channels(len(values))), np.nan, np.float16)
+    padded[..., : len(values)] = values.transpose(1, 2, 0)
+    return padded
+
+
 class HostRunner:
     """The strongly typed fp16 network, the one that TensorRT is given, on ONNX Runtime: it rounds to fp16 after every
     layer and sums in fp32 within, much as a GPU does."""
@@ -164,7 +165,7 @@ class HostRunner:
     capturable = True
 
     def __init__(self, gpu: HostGpu, network: Network) -> None:
-        typed = typed_onnx.typed_fp16(typed_onnx.load_onnx(network.path))
+        typed = typed_fp16(load_onnx(network.path))
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # keeps the rounding
         options.log_severity_level = 3
@@ -172,17 +173,19 @@ class HostRunner:
         self._gpu = gpu
         shapes = [tuple(self._session.get_inputs()[0].shape), tuple(self._session.get_outputs()[0].shape)]
         self.input_size, self.logits_shape = shapes[0][2:], shapes[1][1:]
-        self._shape = shapes[0]
-        self.planes, self.logits = (gpu.allocate(2 * int(np.prod(shape))) for shape in shapes)
+        self.pixels, self.logits = (gpu.allocate(2 * channels(shape[1]) * shape[2] * shape[3]) for shape in shapes)
+        gpu.fill(self.pixels, 0)
         self.spoil = False  # True: overflow in one cell, as a network that fp16 can't hold
 
     def enqueue(self) -> None:
-        planes = self._gpu.view(self.planes).view(np.float16).reshape(self._shape)
-        logits = self._session.run(None, {self._session.get_inputs()[0].name: planes})[0]
+        pixels = self._gpu.view(self.pixels).view(np.float16).reshape(*self.input_size, 8)
+        assert not pixels[..., 3:].any(), "what pads the pixels must be zero"
+        image = np.ascontiguousarray(pixels[..., :3].transpose(2, 0, 1)[None])
+        logits = self._session.run(None, {self._session.get_inputs()[0].name: image})[0][0]
         if self.spoil:
-            logits[0, 0, -1, -1] = np.inf
-        self._gpu.view(self.logits)[:] = logits.reshape(-1).view(np.uint8)
+            logits[0, -1, -1] = np.inf
+        self._gpu.view(self.logits)[:] = to_hwc8(logits).reshape(-1).view(np.uint8)
 
     def close(self) -> None:
-        self._gpu.free(self.planes)
+        self._gpu.free(self.pixels)
         self._gpu.free(self.logits)

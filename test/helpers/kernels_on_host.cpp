@@ -5,6 +5,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include <unordered_set>
 #include <vector>
 
 #define __global__
@@ -14,15 +15,21 @@ static Index blockIdx, threadIdx, blockDim, gridDim;
 static void __syncthreads();
 static bool __syncthreads_or(bool);
 
-static const size_t SHARED_LIMIT = 48 << 10, GUARD = 256, STACK = 64 << 10;
-static const uint8_t POISON = 0xFF;  // as floats: NaN
-float memory[(SHARED_LIMIT + GUARD) / sizeof(float)];
+static const size_t SECTOR = 32;  // bytes that a GPU fetches at once
+static bool counts_sectors = false;
+static std::unordered_set<uintptr_t> sectors;  // of this block
+static size_t all_sectors = 0;                 // of the blocks before
+#define LOADED(from) \
+    if (counts_sectors) sectors.insert((uintptr_t)(from) / SECTOR)
 
 #include "kernels.cu"
 
+static const size_t SHARED_LIMIT = 48 << 10, GUARD = 256, STACK = 64 << 10;
+static const uint8_t POISON = 0xFF;  // as floats: NaN
+Vector memory[(SHARED_LIMIT + GUARD) / sizeof(Vector)];
+
 struct Thread {
     ucontext_t context;
-    Index index;
     bool ended;
     std::vector<char> stack = std::vector<char>(STACK);
 };
@@ -48,24 +55,23 @@ static void whole_thread() {
 
 // False when some threads wait at a barrier that others never reach.
 static bool run_block() {
-    size_t i = 0;
-    for (unsigned y = 0; y < blockDim.y; ++y)
-        for (unsigned x = 0; x < blockDim.x; ++x) {
-            Thread& thread = threads[i++];
-            thread.index = {x, y}, thread.ended = false;
-            getcontext(&thread.context);
-            thread.context.uc_stack.ss_sp = thread.stack.data(), thread.context.uc_stack.ss_size = STACK;
-            thread.context.uc_link = &scheduler;
-            makecontext(&thread.context, whole_thread, 0);
-        }
+    for (Thread& thread : threads) {
+        thread.ended = false;
+        getcontext(&thread.context);
+        thread.context.uc_stack.ss_sp = thread.stack.data(), thread.context.uc_stack.ss_size = STACK;
+        thread.context.uc_link = &scheduler;
+        makecontext(&thread.context, whole_thread, 0);
+    }
     vote = false;
     for (size_t ended = 0; ended < threads.size();) {
         ended = 0;
+        threadIdx = {0, 0};
         for (Thread& thread : threads) {
-            running = &thread, threadIdx = thread.index;
+            running = &thread;
             if (thread.ended) return false;
             swapcontext(&scheduler, &thread.context);
             ended += thread.ended;
+            ++threadIdx.x;
         }
         verdict = vote, vote = false;
     }
@@ -81,54 +87,46 @@ struct Launch {
 template <class Arguments> Arguments Launch<Arguments>::arguments;
 template <class Arguments> void (*Launch<Arguments>::kernel)(Arguments);
 
-// Threads that wait for nobody need no turns, which take their time.
 template <class Arguments>
-static int run_freely(void (*kernel)(Arguments), const void* bytes) {
-    Arguments arguments;
-    memcpy(&arguments, bytes, sizeof arguments);
-    for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
-        for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x)
-            for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)
-                for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) kernel(arguments);
-    return 0;
-}
-
-template <class Arguments>
-static int run_in_turns(void (*kernel)(Arguments), const void* bytes, size_t shared) {
+static int run(void (*kernel)(Arguments), const void* bytes, size_t shared) {
     if (shared > SHARED_LIMIT) return 3;
     memcpy(&Launch<Arguments>::arguments, bytes, sizeof(Arguments));
     Launch<Arguments>::kernel = kernel;
     start = Launch<Arguments>::thread;
-    threads.resize(blockDim.x * blockDim.y);
+    threads.resize(blockDim.x);
     uint8_t* guarded = (uint8_t*)memory;
+    all_sectors = 0;
     for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
         for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
             memset(guarded, POISON, shared + GUARD);
             if (!run_block()) return 4;
             for (size_t i = shared; i < shared + GUARD; ++i)
                 if (guarded[i] != POISON) return 5;
+            all_sectors += sectors.size();
+            sectors.clear();
         }
+    return 0;
+}
+
+// Bytes of a kernel's arguments; 0 when there is no such kernel.
+extern "C" size_t arguments_of(const char* name) {
+    if (!strcmp(name, "prepare")) return sizeof(PrepareArguments);
+    if (!strcmp(name, "decode")) return sizeof(DecodeArguments);
     return 0;
 }
 
 // 0, or: 1 unknown kernel, 2 `size` is not that of its arguments, 3 too much shared memory, 4 a barrier that not all
 // threads reach, 5 shared memory written out of bounds.
-extern "C" int launch(const char* name, unsigned grid_x, unsigned grid_y, unsigned block_x, unsigned block_y,
-                      unsigned shared, const void* arguments, size_t size) {
-    gridDim = {grid_x, grid_y}, blockDim = {block_x, block_y};
-#define PREPARES(NAME)                                                                   \
-    if (!strcmp(name, #NAME))                                                            \
-        return size == sizeof(PrepareArguments) ? run_freely(NAME, arguments) : 2;
-    PREPARES(prepare_bgr)
-    PREPARES(prepare_rgb)
-    PREPARES(prepare_bgra)
-    PREPARES(prepare_rgba)
-    PREPARES(prepare_mono)
-    PREPARES(prepare_uyvy)
-    PREPARES(prepare_yuyv)
-    PREPARES(prepare_nv12)
-    PREPARES(prepare_nv21)
-    if (!strcmp(name, "decode_tiles"))
-        return size == sizeof(DecodeArguments) ? run_in_turns(decode_tiles, arguments, shared) : 2;
-    return 1;
+extern "C" int launch(const char* name, unsigned across, unsigned down, unsigned threads, unsigned shared,
+                      const void* arguments, size_t size) {
+    gridDim = {across, down}, blockDim = {threads, 1};
+    if (!arguments_of(name)) return 1;
+    if (size != arguments_of(name)) return 2;
+    return !strcmp(name, "prepare") ? run(prepare, arguments, shared) : run(decode, arguments, shared);
+}
+
+// From now on, count the sectors of memory that 16-byte loads touch; returns those of the last launch.
+extern "C" size_t count_sectors() {
+    counts_sectors = true;
+    return all_sectors;
 }

@@ -9,7 +9,7 @@ import pytest
 
 from drive_seg.core.engine import EngineError
 from drive_seg.runtimes import open_engine
-from drive_seg.runtimes.tensorrt.gpu import import_pycuda
+from drive_seg.runtimes.tensorrt.backends import open_backend
 from drive_seg.runtimes.tensorrt.library import load_library
 
 
@@ -53,8 +53,8 @@ def test_no_tensorrt_says_how_to_install_it():
         load_library("tensorrt")
 
 
-def test_no_pycuda_says_how_to_install_it():
-    if importlib.util.find_spec("pycuda") is not None:
-        pytest.skip("pycuda is installed here")
-    with pytest.raises(EngineError, match="pip install pycuda.*CUDA toolkit"):
-        import_pycuda()
+def test_no_package_for_cuda_says_how_to_install_one(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(EngineError, match=r"pycuda: .*cuda-bindings: .*pip install 'drive-seg\[gpu\]'"):
+        open_backend()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +14,19 @@ import numpy as np
 from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError, Loaded
 from drive_seg.core.frame import Frame, FrameError
+from drive_seg.files import plan_folder as folder_for
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
+from drive_seg.runtimes.tensorrt.backends import CudaError
 from drive_seg.runtimes.tensorrt.builder import Progress, Target, obtain_plan
-from drive_seg.runtimes.tensorrt.files import plan_folder as folder_for
+from drive_seg.runtimes.tensorrt.driver import first_gpu
 from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError, greatest_room
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
-from drive_seg.runtimes.tensorrt.kernels import compiled
+from drive_seg.runtimes.tensorrt.kernels import load_kernels
 from drive_seg.runtimes.tensorrt.library import Library, load_library
 from drive_seg.runtimes.tensorrt.memory import GREATEST_FRAME, FrameMemory
+from drive_seg.runtimes.tensorrt.plan import StoredPlan
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 
@@ -36,41 +41,56 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
     folder = folder_for(plan_folder)
     input_size = input_size or network.input_size
     start = time.monotonic()
-    gpu = Gpu()
-    engine = runner = None
+    device = first_gpu()
+    library = library or load_library()
+    target = Target(device.name, device.compute_capability)
+    path, stored = obtain_plan(network, input_size, library, target, folder, progress)
     try:
-        library = library or load_library()
-        cubin = compiled(gpu.compute_capability, folder)
-        target = Target(gpu.name, gpu.compute_capability)
-        with gpu.current():
-            gpu.load_kernels(cubin)
-            path, stored = obtain_plan(network, input_size, library, target, folder, progress)
-            jit_cache = path.with_suffix(".jit")
-            try:
-                runner = PlanRunner(gpu, library, stored.data, jit_cache)
-            except PlanRefusedError as error:
-                if stored.fresh:
-                    raise
-                progress(f"{error}: building it again")
-                path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
-                runner = PlanRunner(gpu, library, stored.data, jit_cache)
-        engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
-        engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
-        engine.warm_up()
-        with gpu.current():
-            runner.keep_compiled()
-    except BaseException:
-        with contextlib.suppress(EngineError):  # of tidying up: the first error is the one to tell
-            if engine is not None:
-                engine.close()
-            else:
-                if runner is not None:
-                    with gpu.current():
-                        runner.close()
-                gpu.close()
-        raise
+        engine = _open(network, library, path, stored, progress)
+    except PlanRefusedError as error:
+        if stored.fresh:
+            raise
+        progress(f"{error}: building it again")
+        path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
+        engine = _open(network, library, path, stored, progress)
     progress(f"{library.title} is ready after {time.monotonic() - start:.1f} s")
     return engine
+
+
+def _open(network: Network, library: Library, path: Path, stored: StoredPlan, progress: Progress) -> TensorRtEngine:
+    gpu = engine = runner = None
+    try:
+        with bound(library.title):
+            gpu = Gpu()
+            with gpu.current():
+                load_kernels(gpu)
+                runner = PlanRunner(gpu, library, stored.data, path.with_suffix(".jit"))
+            engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
+            engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
+            engine.warm_up()
+            with gpu.current():
+                runner.keep_compiled()
+        return engine
+    except BaseException:  # the first error is the one to report
+        if engine is not None:
+            engine.close()
+        elif gpu is not None:
+            with contextlib.suppress(EngineError), gpu.current():
+                if runner is not None:
+                    runner.close()
+            gpu.close()
+        raise
+
+
+@contextlib.contextmanager
+def bound(what: str) -> Iterator[None]:
+    """Make an EngineError of whatever a library's Python binding raises: only that falls back to the processor."""
+    try:
+        yield
+    except (EngineError, FrameError):
+        raise
+    except Exception as error:
+        raise EngineError(f"{what} failed ({type(error).__name__}: {error})", "please report it") from error
 
 
 class TensorRtEngine(Engine):
@@ -81,21 +101,21 @@ class TensorRtEngine(Engine):
 
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str,
                  progress: Progress = lambda line: None) -> None:
-        """Takes over `gpu` and `runner`. library: what runs the network. progress: takes a line when a frame is larger
-        than memory was taken for. Raises EngineError when they don't fit.
+        """Takes over `gpu` and `runner`, once it is made. library: what runs the network. progress: takes a line when a
+        frame is larger than memory was taken for. Raises EngineError when they don't fit.
         """
         if runner.logits_shape[0] != len(network.table):
             raise EngineError(f"{network.path} gives {runner.logits_shape[0]} classes, its class table has"
-                              f" {len(network.table)}",
-                              "use the class table that belongs to this network")
+                              f" {len(network.table)}", "use the class table that belongs to this network")
         self.network = network
         self.loaded = Loaded(network.path.name, network.sha256, library)
         self.precision = precision
         self.library = library
         self.device = "{} (compute capability {}.{})".format(gpu.name, *gpu.compute_capability)
         self.input_size = runner.input_size
-        self._gpu = gpu
+        self._gpu: Gpu | None = gpu
         self._runner = runner
+        self._busy = threading.Lock()
         self._path: FramePath | None = None
         self._failed: str | None = None
         self._memory = FrameMemory(gpu, progress)
@@ -105,6 +125,7 @@ class TensorRtEngine(Engine):
             except BaseException:
                 self._memory.close()
                 raise
+        atexit.register(self.close)  # before the libraries below it end
 
     def warm_up(self) -> None:
         """Run twice on noise, so that the first frame finds everything set up. Raises EngineError."""
@@ -118,17 +139,13 @@ class TensorRtEngine(Engine):
             raise EngineError(f"the GPU engine stopped after an error ({self._failed})",
                               "configure the node again; where that fails too, start the program again (CUDA forgets"
                               " some errors only then)")
-        intake = Intake.of(frame, self.input_size)
         try:
-            with self._gpu.current():
-                return self._path_for(intake, size).run(frame, stages)
+            with bound(self.library), self._busy, self._gpu.current():
+                return self._path_for(Intake.of(frame, self.input_size), size).run(frame, stages)
         except (NotFiniteError, FrameError):  # of this frame alone
             raise
-        except EngineError as error:
-            self._failed = str(error)
-            raise
         except BaseException as error:
-            self._failed = f"{type(error).__name__}: {error}"
+            self._failed = str(error) or type(error).__name__
             raise
 
     @property
@@ -165,11 +182,15 @@ class TensorRtEngine(Engine):
         """Give back the GPU. Never fails: a GPU in error can't be tidied up."""
         if self._gpu is None:
             return
+        atexit.unregister(self.close)
+        idle = self._busy.acquire(timeout=5)  # a frame that another thread has in the works ends first
         gpu, self._gpu = self._gpu, None
         self._failed = self._failed or "it was closed"
-        with contextlib.suppress(EngineError), gpu.current():
-            if self._path is not None:
-                self._path.close()
-            self._memory.close()
-            self._runner.close()
+        with contextlib.suppress(EngineError), bound(self.library), gpu.current():
+            for part in (self._path, self._memory, self._runner):
+                with contextlib.suppress(CudaError):
+                    if part is not None:
+                        part.close()
         gpu.close()
+        if idle:
+            self._busy.release()

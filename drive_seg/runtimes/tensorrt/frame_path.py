@@ -13,7 +13,7 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
-from drive_seg.runtimes.tensorrt.intake import PLACE, Intake, places, taps
+from drive_seg.runtimes.tensorrt.intake import PLACE, WORD, Intake, places, taps
 from drive_seg.runtimes.tensorrt.kernels import NOT_FINITE, DecodeArguments, PrepareArguments
 from drive_seg.runtimes.tensorrt.memory import (
     ALIGNMENT,
@@ -24,18 +24,17 @@ from drive_seg.runtimes.tensorrt.memory import (
     Room,
     padded,
 )
-from drive_seg.runtimes.tensorrt.tiling import THREADS, tiling
-
-_BLOCK = (32, 4)
+from drive_seg.runtimes.tensorrt.tiling import THREADS, decode_tiling, prepare_tiling
 
 
 class NetworkRunner(Protocol):
-    """A network on the GPU: fp16 planes (3, H, W) in `planes`, fp16 logits (C, gh, gw) in `logits`."""
+    """A network on the GPU: from `pixels`, fp16 (H, W, 8), to `logits`, fp16 (gh, gw, channels(classes))."""
 
-    planes: Buffer
+    pixels: Buffer
     logits: Buffer
     input_size: tuple[int, int]
     logits_shape: tuple[int, int, int]
+    """(classes, gh, gw)"""
 
     @property
     def capturable(self) -> bool:
@@ -55,13 +54,19 @@ class NotFiniteError(EngineError):
     """The network gave no numbers for this frame; the next one may be fine."""
 
 
+def channels(n: int) -> int:
+    """Of a tensor with n of them in TensorRT's format HWC8: padded to a multiple of 8."""
+    return -(-n // 8) * 8
+
+
 def greatest_room(runner: NetworkRunner) -> Room:
     """For every frame with no more pixels than memory.GREATEST_FRAME, into this network."""
     height, width = GREATEST_FRAME
     pixels = padded(height * width)
     entries = [*runner.input_size, LONGEST_SIDE, LONGEST_SIDE, *[runner.logits_shape[0]] * 3]
     tables = sum(padded(PLACE.itemsize * n) for n in entries)
-    return Room(ALIGNMENT + GREATEST_PIXEL * pixels, 4 * pixels, tables)  # tiles are never more than pixels
+    image = ALIGNMENT + GREATEST_PIXEL * pixels + WORD * LONGEST_SIDE  # each row may be padded to whole words
+    return Room(image, 4 * pixels, tables)  # tiles are never more than pixels
 
 
 class FramePath:
@@ -91,51 +96,50 @@ class FramePath:
         classes, grid_height, grid_width = runner.logits_shape
         (height, width), (out_height, out_width) = runner.input_size, self.size
         trust = network.trust or TrustModel(np.zeros(classes), np.ones(classes), -np.inf)
-        columns, rows = places(out_width, grid_width), places(out_height, grid_height)
-        self._tiling = tiling(columns, rows, (grid_height, grid_width), classes)
-        tables, at = _packed([taps(width, intake.halved[1]), taps(height, intake.halved[0]), columns, rows,
-                              network.table.group_lut[:classes], np.asarray(trust.mean, np.float32),
-                              np.asarray(trust.std, np.float32)])
+        tables = [taps(width, intake.halved[1]), taps(height, intake.halved[0]), places(out_width, grid_width),
+                  places(out_height, grid_height), network.table.group_lut[:classes],
+                  np.asarray(trust.mean, np.float32), np.asarray(trust.std, np.float32)]
+        self._before = prepare_tiling(*tables[:2], intake)
+        self._after = decode_tiling(*tables[2:4], (grid_height, grid_width), classes)
+        packed, at = _packed(tables)
 
-        image_bytes, pixels = intake.rows * intake.row_bytes, out_height * out_width
-        images_at = [padded(self._tiling.tiles) + i * padded(pixels) for i in range(3)]  # the reports come first
-        self._used = Room(ALIGNMENT + image_bytes, images_at[2] + pixels, len(tables))
+        image_bytes, pixels = intake.rows * intake.pitch, out_height * out_width
+        images_at = [padded(self._after.tiles) + i * padded(pixels) for i in range(3)]  # the reports come first
+        self._used = Room(ALIGNMENT + image_bytes, images_at[2] + pixels, len(packed))
         memory.make_room(self._used, "{}x{} {}".format(*reversed(intake.size), intake.encoding))
-        self._gpu.write(memory.tables, tables)
+        self._gpu.write(memory.tables, packed)
         self._gpu.fill(memory.results, 0)  # no ticket: nothing of another layout can pass for a result
-        taken, given = memory.image.host, memory.results.host
-        self._image = taken[ALIGNMENT: self._used.image].reshape(intake.rows, intake.row_bytes)
-        self._reports = given[: self._tiling.tiles]
-        self._images = [given[start: start + pixels].reshape(self.size) for start in images_at]
+        lines = memory.image.host[ALIGNMENT: self._used.image].reshape(intake.rows, intake.pitch)
+        self._image = lines[:, : intake.row_bytes]
+        self._reports = memory.results.host[: self._after.tiles]
+        self._images = [memory.results.host[start: start + pixels].reshape(self.size) for start in images_at]
 
-        looked_up = [memory.tables.pointer + offset for offset in at]
+        columns, rows, columns_at, rows_at, groups, mean, deviation = (memory.tables.pointer + offset for offset in at)
         self._prepare = PrepareArguments(
-            memory.image.pointer + ALIGNMENT, *looked_up[:2], runner.planes.pointer, intake.row_bytes, intake.height,
-            intake.halved[1], intake.halved[0], width, height, intake.halvings)
-        columns_at, rows_at, groups_at, mean_at, deviation_at = looked_up[2:]
+            memory.image.pointer + ALIGNMENT, columns, rows, runner.pixels.pointer, intake.pitch, intake.layout.step,
+            *intake.layout.at, intake.layout.yuv, intake.height if intake.layout.chroma_below else 0, intake.halvings,
+            intake.halved[1], intake.halved[0], width, height, self._before.width, self._before.height)
         self._decode = DecodeArguments(
-            runner.logits.pointer, groups_at, mean_at, deviation_at, columns_at, rows_at,
+            runner.logits.pointer, groups, mean, deviation, columns_at, rows_at,
             *(memory.results.pointer + start for start in images_at), memory.image.pointer, memory.results.pointer,
-            network.temperature, trust.limit, classes, grid_width, grid_height, out_width, out_height,
-            self._tiling.width, self._tiling.height)
+            network.temperature, trust.limit, classes, channels(classes), grid_width, grid_height, out_width,
+            out_height, self._after.width, self._after.height)
 
     @property
-    def steps(self) -> tuple[tuple[str, Callable[[], None]], ...]:
-        """The pieces of a frame in order, by name; each enqueues its work."""
-        return (("upload", lambda: self._gpu.upload(self._memory.image, self._used.image)), ("pre", self._enqueue_pre),
-                ("network", self._runner.enqueue), ("post", self._enqueue_post),
-                ("download", lambda: self._gpu.download(self._memory.results, self._used.results)))
-
-    def _enqueue_pre(self) -> None:
-        a = self._prepare
-        self._gpu.launch(self.intake.kernel, _grid(a.width, a.height, *_BLOCK), _BLOCK, a)
-
-    def _enqueue_post(self) -> None:
-        self._gpu.launch("decode_tiles", self._tiling.blocks, (THREADS, 1), self._decode, self._tiling.shared)
+    def steps(self) -> dict[str, Callable[[], None]]:
+        """The pieces of a frame in order; each enqueues its work."""
+        gpu, memory, used = self._gpu, self._memory, self._used
+        return {
+            "upload": lambda: gpu.upload(memory.image, used.image),
+            "pre": lambda: gpu.launch("prepare", self._before.blocks, THREADS, self._prepare, self._before.shared),
+            "network": self._runner.enqueue,
+            "post": lambda: gpu.launch("decode", self._after.blocks, THREADS, self._decode, self._after.shared),
+            "download": lambda: gpu.download(memory.results, used.results),
+        }
 
     def enqueue(self) -> None:
         """Enqueue a whole frame, piece by piece."""
-        for _, step in self.steps:
+        for step in self.steps.values():
             step()
 
     def capture(self) -> None:
@@ -150,9 +154,7 @@ class FramePath:
 
     def put(self, frame: Frame) -> None:
         """Copy a frame's bytes to where the GPU takes them from."""
-        pixels = self.intake.pixels(frame)
-        packed = self._image if pixels.ndim == 2 else self._image.reshape(*pixels.shape[:2], -1)
-        np.copyto(packed, pixels[:, : packed.shape[1]])
+        np.copyto(self._image, self.intake.pixels(frame))
         self._memory.ticket = self._memory.ticket % (NOT_FINITE - 1) + 1
         self._memory.image.host[0] = self._memory.ticket
 
@@ -170,7 +172,7 @@ class FramePath:
         if not (overflow | (self._reports == self._memory.ticket)).all():
             raise EngineError("the GPU left results of an earlier frame")
         if overflow.any():
-            raise NotFiniteError("the network gave logits that are no finite numbers (overflow?)",
+            raise NotFiniteError("the network gave logits that are not finite numbers (overflow?)",
                                  "export it again, the fp16 report says which layers must stay fp32")
         return Decoded(*(image.copy() for image in self._images))
 
@@ -192,10 +194,6 @@ class FramePath:
         if self._graph is not None:
             self._graph.close()
             self._graph = None
-
-
-def _grid(width: int, height: int, across: int, down: int) -> tuple[int, int]:
-    return -(-width // across), -(-height // down)
 
 
 def _packed(tables: list[np.ndarray]) -> tuple[np.ndarray, list[int]]:

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from drive_seg.core.engine import EngineError
-from drive_seg.runtimes.tensorrt.files import write_whole
+from drive_seg.files import write_whole
 
 
 class JitCache:

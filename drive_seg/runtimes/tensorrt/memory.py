@@ -17,7 +17,7 @@ LONGEST_SIDE = 4096
 """Pixels of a side of frames that have no more pixels than the greatest, but another shape."""
 
 ALIGNMENT = 256
-"""Bytes. Each image and table begins at a multiple of it: CUDA reads and writes whole words there."""
+"""Bytes. Each image and table begins at a multiple of it: the kernels read and write whole words there."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,13 @@ class FrameMemory:
         if any(had):
             self._say(f"{what} needs {sum(wanted) / 1e6:.1f} MB on the GPU, more than was taken before: taking it now,"
                       " once")
-        for name in ("image", "results", "tables"):
-            if getattr(self._room, name) < getattr(room, name):
-                self._take(name, getattr(room, name))
-
-    def _take(self, name: str, nbytes: int) -> None:
-        buffer = self._gpu.allocate(nbytes, host=name != "tables")
-        if getattr(self._room, name):
-            self._gpu.free(getattr(self, name))
-        setattr(self, name, buffer)
-        self._room = Room(**{**vars(self._room), name: nbytes})
+        for name, nbytes in vars(room).items():
+            if getattr(self._room, name) < nbytes:
+                buffer = self._gpu.allocate(nbytes, host=name != "tables")
+                if getattr(self._room, name):
+                    self._gpu.free(getattr(self, name))
+                setattr(self, name, buffer)
+                self._room = Room(**{**vars(self._room), name: nbytes})
 
     def close(self) -> None:
         """Give all of it back."""

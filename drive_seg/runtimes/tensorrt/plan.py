@@ -9,18 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drive_seg.runtimes.tensorrt.files import locked, stamp, write_whole
+from drive_seg.files import locked, stamp, write_whole
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class PlanKey:
     """All that a plan depends on. Two plans are interchangeable only when every entry is the same.
 
-    onnx_sha256: of the fp32 network. gpu: its name, or "any" where the plan suits every GPU of a compute capability.
-    fp32_layers: layers that stay fp32. input_shape: (1, 3, height, width). options: of the builder. converter: version
-    of the fp32 -> fp16 conversion.
+    onnx_sha256: of the typed network. gpu: its name, or "any" where the plan suits every GPU of a compute capability.
+    input_shape: (1, 3, height, width). options: of the builder.
     """
 
     onnx_sha256: str
@@ -29,9 +28,7 @@ class PlanKey:
     gpu: str
     compute_capability: str
     input_shape: tuple[int, ...]
-    fp32_layers: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    converter: int = 1
 
     def facts(self) -> dict[str, Any]:
         """As it stands in the sidecar."""

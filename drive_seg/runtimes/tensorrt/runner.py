@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 from drive_seg.core.engine import EngineError
-from drive_seg.runtimes.tensorrt.builder import logger
-from drive_seg.runtimes.tensorrt.gpu import Gpu
+from drive_seg.runtimes.tensorrt.frame_path import channels
+from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
 from drive_seg.runtimes.tensorrt.jit_cache import JitCache
 from drive_seg.runtimes.tensorrt.library import Library
 
@@ -22,47 +23,57 @@ class PlanRunner:
         """jit_cache: where TensorRT for RTX may keep what it compiles here. Raises PlanRefusedError, and EngineError
         when the GPU's memory doesn't suffice.
         """
-        trt = library.module
         self._gpu = gpu
-        self._log = logger(library)
+        self._errors = recorder(library)
         self._jit: JitCache | None = None
+        self._engine = self._context = None
+        self._buffers: list[Buffer] = []
         try:
-            self._runtime = trt.Runtime(self._log)
+            self._open(library, plan, jit_cache)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, library: Library, plan: bytes, jit_cache: Path | None) -> None:
+        trt = library.module
+        try:
+            self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         except TypeError as error:  # pybind11's word for a null pointer
-            raise EngineError(f"{library.title} doesn't start: {self._log.reason()}") from error
+            raise EngineError(f"{library.title} doesn't start; it said why on stderr") from error
+        self._runtime.error_recorder = self._errors
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise PlanRefusedError(f"{library.title} doesn't load the plan: {self._log.reason()}")
+            raise PlanRefusedError(f"{library.title} doesn't load the plan: {self._errors.reason()}")
+        self._engine.error_recorder = self._errors
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
         outputs = [n for n in names if n not in inputs]
         if len(inputs) != 1 or len(outputs) != 1:
             raise PlanRefusedError(f"the plan has the tensors {names}, expected image and logits")
-        image, logits = inputs[0], outputs[0]
-        types = {self._engine.get_tensor_dtype(n) for n in names}
-        shapes = [tuple(self._engine.get_tensor_shape(n)) for n in (image, logits)]
-        if types != {trt.float16} or any(len(s) != 4 or min(s) < 1 for s in shapes):
-            raise PlanRefusedError(f"the plan has {types} of {shapes}, expected static fp16")
+        ends = (inputs[0], outputs[0])
+        shapes = [tuple(self._engine.get_tensor_shape(name)) for name in ends]
+        kinds = {(self._engine.get_tensor_dtype(name), self._engine.get_tensor_format(name)) for name in ends}
+        if kinds != {(trt.float16, trt.TensorFormat.HWC8)} or any(len(s) != 4 or min(s) < 1 for s in shapes):
+            raise PlanRefusedError(f"the plan has {kinds} of {shapes}, expected static fp16 as HWC8")
         self.input_size: tuple[int, int] = shapes[0][2:]
         self.logits_shape: tuple[int, int, int] = shapes[1][1:]
         if library.is_rtx and jit_cache is not None:
             self._jit = JitCache(self._engine, jit_cache)
-        arguments = () if self._jit is None else (self._jit.config,)
-        self._context = self._engine.create_execution_context(*arguments)
+        self._context = self._engine.create_execution_context(*(() if self._jit is None else (self._jit.config,)))
         if self._context is None:
-            raise EngineError(f"{library.title} can't set the network up: {self._log.reason()}; is the GPU's memory"
+            raise EngineError(f"{library.title} can't set the network up: {self._errors.reason()}; is the GPU's memory"
                               " used up? Close other programs on it, or use a smaller network input")
-        self.planes = gpu.allocate(2 * _product(shapes[0]))
-        self.logits = gpu.allocate(2 * _product(shapes[1]))
-        for name, buffer in ((image, self.planes), (logits, self.logits)):
-            if not self._context.set_tensor_address(name, buffer.pointer):
-                self.close()
-                raise EngineError(f"{library.title} doesn't take the address of {name}: {self._log.reason()}")
+        self._context.error_recorder = self._errors
+        for name, shape in zip(ends, shapes, strict=True):
+            self._buffers.append(self._gpu.allocate(2 * channels(shape[1]) * prod(shape[2:])))
+            if not self._context.set_tensor_address(name, self._buffers[-1].pointer):
+                raise EngineError(f"{library.title} doesn't take the address of {name}: {self._errors.reason()}")
+        self.pixels, self.logits = self._buffers
 
     def enqueue(self) -> None:
         """See NetworkRunner.enqueue."""
         if not self._context.execute_async_v3(self._gpu.stream):
-            raise EngineError(f"TensorRT failed on a frame: {self._log.reason()}")
+            raise EngineError(f"TensorRT failed on a frame: {self._errors.reason()}")
 
     @property
     def capturable(self) -> bool:
@@ -78,12 +89,42 @@ class PlanRunner:
     def close(self) -> None:
         """Give back the network and its memory."""
         self._context = self._jit = self._engine = self._runtime = None  # in this order
-        self._gpu.free(self.planes)
-        self._gpu.free(self.logits)
+        while self._buffers:
+            self._gpu.free(self._buffers.pop())
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    product = 1
-    for n in shape:
-        product *= n
-    return product
+def recorder(library: Library):
+    """Keeps TensorRT's errors, so that they can be part of ours."""
+    trt = library.module
+
+    class Errors(trt.IErrorRecorder):
+        def __init__(self) -> None:
+            trt.IErrorRecorder.__init__(self)
+            self._kept: list[tuple] = []
+
+        def report_error(self, code, text) -> bool:
+            self._kept = [*self._kept, (code, " ".join(str(text).split()))][-20:]
+            return False  # it is not fatal
+
+        def num_errors(self) -> int:
+            return len(self._kept)
+
+        def get_error_code(self, i):
+            return self._kept[i][0]
+
+        def get_error_desc(self, i) -> str:
+            return self._kept[i][1]
+
+        def has_overflowed(self) -> bool:
+            return False
+
+        def clear(self) -> None:
+            self._kept = []
+
+        def reason(self) -> str:
+            """The first error since the last call: later ones follow from it."""
+            first = self._kept[0][1] if self._kept else "it gave no reason"
+            self.clear()
+            return first
+
+    return Errors()

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +19,11 @@ import yaml
 from onnx import TensorProto, helper
 
 from drive_seg.core.engine import EngineError
+from drive_seg.fp16.write import write_fp16
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes.tensorrt import builder as builds
-from drive_seg.runtimes.tensorrt import typed_onnx
-from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, build, obtain_plan
+from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, build_apart, obtain_plan
 from drive_seg.runtimes.tensorrt.library import Library, load_library
 from drive_seg.runtimes.tensorrt.plan import StoredPlan, sidecar_of
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
@@ -48,17 +49,17 @@ def test_the_network_that_ships_is_built_in_fp16(rtx, tmp_path):
     assert set(built["layer_types"]) == {"HALF"} and built["layer_types"]["HALF"] > 50
     assert built["shapes"]["image"] == [1, 3, *network.input_size]
     assert built["shapes"]["logits"][:2] == [1, len(network.table)]
-    assert stored.sidecar["key"] | {"onnx_sha256": network.sha256, "compute_capability": "8.6",
+    assert stored.sidecar["key"] | {"onnx_sha256": network.fp16_sha256, "compute_capability": "8.6",
                                     "version": rtx.version, "gpu": "any"} == stored.sidecar["key"]
-    assert path.read_bytes() == stored.data and len(stored.data) > default_network().stat().st_size / 2
+    assert path.read_bytes() == stored.data and len(stored.data) > network.fp16.stat().st_size
     assert any("%" in line for line in lines), "no progress was shown"
     again = []
     assert obtain_plan(network, network.input_size, rtx, SM86, tmp_path, again.append)[1].data == stored.data
     assert again == [], "it was built again"
 
 
-def small(path: Path, nodes: list, shape=(1, 3, 32, 32)) -> Network:
-    """A network of these nodes, from `image` to `logits`, with a class table of three."""
+def small(path: Path, nodes: list, shape=(1, 3, 32, 32), keep: tuple[str, ...] = ()) -> Network:
+    """A network of these nodes, from `image` to `logits`, with a class table of three. keep: stays fp32."""
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
                               [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
@@ -66,6 +67,7 @@ def small(path: Path, nodes: list, shape=(1, 3, 32, 32)) -> Network:
     path.with_suffix(".yaml").write_text(yaml.safe_dump({
         "format": 1, "onnx_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "classes": classes,
         "input": {"height": 32, "width": 32}}))
+    write_fp16(path, keep)
     return Network.load(path)
 
 
@@ -75,42 +77,63 @@ def chain(*ops: str) -> list:
 
 
 def test_kept_layers_are_built_in_fp32_and_reported(rtx, tmp_path):
-    network = small(tmp_path / "a.onnx", chain("Relu", "Sigmoid", "Tanh"))
-    typed = typed_onnx.typed_fp16(typed_onnx.load_onnx(network.path), ["t1"])
-    facts = build(rtx, typed, ("t1",), SM86, None, print).facts
+    network = small(tmp_path / "a.onnx", chain("Relu", "Sigmoid", "Tanh"), keep=("t1",))
+    _, facts = build_apart(rtx, network.fp16, (32, 32), SM86, tmp_path / "timing", print)
     assert facts["precision"] == "fp16, 1 layer fp32" and len(facts["fp32"]) == 1
     assert facts["layer_types"]["FLOAT"] and facts["layer_types"]["HALF"]
 
 
 def test_fp32_that_nobody_asked_for_is_an_error(rtx, tmp_path):
-    network = small(tmp_path / "a.onnx", chain("Relu", "Sigmoid"))
-    typed = typed_onnx.typed_fp16(typed_onnx.load_onnx(network.path), ["t0"])
-    with pytest.raises(EngineError, match="as fp32 though the network is fp16"):
-        build(rtx, typed, (), SM86, None, print)
-    with pytest.raises(EngineError, match="as fp32 though|types"):
-        build(rtx, typed_onnx.load_onnx(network.path), (), SM86, None, print)
+    network = small(tmp_path / "a.onnx", chain("Relu", "Sigmoid"), keep=("t0",))
+    model = onnx.load(str(network.fp16))
+    for node in model.graph.node:
+        node.name = node.name.replace(".fp32", "")
+    onnx.save(model, str(tmp_path / "unnamed.onnx"))
+    for wrong in (tmp_path / "unnamed.onnx", network.path):
+        with pytest.raises(EngineError, match="as fp32 though the network is fp16"):
+            build_apart(rtx, wrong, (32, 32), SM86, tmp_path / "timing", print)
+
+
+def test_a_network_without_its_fp16_version_names_the_command(rtx, tmp_path):
+    network = replace(small(tmp_path / "a.onnx", chain("Relu")), fp16=None)
+    with pytest.raises(EngineError, match=f"python3 -m drive_seg.fp16 {network.path}"):
+        obtain_plan(network, network.input_size, rtx, SM86, tmp_path)
+
+
+def test_another_input_size_is_built_from_the_same_file(rtx, tmp_path):
+    network = small(tmp_path / "a.onnx", chain("Relu"))
+    path, stored = obtain_plan(network, (64, 96), rtx, SM86, tmp_path)
+    assert stored.sidecar["built"]["shapes"]["logits"] == [1, 3, 64, 96] and "64x96" in path.name
+
+
+def test_a_build_that_is_killed_is_an_error_and_leaves_nothing(rtx, tmp_path, monkeypatch):
+    """As Linux does to the largest process when memory ends; the node lives on."""
+    network = small(tmp_path / "a.onnx", chain("Relu"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "killed"))
+    (tmp_path / "killed").write_text("#!/bin/sh\nkill -9 $$\n")
+    (tmp_path / "killed").chmod(0o755)
+    with pytest.raises(EngineError, match="ended with code -9 while it built .memory used up"):
+        obtain_plan(network, network.input_size, rtx, SM86, tmp_path)
+    assert not list(tmp_path.glob("*.plan")) and not list(tmp_path.glob(".*.part"))
 
 
 def test_an_unsupported_operator_is_named(rtx, tmp_path):
     nodes = [helper.make_node("Relu", ["image"], ["t"]), helper.make_node("Det", ["t"], ["d"]),
              helper.make_node("Add", ["t", "d"], ["logits"])]
     network = small(tmp_path / "a.onnx", nodes, (1, 3, 3, 3))
-    network = Network(network.path, network.name, network.sha256, (3, 3), network.table)
-    with pytest.raises(EngineError, match=r"operator Det \(layer d\).*export the network without it"):
+    network = replace(network, input_size=(3, 3))
+    with pytest.raises(EngineError, match=r"operator Det \(layer .*\).*export the network without it"):
         obtain_plan(network, network.input_size, rtx, SM86, tmp_path)
     assert not list(tmp_path.glob("*.plan"))
 
 
-def test_a_dynamic_network_is_refused(rtx, tmp_path):
-    network = small(tmp_path / "a.onnx", chain("Relu"), (1, 3, "h", "w"))
-    with pytest.raises(EngineError, match="static shape"):
-        obtain_plan(network, network.input_size, rtx, SM86, tmp_path)
-
-
-def test_another_size_than_the_yaml_file_says_is_refused(rtx, tmp_path):
-    network = small(tmp_path / "a.onnx", chain("Relu"), (1, 3, 64, 64))
-    with pytest.raises(EngineError, match="its YAML file says"):
-        obtain_plan(network, network.input_size, rtx, SM86, tmp_path)
+def test_a_network_that_does_not_scale_is_refused_at_another_size(rtx, tmp_path):
+    nodes = [helper.make_node("Constant", [], ["to"], value_ints=[1, 3, 32, 32]),
+             helper.make_node("Reshape", ["image", "to"], ["logits"])]
+    network = small(tmp_path / "a.onnx", nodes)
+    obtain_plan(network, (32, 32), rtx, SM86, tmp_path)
+    with pytest.raises(EngineError, match="gives nothing at this input size.*use its own size or export it again"):
+        obtain_plan(network, (64, 64), rtx, SM86, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other GPU", "other version", "no sidecar"])
@@ -129,7 +152,7 @@ def test_a_plan_that_does_not_fit_is_built_again(rtx, tmp_path, damage):
     lines = []
     _, again = obtain_plan(network, network.input_size, rtx, SM86, tmp_path, lines.append)
     assert "builds" in lines[0] and len(again.data) > 1000
-    assert isinstance(builds.plans.load(path, builds.key_for(network, network.input_size, rtx, SM86, ())), StoredPlan)
+    assert isinstance(builds.plans.load(path, builds.key_for(network, network.input_size, rtx, SM86)), StoredPlan)
 
 
 def test_gpus_that_this_tensorrt_cannot_build_for(rtx, tmp_path):
@@ -138,16 +161,6 @@ def test_gpus_that_this_tensorrt_cannot_build_for(rtx, tmp_path):
     plain = Library(SimpleNamespace(), "tensorrt", "10.3.0")  # it knows no other GPUs' compute capabilities
     with pytest.raises(EngineError, match="builds only for the GPU it runs on: build there, or use TensorRT for RTX"):
         builds.check_target(plain, SM86)
-
-
-def test_a_tensorrt_that_does_not_start_says_why(rtx, tmp_path):
-    def no_builder(log):  # as pybind11 does for a null pointer
-        log.log(rtx.module.ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
-        raise TypeError("pybind11::init(): factory function returned nullptr")
-
-    broken = Library(SimpleNamespace(ILogger=rtx.module.ILogger, Builder=no_builder), "tensorrt", "10.3.0")
-    with pytest.raises(EngineError, match="10.3.0 can't start a builder: CUDA initialization failure"):
-        build(broken, None, (), SM86, None, print)
 
 
 def test_without_a_driver_a_plan_is_refused_with_tensorrt_s_own_reason(rtx, tmp_path, no_driver):

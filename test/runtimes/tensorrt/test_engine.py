@@ -18,9 +18,9 @@ from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
 from drive_seg.runtimes.tensorrt.frame_path import NotFiniteError
 
 
-@pytest.fixture(params=["integrated", "discrete"])
-def gpu(request, host_kernels) -> HostGpu:
-    return HostGpu(host_kernels, integrated=request.param == "integrated")
+@pytest.fixture
+def gpu(host_kernels) -> HostGpu:
+    return HostGpu(host_kernels)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_labels_equal_those_of_the_cpu_engine(engine, colour_engine, rng, size):
 
 def test_the_network_that_ships_gives_what_the_cpu_engine_gives(host_kernels, street):
     network = Network.load(default_network())
-    gpu = HostGpu(host_kernels, integrated=False)
+    gpu = HostGpu(host_kernels)
     ours = TensorRtEngine(gpu, HostRunner(gpu, network), network, "fp16", "ONNX Runtime")
     cpu = OnnxRuntimeEngine(network)
     for image in street:

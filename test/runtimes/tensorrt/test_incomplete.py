@@ -7,24 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from drive_seg import files
 from drive_seg.core.engine import EngineError
 from drive_seg.resources import user_cache
-from drive_seg.runtimes.tensorrt import files, kernels
-
-
-@pytest.mark.parametrize("lost", ["SOURCE", "_HEADER"])
-def test_lost_kernel_source_names_the_fix(lost, tmp_path, monkeypatch):
-    monkeypatch.setattr(kernels, lost, tmp_path / "kernels.lost")
-    with pytest.raises(EngineError, match=r"kernels\.lost can't be read .*: install drive_seg again"):
-        kernels.compiled((8, 7), tmp_path)
-
 
 NO_HOME = """
 import os, pwd
 def getpwuid(uid):
     raise KeyError(uid)
 pwd.getpwuid = getpwuid  # as in a container that runs with a number for a user
-from drive_seg.runtimes.tensorrt.files import CACHE
+from drive_seg.files import CACHE
 print(CACHE)
 """
 

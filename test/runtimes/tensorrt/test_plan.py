@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from drive_seg.core.engine import EngineError
+from drive_seg.files import locked, write_whole
 from drive_seg.runtimes.tensorrt import plan as plans
-from drive_seg.runtimes.tensorrt.files import locked, write_whole
 from drive_seg.runtimes.tensorrt.plan import PlanCache, PlanKey, StoredPlan
 
 ROOT = Path(__file__).resolve().parents[3]
-KEY = PlanKey("ab" * 32, "tensorrt", "10.3.0", "Orin", "8.7", (1, 3, 352, 480), ("conv9",), {"optimization_level": 3})
+KEY = PlanKey("ab" * 32, "tensorrt", "10.3.0", "Orin", "8.7", (1, 3, 352, 480), {"optimization_level": 3})
 PLAN = bytes(range(256)) * 40
 
 
@@ -47,8 +47,8 @@ def test_the_folder_can_be_described(stored):
 
 @pytest.mark.parametrize("change", [
     {"onnx_sha256": "cd" * 32}, {"flavour": "tensorrt_rtx"}, {"version": "10.3.1"}, {"gpu": "Orin Nano"},
-    {"compute_capability": "8.6"}, {"input_shape": (1, 3, 384, 640)}, {"fp32_layers": ()},
-    {"options": {"optimization_level": 5}}, {"converter": 2},
+    {"compute_capability": "8.6"}, {"input_shape": (1, 3, 384, 640)},
+    {"options": {"optimization_level": 5}},
 ], ids=lambda change: next(iter(change)))
 def test_any_other_key_is_refused_and_has_another_name(stored, change):
     other = replace(KEY, **change)
@@ -74,7 +74,7 @@ def edit(path: Path, **changes) -> None:
     (lambda plan, side: side.write_text("[]"), "no readable sidecar"),
     (lambda plan, side: edit(side, plan={}), "no readable sidecar"),
     (lambda plan, side: edit(side, key={}), "was built for onnx_sha256 None"),
-    (lambda plan, side: edit(side, format=2), "format 2"),
+    (lambda plan, side: edit(side, format=1), "format 1"),
 ], ids=["truncated", "empty", "one byte", "no plan", "no sidecar", "sidecar cut", "sidecar binary", "sidecar list",
         "no hash", "no key", "format"])
 def test_damage_is_never_loaded(stored, damage, says):
@@ -137,7 +137,7 @@ def test_full_and_read_only_disks(tmp_path, options, says):
 HOLDS_THE_LOCK = """
 import sys
 from pathlib import Path
-from drive_seg.runtimes.tensorrt.files import locked
+from drive_seg.files import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

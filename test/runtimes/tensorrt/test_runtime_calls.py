@@ -7,7 +7,7 @@ import json
 import pytest
 
 from drive_seg.core.engine import EngineError
-from drive_seg.runtimes.tensorrt.inspector import formats
+from drive_seg.gpu_check.inspector import formats
 from drive_seg.runtimes.tensorrt.jit_cache import JitCache
 from drive_seg.runtimes.tensorrt.library import load_library
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 from drive_seg.runtimes.tensorrt.library import Library
 
 
-def inspect_plan(library: Library, log, plan: bytes) -> dict[str, int] | None:
-    """Types and formats of the plan's layer outputs, and how many have them; None where it can't be asked.
-
-    log: a TensorRT logger.
-    """
+def inspect_plan(library: Library, plan: Path) -> dict[str, int] | None:
+    """Types and formats of the plan's layer outputs, and how many have them; None where it can't be asked."""
     trt = library.module
     try:
-        engine = trt.Runtime(log).deserialize_cuda_engine(plan)
+        engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(plan.read_bytes())
     except TypeError:  # no runtime: pybind11 says so of a null pointer
         return None
     if engine is None:

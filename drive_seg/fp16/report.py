@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
+from drive_seg.fp16.typed import FP16_MAX, load_onnx
 from drive_seg.runtimes.openvino_core import CORE
-from drive_seg.runtimes.tensorrt.typed_onnx import FP16_MAX, load_onnx
 
 NEAR = 4.0
 """Head room: a layer whose largest value on the images is within this factor of fp16's limit stays fp32."""
@@ -44,7 +44,7 @@ class Fp16Report:
 
     @property
     def needs_fp32(self) -> tuple[str, ...]:
-        """Names of the layers to keep in fp32; give them to typed_onnx.keep_fp32."""
+        """Names of the layers to keep in fp32; give them to typed.keep_fp32."""
         return tuple(layer.name for layer in self.layers if layer.needs_fp32)
 
     def __str__(self) -> str:

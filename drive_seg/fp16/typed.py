@@ -12,15 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.engine import EngineError
+from drive_seg.fp16 import STAYS_FP32
 
 try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ImportError as error:
-    raise EngineError(f"the package onnx is not installed ({error})", "pip install 'drive-seg[tensorrt]'") from error
-
-VERSION = 1
-"""Of this conversion: part of every plan's key."""
+    raise EngineError(f"the package onnx is not installed ({error})", "pip install onnx") from error
 
 FP16_MAX = 65504.0
 
@@ -127,6 +125,8 @@ def typed_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelPr
         wide = layer in keep
         new = onnx.NodeProto()
         new.CopyFrom(node)
+        if wide:
+            new.name = f"{node.name or layer}{STAYS_FP32}"
         if node.op_type == "Cast":
             for attribute in new.attribute:
                 if attribute.name == "to" and attribute.i == TensorProto.FLOAT and not wide:

@@ -1,6 +1,6 @@
 import pytest
 
-from drive_seg.runtimes.tensorrt.nvml import Nvml
+from drive_seg.runtimes.nvml import Nvml
 
 
 def test_without_a_gpu_or_pynvml_there_is_no_temperature():

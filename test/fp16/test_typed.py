@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from drive_seg.core.engine import EngineError
+from drive_seg.fp16 import typed as typed_onnx
+from drive_seg.fp16.report import fp16_report
+from drive_seg.fp16.typed import keep_fp32, load_onnx, typed_fp16
 from drive_seg.runtimes.openvino_core import CORE
-from drive_seg.runtimes.tensorrt import typed_onnx
-from drive_seg.runtimes.tensorrt.fp16 import fp16_report
-from drive_seg.runtimes.tensorrt.typed_onnx import keep_fp32, load_onnx, typed_fp16
 
 
 def write(path, *, shape=(1, 3, 64, 96), op="Relu", gain=0.1, dtype=TensorProto.FLOAT, outputs=1):
@@ -117,7 +117,8 @@ def test_refuses_weights_that_fp16_cannot_hold(tmp_path):
     assert typed_fp16(model, ["features"]).graph.initializer
 
 
-def test_the_fp16_report_finds_the_layer_that_overflows(tmp_path, rng):
+def test_the_fp16_report_finds_the_layer_that_overflows(tmp_path):
+    rng = np.random.default_rng(7)
     images = [rng.integers(0, 256, (80, 120, 3), np.uint8) for _ in range(2)]
     calm = fp16_report(write(tmp_path / "calm.onnx"), images)
     assert calm.needs_fp32 == () and calm.images == 2 and "no layer needs fp32" in str(calm)

@@ -1,0 +1,86 @@
+"""The kernels that ship compiled: made from this source, by NVIDIA's compilers, and within the limits set for them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import cubins
+import pytest
+
+from drive_seg.core.engine import EngineError
+from drive_seg.runtimes.tensorrt import kernels, nvrtc
+
+CUBINS = [name for _, _, names in (cubins.CUDA_12, cubins.CUDA_13) for name in names if name.startswith("sm_")]
+
+REGISTERS = 64
+"""Of a thread, at most: 8 blocks of 128 threads then share the 65536 registers of a multiprocessor."""
+
+
+def test_they_were_made_from_this_source():
+    assert cubins.STAMP.read_text().strip() == cubins.source_digest(), "run `make cubins` after a change of kernels.cu"
+    for architecture in (*CUBINS, kernels.PTX):
+        image = cubins.file_for(architecture).read_bytes()
+        assert image.startswith(b"\x7fELF" if architecture in CUBINS else b"//")
+        assert b"prepare" in image and b"decode" in image
+
+
+@pytest.mark.parametrize("group", [cubins.CUDA_12, cubins.CUDA_13], ids=lambda group: group[0])
+def test_the_compiler_makes_the_same_again(group):
+    for architecture, image in cubins.compile_all(*group).items():
+        assert image == cubins.file_for(architecture).read_bytes(), f"{architecture}: run `make cubins`"
+
+
+def tool(name: str) -> str:
+    path = Path(sysconfig.get_path("purelib"), "nvidia/cu13/bin", name)
+    if not path.is_file():
+        pytest.skip(f"{name} is not installed here (`make test` installs it on x86-64 Linux)")
+    return str(path)
+
+
+@pytest.mark.parametrize("architecture", CUBINS)
+def test_no_spills_and_few_registers(architecture):
+    said = subprocess.run([tool("cuobjdump"), "--dump-resource-usage", str(cubins.file_for(architecture))],
+                          capture_output=True, text=True, check=True).stdout
+    used = dict(re.findall(r"Function (\w+):\s+(REG:.*)", said))
+    assert set(used) == {"prepare", "decode"}
+    for kernel, resources in used.items():
+        numbers = {name: int(value) for name, value in re.findall(r"(\w+):(\d+)", resources)}
+        assert numbers["REG"] <= REGISTERS, (kernel, resources)
+        assert numbers["STACK"] == numbers["LOCAL"] == 0, (kernel, resources)  # nothing is spilled
+
+
+@pytest.mark.parametrize("architecture", CUBINS)
+def test_camera_bytes_are_read_and_pixels_written_16_bytes_at_once(architecture):
+    code = subprocess.run([tool("nvdisasm"), "-c", str(cubins.file_for(architecture))], capture_output=True, text=True,
+                          check=True).stdout
+    sections = re.split(r"\.section\s+\.text\.(\w+)", code)
+    used = {name: re.findall(r"\b(LDG|STG)\.E((?:\.\w+)*)", text)
+            for name, text in zip(sections[1::2], sections[2::2], strict=True)}
+    loads = [kind for what, kind in used["prepare"] if what == "LDG"]
+    assert any(".128" in kind for kind in loads) and not any(".U8" in kind for kind in loads), loads
+    assert all(".128" in kind for what, kind in used["prepare"] if what == "STG"), used["prepare"]
+    assert any(".128" in kind for what, kind in used["decode"] if what == "LDG"), used["decode"]
+
+
+def test_a_gpu_that_the_compiler_does_not_know_names_the_fix():
+    library = cubins.nvrtc_of(*cubins.CUDA_12[:2])
+    if library is None:
+        pytest.skip("NVRTC of CUDA 12.6 is not installed here")
+    with pytest.raises(EngineError, match="for sm_990: .*one that knows this GPU is needed: pip install"):
+        nvrtc.compile_kernels(kernels.SOURCE.read_bytes(), "sm_990", library)
+
+
+def test_source_that_does_not_compile_says_where():
+    library = cubins.nvrtc_of(*cubins.CUDA_12[:2])
+    if library is None:
+        pytest.skip("NVRTC of CUDA 12.6 is not installed here")
+    with pytest.raises(EngineError, match=r"kernels.cu\(1\): error"):
+        nvrtc.compile_kernels(b"no code", "sm_87", library)
+
+
+def test_without_a_compiler_the_error_names_the_fix(tmp_path):
+    with pytest.raises(EngineError, match="pip install nvidia-cuda-nvrtc"):
+        nvrtc.load_nvrtc(tmp_path / "libnvrtc.so.12")

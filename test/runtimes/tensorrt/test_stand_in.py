@@ -1,0 +1,276 @@
+"""Real pycuda and real cuda-bindings on a stand-in CUDA driver: threads, errors at every call, leaks, exits."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import numpy as np
+import pytest
+from colours import paint_scene, write_colour_network
+from cubins import CUDA_12, nvrtc_of
+from stand_in import HELPERS, build_driver, run_script
+
+from drive_seg.fp16.write import write_fp16
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """libcuda.so.1, the stand-in."""
+    return build_driver(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture(params=["cuda-bindings", "pycuda"])
+def package(request) -> str:
+    module = {"cuda-bindings": "cuda", "pycuda": "pycuda"}[request.param]
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{request.param} is not installed here" + (": building it takes minutes and needs CUDA's headers"
+                                                                if module == "pycuda" else ""))
+    return request.param
+
+
+NOTHING_LEFT = "0 device and 0 host buffers, 0 streams, 0 events, 0 modules, 0 graphs, 0 contexts left"
+
+
+def must(run) -> str:
+    """What a script that ended well printed; nothing was left with the driver."""
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert NOTHING_LEFT in run.stderr, run.stderr[-3000:]
+    return run.stdout
+
+
+def test_open_run_and_close_on_different_threads_and_two_engines_at_once(library, package):
+    must(run_script(library, """
+from concurrent.futures import ThreadPoolExecutor
+a, b, c = (ThreadPoolExecutor(1) for _ in range(3))
+stand_in = driver()
+for _ in range(2):  # the second time on threads that have seen a context end
+    one, logits = a.submit(open_fixed, sys.argv[1]).result()
+    two, _ = b.submit(open_fixed, sys.argv[1]).result()
+    assert stand_in.stand_in_stream_flags() == 1  # the default stream waits for nobody
+    for size in ((72, 128), (96, 160), (480, 640), (96, 160)):
+        frames = [thread.submit(check_frame, engine, logits, size)
+                  for thread, engine in ((b, one), (c, two), (a, one), (a, two))]
+        [frame.result() for frame in frames]
+    c.submit(one.close).result()
+    b.submit(check_frame, two, logits).result()  # the other engine's context is still there
+    a.submit(two.close).result()
+    assert stand_in.stand_in_live() == 0, stand_in.stand_in_live()
+""", package))
+
+
+@pytest.mark.parametrize("what", ["OUT_OF_MEMORY", "ILLEGAL_ADDRESS"])
+def test_whatever_call_fails_it_is_an_engine_error_and_nothing_leaks(library, package, what):
+    """The n-th call of all fails, for every n, while an engine opens and runs its first frame."""
+    said = must(run_script(library, """
+from drive_seg.core.engine import EngineError
+stand_in, failed, messages = driver(), 0, set()
+open_fixed(sys.argv[1])[0].close()
+for n in range(1, 1000):
+    stand_in.stand_in_fail(b"", n, globals()[sys.argv[2]])
+    try:
+        engine, logits = open_fixed(sys.argv[1])
+        check_frame(engine, logits)
+    except EngineError as error:
+        failed += 1
+        messages.add(str(error))
+    finally:
+        missed = not stand_in.stand_in_failed()
+        stand_in.stand_in_fail(b"", 0, 0)
+        if "engine" in globals():
+            engine.close()
+            del engine
+    left = stand_in.stand_in_live()
+    assert left == 0, f"{left} left after call {n} failed"
+    if missed:  # all calls have had their turn
+        break
+print(failed, sorted(messages))
+""", package, what))
+    failed, messages = said.split(" ", 1)
+    assert int(failed) > 40
+    if what == "OUT_OF_MEMORY":
+        assert "memory is used up" in messages
+
+
+def test_memory_that_ends_at_each_allocation_names_the_fix(library, package):
+    said = must(run_script(library, """
+from drive_seg.core.engine import EngineError
+stand_in = driver()
+for function in (b"cuMemAlloc_v2", b"cuMemHostAlloc"):
+    for n in range(1, 100):
+        stand_in.stand_in_fail(function, n, OUT_OF_MEMORY)
+        try:
+            engine, _ = open_fixed(sys.argv[1])
+        except EngineError as error:
+            assert "memory is used up" in str(error) and "close other programs" in str(error), error
+        else:
+            stand_in.stand_in_fail(function, 0, 0)
+            engine.close()
+            break
+        assert stand_in.stand_in_live() == 0
+    print(n - 1)
+""", package))
+    assert [int(n) for n in said.split()] == [5, 2]  # network in and out, image, results, tables; image, results
+
+
+def test_an_error_that_stays_ends_the_engine_and_never_the_program(library, package):
+    run = run_script(library, """
+from drive_seg.core.engine import EngineError
+stand_in = driver()
+engine, logits = open_fixed(sys.argv[1])
+check_frame(engine, logits)
+stand_in.stand_in_break(ILLEGAL_ADDRESS)
+for expected in ("failed", "configure"):
+    try:
+        check_frame(engine, logits)
+    except EngineError as error:
+        assert expected in str(error), error
+    else:
+        raise AssertionError("no error")
+assert engine.readings() == {}
+engine.close()
+print("alive")
+""", package)
+    assert run.returncode == 0 and run.stdout == "alive\n", run.stderr[-3000:]
+
+
+def test_the_program_ends_in_mid_frame(library, package):
+    must(run_script(library, """
+import threading
+engine, logits = open_fixed(sys.argv[1])
+started = threading.Event()
+def frames():
+    while True:
+        try:
+            check_frame(engine, logits)
+        except Exception:  # it was closed
+            return
+        started.set()
+threading.Thread(target=frames, daemon=True).start()
+started.wait()
+""", package))
+
+
+def test_a_gpu_that_is_forgotten_stays_open_until_the_end(library, package):
+    said = must(run_script(library, """
+import gc
+from drive_seg.runtimes.tensorrt.gpu import Gpu
+stand_in = driver()
+gpu = Gpu(backend(sys.argv[1]))
+before = stand_in.stand_in_live()
+del gpu
+gc.collect()
+assert stand_in.stand_in_live() == before
+print("ok")
+""", package))
+    assert said == "ok\n"
+
+
+@pytest.mark.parametrize("refused, loaded", [("", "sm_87.cubin"), ("cubin", "compute_80.ptx"), ("cubin ptx", "")])
+def test_compiled_kernels_then_ptx_then_nvrtc(library, package, refused, loaded):
+    if not loaded and nvrtc_of(*CUDA_12[:2]) is None:
+        pytest.skip("NVRTC is not installed here")
+    said = must(run_script(library, """
+from drive_seg.core.engine import EngineError
+from drive_seg.runtimes.tensorrt.gpu import Gpu
+from drive_seg.runtimes.tensorrt.kernels import load_kernels
+gpu = Gpu(backend(sys.argv[1]))
+try:
+    with gpu.current():
+        print(load_kernels(gpu))
+except EngineError as error:
+    print(error)
+gpu.close()
+""", package, STAND_IN_REFUSES=refused))
+    if loaded:
+        assert said == loaded + "\n"
+    else:  # what NVRTC made is a cubin too, which this driver refuses
+        assert re.search("sm_87.cubin: .*; compute_80.ptx: .*; NVRTC: ", said)
+
+
+@pytest.fixture(scope="module")
+def typed_network(tmp_path_factory):
+    """The colour network with its fp16 version."""
+    return write_fp16(write_colour_network(tmp_path_factory.mktemp("typed"))).with_name("colours.onnx")
+
+
+def with_tensorrt(library, script: str, network, plans, **environment: str):
+    """Run a script under the stand-in driver with the stand-in for TensorRT; its arguments: network, plan folder."""
+    return run_script(library, """
+backend("cuda-bindings")
+from pathlib import Path
+from drive_seg.network import Network
+from drive_seg.runtimes import open_engine
+network, said = Network.load(sys.argv[1]), []
+def opened(name="auto"):
+    return open_engine(name, network, plan_folder=Path(sys.argv[2]), progress=said.append)
+""" + script, str(network), str(plans), PYTHONPATH=str(HELPERS / "fake_tensorrt"), **environment)
+
+
+def test_the_life_of_an_engine_from_open_to_close(library, typed_network, tmp_path):
+    """Built in a process of its own, stored, opened, run, read, closed; opened again from the plan, without onnx."""
+    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed here")
+    must(with_tensorrt(library, """
+import numpy as np
+from colours import paint_scene
+from drive_seg.core.frame import Frame
+engine, cpu = opened(), open_engine("onnxruntime", network)
+assert engine.name == "tensorrt" and engine.precision == "fp16" and engine.graph_refused is None
+assert engine.loaded.file.endswith(".plan"), engine.loaded
+frame = Frame.from_array(paint_scene(360, 640))
+for size in ((360, 640), (96, 160)):
+    assert (engine.decode(frame, size, {}).labels == cpu.decode(frame, size, {}).labels).mean() > 0.995
+assert engine.readings()["gpu_memory"] == "2000 of 8000 MB used"
+engine.close()
+assert driver().stand_in_live() == 0
+assert any("builds colours" in line for line in said) and any("50 %" in line for line in said), said
+said.clear()
+opened("tensorrt").close()
+assert not any("builds" in line for line in said), said
+""", typed_network, tmp_path))
+    must(with_tensorrt(library, """
+from drive_seg.runtimes.tensorrt import builder, engine, runner
+assert "onnx" not in sys.modules, "a start imports onnx"
+""", typed_network, tmp_path))
+
+
+@pytest.mark.parametrize("fails, says", [
+    ("runtime", "TensorRT 10.3.0 doesn't start"), ("deserialise", "doesn't load the plan: the plan is of another GPU"),
+    ("context", "can't set the network up"), ("address", "doesn't take the address of image"),
+    ("enqueue", "TensorRT failed on a frame: enqueue failed"),
+    ("raise", "TensorRT 10.3.0 failed .RuntimeError: what a binding may raise"),
+])
+def test_wherever_tensorrt_fails_auto_takes_the_processor(library, typed_network, tmp_path, fails, says):
+    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed here")
+    said = must(with_tensorrt(library, """
+engine = opened()
+print(engine.name, *said, sep="\\n")
+assert driver().stand_in_live() == 0
+engine.close()
+""", typed_network, tmp_path, FAKE_TENSORRT_FAILS=fails))
+    assert said.startswith("openvino") and re.search(f"engine auto takes openvino: .*{says}", said), said
+
+
+def test_the_gpu_check_runs_to_its_end(library, package, tmp_path):
+    """All of it but TensorRT, which isn't there."""
+    import cv2
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(2):
+        cv2.imwrite(str(frames / f"{i}.png"), np.roll(paint_scene(90, 160), 7 * i, 1))
+    run = run_script(library, """
+opened = backend(sys.argv[1])
+from drive_seg.gpu_check import __main__ as gpu_check, checks
+from drive_seg.runtimes.tensorrt import gpu
+checks._SIZES = ((36, 64), (96, 128), (121, 163), (242, 322), (60, 80))
+gpu.open_backend = lambda: backend(sys.argv[1])
+sys.argv[1:] = sys.argv[2:]
+sys.exit(gpu_check.main())
+""", package, "--frames", str(frames), "--out", str(tmp_path / "out"))
+    assert run.returncode == 1, run.stderr  # neither TensorRT nor PyTorch for the network
+    failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
+    assert len(failed) == 1 and failed[0].startswith("FAILED a network between the kernels"), run.stdout
+    assert f"sm_87.cubin, by {package}" in run.stdout
+    assert len(re.findall("^ok .*as one CUDA graph", run.stdout, re.MULTILINE)) >= 2
+    assert NOTHING_LEFT in run.stderr
