@@ -31,9 +31,9 @@ USED = {  # what runner.py, build.py and gpu_check/inspector.py call, and the pa
     "IExecutionContext": {"set_tensor_address": "name: str, memory: int", "execute_async_v3": "stream_handle: int",
                           "error_recorder": None},
     "EngineInspector": {"get_engine_information": "format"},
-    "IErrorRecorder": {name: "" for name in ("report_error", "num_errors", "get_error_code", "get_error_desc",
-                                             "has_overflowed", "clear")},
-    "IProgressMonitor": {name: "" for name in ("phase_start", "phase_finish", "step_complete")},
+    "IErrorRecorder": dict.fromkeys(("report_error", "num_errors", "get_error_code", "get_error_desc", "has_overflowed",
+                                     "clear"), ""),
+    "IProgressMonitor": dict.fromkeys(("phase_start", "phase_finish", "step_complete"), ""),
     "Builder": {"create_network": "flags: int", "create_builder_config": "", "build_serialized_network":
                 "network"},
     "INetworkDefinition": {"num_inputs": None, "num_outputs": None, "num_layers": None, "get_input": "index: int",
