@@ -72,6 +72,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={  # without **, which Ubuntu 22.04's setuptools (59.6) does not know
+        NAME: ["py.typed"],
         f"{NAME}.replay": ["page/*"],
         f"{NAME}.runtimes.tensorrt": ["*.cu", "compiled/*"],
         f"{NAME}.training": ["classes.yaml"],
