@@ -14,7 +14,7 @@ from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
 from drive_seg.fp16.typed import FP16_MAX, load_onnx
-from drive_seg.runtimes.openvino_core import CORE
+from drive_seg.openvino_core import CORE
 
 NEAR = 4.0
 """Head room: a layer whose largest value on the images is within this factor of fp16's limit stays fp32."""

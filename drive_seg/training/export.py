@@ -95,7 +95,7 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
     Returns the greatest difference of a logit, the share of cells with the same class, and the greatest magnitude
     that any layer puts out (half precision ends at FP16_MAX). Raises ExportError.
     """
-    from drive_seg.runtimes.openvino_core import CORE
+    from drive_seg.openvino_core import CORE
 
     compiled = CORE.compile_model(CORE.read_model(model.SerializeToString()), "CPU",
                                   {"INFERENCE_PRECISION_HINT": "f32"})

@@ -49,7 +49,7 @@ def to_int8(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> onnx.ModelP
 def compare(model: onnx.ModelProto, quantised: onnx.ModelProto, images: Sequence[np.ndarray]) -> dict:
     """Runs both in OpenVINO on the same images (BGR uint8). Returns the share of cells with the same class, and the
     median difference of a cell's greatest logit. Raises QuantiseError."""
-    from drive_seg.runtimes.openvino_core import CORE
+    from drive_seg.openvino_core import CORE
 
     ours, theirs = (CORE.compile_model(CORE.read_model(m.SerializeToString()), "CPU",
                                        {"INFERENCE_PRECISION_HINT": "f32"}) for m in (quantised, model))

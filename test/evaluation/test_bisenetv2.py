@@ -21,7 +21,7 @@ def test_its_size_is_the_papers():
 def test_it_runs():
     pytest.importorskip("onnx", reason="pip install 'drive-seg[bench]'")
     pytest.importorskip("openvino")
-    from drive_seg.runtimes.openvino_core import CORE
+    from drive_seg.openvino_core import CORE
 
     compiled = CORE.compile_model(CORE.read_model(build(64, 96).SerializeToString()), "CPU")
     logits = next(iter(compiled([np.zeros((1, 3, 64, 96), np.float32)]).values()))

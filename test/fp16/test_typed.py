@@ -11,7 +11,7 @@ from drive_seg.core.engine import EngineError
 from drive_seg.fp16 import typed as typed_onnx
 from drive_seg.fp16.report import fp16_report
 from drive_seg.fp16.typed import keep_fp32, load_onnx, typed_fp16
-from drive_seg.runtimes.openvino_core import CORE
+from drive_seg.openvino_core import CORE
 
 
 def write(path, *, shape=(1, 3, 64, 96), op="Relu", gain=0.1, dtype=TensorProto.FLOAT, outputs=1):

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from ctypes import byref, c_uint8, c_ulonglong, c_void_p
 
 from drive_seg.core.engine import EngineError
+from drive_seg.errors import DriveSegError
 from drive_seg.runtimes.tensorrt.driver import error_name, load_driver
 
 INSTALL = "pip install 'drive-seg[gpu]', which brings cuda-bindings; there is nothing to compile"
 
 
-class CudaError(Exception):
+class CudaError(DriveSegError):
     """A function of the driver failed."""
 
     def __init__(self, message: str, out_of_memory: bool = False) -> None:

@@ -99,7 +99,8 @@ def _shape(network, order: Order) -> None:
     ends = [tuple(network.get_input(i).shape) for i in range(network.num_inputs)]
     if len(ends) != 1 or network.num_outputs != 1 or len(ends[0]) != 4 or ends[0][:2] != (1, 3):
         raise EngineError(f"{order.onnx} takes {ends} and gives {network.num_outputs} tensors, expected one image of"
-                          " the static shape [1, 3, height, width] and one of logits: export it again")
+                          " the static shape [1, 3, height, width] and one of logits",
+                          "export it again")
     network.get_input(0).shape = (1, 3, *order.input_size)
     try:
         logits = tuple(network.get_output(0).shape)
@@ -107,8 +108,8 @@ def _shape(network, order: Order) -> None:
         logits = ()
     if len(logits) != 4 or min(logits) < 1:
         raise EngineError(f"{order.onnx} gives {logits or 'nothing'} at this input size, expected the static shape [1,"
-                          " classes, height, width]: it must scale by factors, not to fixed sizes; use its own size or"
-                          " export it again")
+                          " classes, height, width]",
+                          "it must scale by factors, not to fixed sizes; use its own size or export it again")
 
 
 def _read_back(library: Library, network) -> dict:
