@@ -19,56 +19,130 @@ class DrivableRule:
 
     min_confidence: 0..1, least probability of its label. start_width: share of the image width, centred, and
     start_height: share of the image height from the bottom, in which the road in front of the vehicle begins.
+    speck: metres; what is neither ground nor this large, both across and up the image, is a speck and ends no column;
+    0 lets every pixel end one.
     """
 
     min_confidence: float = 0.75
     start_width: float = 0.6
     start_height: float = 0.15
+    speck: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("min_confidence", "start_width", "start_height"):
+        for name in ("min_confidence", "start_width", "start_height", "speck"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ParameterError(f"{name} must be in 0..1, it is {getattr(self, name)}")
 
 
+ASSUMED_HEIGHT = 2.0
+"""Metres of the camera above the road where its pose is not known: more than cars have, so that sizes are judged too
+large rather than too small."""
+
+_FEWEST_GROUND = 0.02  # share of the width that must be ground in the row that is taken for the horizon
+_SURE_SIZE = 0.5  # of `speck`, for what the network is sure of
+_SURE = 204  # confidence 0..255, 80 %
+_EGO_ROWS = 0.4  # share of the height, from the bottom, in which the network may see the vehicle itself
+
+
 def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarray, table: ClassTable,
-                  rule: DrivableRule, ego: np.ndarray | None = None) -> np.ndarray:
+                  rule: DrivableRule, ego: np.ndarray | None = None, scale: np.ndarray | None = None) -> np.ndarray:
     """Road that can be reached from in front of the vehicle without crossing anything else.
 
     labels, classes, confidence: (H, W) uint8 as Decoder gives them. ego: (H, W) bool, True where the vehicle itself is
-    seen. Returns (H, W) uint8, 255 drivable and 0 not. Going up an image column, the first pixel that is neither ground
-    (road or pavement) nor the vehicle itself ends it; what lies behind is never drivable. Unknown is not ground.
+    seen. scale: (H,) float32, pixels a metre on the ground in each row, 0 above the horizon (GroundView.scale); without
+    it, by the highest row that shows ground and ASSUMED_HEIGHT. Returns (H, W) uint8, 255 drivable and 0 not.
+
+    Going up an image column, the first contact with something that is neither ground (road or pavement) nor the vehicle
+    itself ends it; what lies behind is never drivable. Unknown is not ground. Something is a connected patch that is at
+    least `rule.speck` wide or high where its foot is; smaller ones are not drivable themselves, but end no column. So
+    are pixels of an ego class that reach down to the bottom edge.
     """
     height, width = labels.shape
     if ego is None:
         ego = np.zeros((1, 1), np.bool_)
     elif ego.shape != labels.shape:
         raise ValueError(f"the ego mask is {ego.shape}, the labels are {labels.shape}")
+    if scale is not None and scale.shape != (height,):
+        raise ValueError(f"the scale has {scale.shape} rows, the labels {height}")
     # The start is measured from the lowest row that shows the world, not the bonnet.
     bottom = height if ego.shape == (1, 1) else height - int(np.argmin(ego.all(axis=1)[::-1]))
     half = max(1, round(width * rule.start_width / 2))
-    top = bottom - max(1, round(height * rule.start_height))
-    start = (top, max(0, width // 2 - half), min(width, width // 2 + half))
+    left, right = max(0, width // 2 - half), min(width, width // 2 + half)
+    world = np.full(width, height, np.int32)  # below this row, the network sees the vehicle itself
+    if table.ego_lut.any():
+        world = _own_vehicle(classes, ego, table.ego_lut, height - round(height * _EGO_ROWS))
+        bottom = min(bottom, int(np.median(world[left:right])))
+    start = (bottom - max(1, round(height * rule.start_height)), left, right)
     drivable = np.flatnonzero(table.drivable_lut).astype(np.uint8)
-    return _reach(labels, classes, confidence, drivable, ego, np.uint8(round(rule.min_confidence * 255)), start)
+    limit = np.zeros(height, np.float32)
+    if rule.speck > 0:
+        if scale is None:
+            scale = np.maximum(np.arange(height) - _horizon(labels, max(1, int(width * _FEWEST_GROUND))), 0
+                               ) / ASSUMED_HEIGHT
+        limit = (rule.speck * scale).astype(np.float32)
+    return _reach(labels, classes, confidence, drivable, ego, world, limit, np.uint8(round(rule.min_confidence * 255)),
+                  start)
 
 
 @njit(cache=True, nogil=True)
-def _reach(labels, classes, confidence, drivable, ego, least, start):
-    """drivable: ids of the drivable classes."""
+def _own_vehicle(classes, ego, ego_lut, highest):
+    """By column, the row under which all is of an ego class or in the ego mask, down to the bottom edge."""
+    height, width = classes.shape
+    has_ego = ego.shape[0] == height and ego.shape[1] == width and height * width > 1
+    world = np.full(width, height, np.int32)
+    for y in range(height - 1, highest - 1, -1):
+        more = False
+        for x in range(width):
+            if world[x] == y + 1 and (ego_lut[classes[y, x]] or (has_ego and ego[y, x])):
+                world[x] = y
+                more = True
+        if not more:
+            break
+    return world
+
+
+@njit(cache=True, nogil=True)
+def _horizon(labels, fewest):
+    """The highest row with so many pixels of ground; the height where there is none."""
+    height, width = labels.shape
+    for y in range(height):
+        found = 0
+        for x in range(width):
+            found += (labels[y, x] == _ROAD) | (labels[y, x] == _PAVEMENT)
+        if found >= fewest:
+            return y
+    return height
+
+
+@njit(cache=True, nogil=True)
+def _reach(labels, classes, confidence, drivable, ego, world, limit, least, start):
+    """drivable: ids of the drivable classes. world: see _own_vehicle. limit: by row, pixels to which a patch is a
+    speck."""
     height, width = labels.shape
     start_top, start_left, start_right = start
     has_ego = ego.shape[0] == height and ego.shape[1] == width and height * width > 1
+    has_own = world.min() < height
     is_open = np.ones(width, np.uint8)
+    own, none = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
     line, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 1, np.int32)
+    speck_first, speck_last, speck_row = _specks(labels, confidence, ego, has_ego, world, has_own, limit)
+    at = 0  # the next speck
 
     # Connected runs (4-neighbours), bottom up, by union-find; a root knows whether its region starts at the vehicle.
     first, last, row = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
     parent, reached = np.empty(1024, np.int32), np.empty(1024, np.bool_)
     count, below, below_end = 0, 0, 0
     for y in range(height - 1, -1, -1):
-        if not _open_road(labels[y], classes[y], confidence[y], drivable, ego[y if has_ego else 0], has_ego, least,
-                          is_open, line):
+        vehicle, passed = none, none
+        if has_ego or has_own:
+            _vehicle(own, ego[y if has_ego else 0], has_ego, world, y)
+            vehicle = passed = own
+        if at < speck_row.shape[0] and speck_row[at] == y:
+            passed = vehicle.copy()
+            while at < speck_row.shape[0] and speck_row[at] == y:
+                passed[speck_first[at]:speck_last[at]] = 1
+                at += 1
+        if not _open_road(labels[y], classes[y], confidence[y], drivable, vehicle, passed, least, is_open, line):
             break
         begin, candidate = count, below
         found = _edges(line, width, edges)
@@ -98,28 +172,100 @@ def _reach(labels, classes, confidence, drivable, ego, least, start):
 
 
 @njit(cache=True, nogil=True)
-def _open_road(label, cls, confidence, drivable, ego, has_ego, least, is_open, line):
+def _vehicle(own, ego, has_ego, world, y):
+    """One row: 1 where the vehicle itself is seen, by the mask or by the network."""
+    for x in range(own.shape[0]):
+        own[x] = world[x] <= y
+    if has_ego:
+        for x in range(own.shape[0]):
+            own[x] |= ego[x]
+
+
+@njit(cache=True, nogil=True)
+def _open_road(label, cls, confidence, drivable, vehicle, passed, least, is_open, line):
     """One row, bottom up: close columns, put drivable road of the open ones into line (0 or 1). Returns whether any
-    column is still open. Plain loops without branches, so that the compiler makes vector instructions of them.
+    column is still open. vehicle: 1 where it is seen itself. passed: 1 there and on specks. Plain loops without
+    branches, so that the compiler makes vector instructions of them.
     """
     width = is_open.shape[0]
     line[:width] = 0
     for k in drivable:
         for x in range(width):
             line[x] |= cls[x] == k
-    if has_ego:
-        for x in range(width):
-            is_open[x] &= (label[x] == _ROAD) | (label[x] == _PAVEMENT) | ego[x]
-            line[x] &= ego[x] ^ True
-    else:
-        for x in range(width):
-            is_open[x] &= (label[x] == _ROAD) | (label[x] == _PAVEMENT)
     for x in range(width):
-        line[x] &= is_open[x] & (label[x] == _ROAD) & (confidence[x] >= least)
+        is_open[x] &= (label[x] == _ROAD) | (label[x] == _PAVEMENT) | passed[x]
+        line[x] &= is_open[x] & (label[x] == _ROAD) & (confidence[x] >= least) & (vehicle[x] ^ 1)
     still_open = np.uint8(0)
     for x in range(width):
         still_open = max(still_open, is_open[x])
     return still_open != 0
+
+
+@njit(cache=True, nogil=True)
+def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
+    """The runs (first, last, row), bottom up, of connected patches (8-neighbours) that are no ground, no vehicle, and
+    small for where they stand. What touches the image's sides, or reaches above the ground, may be larger."""
+    height, width = labels.shape
+    line, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 1, np.int32)
+    own = np.zeros(width, np.uint8)
+    size = 1024
+    first, last, row = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
+    parent = np.empty(size, np.int32)
+    # Of a root: columns and rows that its patch spans, greatest confidence, whether it may be larger than is seen.
+    left_most, right_most, lowest = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
+    highest, sure, open_end = np.empty(size, np.int32), np.empty(size, np.uint8), np.empty(size, np.bool_)
+    count, below, below_end = 0, 0, 0
+    for y in range(height - 1, -1, -1):
+        if limit[y] <= 1.0:  # nothing is smaller; what reaches up to here is not small
+            for i in range(below, below_end):
+                open_end[_root(parent, i)] = True
+            break
+        label = labels[y]
+        for x in range(width):
+            line[x] = (label[x] != _ROAD) & (label[x] != _PAVEMENT)
+        if has_ego or has_own:
+            _vehicle(own, ego[y if has_ego else 0], has_ego, world, y)
+            for x in range(width):
+                line[x] &= own[x] ^ 1
+        begin, candidate = count, below
+        found = _edges(line, width, edges)
+        if count + found > first.shape[0]:
+            first, last, row = _longer(first, width), _longer(last, width), _longer(row, width)
+            parent, lowest, highest = _longer(parent, width), _longer(lowest, width), _longer(highest, width)
+            left_most, right_most = _longer(left_most, width), _longer(right_most, width)
+            sure, open_end = _longer(sure, width), _longer(open_end, width)
+        for i in range(0, found, 2):
+            left, right = edges[i], edges[i + 1]
+            first[count], last[count], row[count], parent[count] = left, right, y, count
+            left_most[count], right_most[count], lowest[count], highest[count] = left, right, y, y
+            open_end[count] = y == 0 or left == 0 or right == width
+            sure[count] = 0
+            if right - left < limit[y]:
+                for x in range(left, right):
+                    sure[count] = max(sure[count], confidence[y, x])
+            while candidate < below_end and last[candidate] < left:
+                candidate += 1
+            other = candidate
+            while other < below_end and first[other] <= right:
+                a, b = _root(parent, count), _root(parent, other)
+                if a != b:
+                    parent[b] = a
+                    left_most[a], right_most[a] = min(left_most[a], left_most[b]), max(right_most[a], right_most[b])
+                    lowest[a], highest[a] = max(lowest[a], lowest[b]), min(highest[a], highest[b])
+                    sure[a], open_end[a] = max(sure[a], sure[b]), open_end[a] or open_end[b]
+                other += 1
+            count += 1
+        below, below_end = begin, count
+    kept = 0
+    for i in range(count):
+        a = _root(parent, i)
+        most = limit[lowest[a]]
+        if sure[a] >= _SURE:
+            most *= _SURE_SIZE
+        if not open_end[a] and right_most[a] - left_most[a] < most and lowest[a] - highest[a] + 1 < most:
+            first[kept], last[kept], row[kept] = first[i], last[i], row[i]
+            kept += 1
+    return first[:kept], last[:kept], row[:kept]
 
 
 @njit(cache=True, nogil=True)

@@ -235,6 +235,20 @@ class GroundView:
         limit = whole if whole.size else self.limit[self.limit > 0]
         return float(self.ranges[limit.min() - 1])
 
+    @cached_property
+    def scale(self) -> np.ndarray:
+        """(height,) float32, pixels across that a metre on the ground has in each row, straight ahead; 0 where the row
+        sees no ground there."""
+        height, width = self.camera.size
+        rows = np.arange(height, dtype=np.float64)
+        x, y = self.ground_points(np.stack([np.full(height, (width - 1) / 2), rows], 1))
+        ahead = np.arctan2(self.pose.rotation[1, 2], self.pose.rotation[0, 2])
+        aside = 0.25 * np.array([-np.sin(ahead), np.cos(ahead), 0.0])
+        ground = np.stack([x, y, np.full(height, self.ground_z)], 1)
+        left, right = (self.camera.project((ground + side - self.pose.translation) @ self.pose.rotation)
+                       for side in (aside, -aside))
+        return np.nan_to_num(np.linalg.norm(left - right, axis=1) / 0.5).astype(np.float32)
+
     def see(self, labels: np.ndarray, drivable: np.ndarray) -> Sight:
         """Walk every line of sight outwards to its first contact with what is no ground.
 

@@ -43,19 +43,31 @@ def paste(image: np.ndarray, road: np.ndarray, kind: str, rng: np.random.Generat
         if size < 10 or columns.size < size:
             continue
         centre = int(rng.choice(columns))
-        shape = _shape(kind, size, rng)
-        top, left = foot - shape.shape[0], centre - shape.shape[1] // 2
-        if top < 0 or left < 0 or left + shape.shape[1] > width:
-            continue
-        where = np.zeros(road.shape, np.bool_)
-        where[top:foot, left:left + shape.shape[1]] = shape
-        if road[where].mean() < 0.8:
-            continue
-        muted = bool(rng.random() < 0.5)
-        ground = float(image[top:foot][road[top:foot]].mean())
-        return Pasted(_blend(image, where, _texture(kind, road.shape, size, rng, muted_off=ground if muted else None)),
-                      where, kind, muted)
+        pasted = paste_at(image, road, kind, rng, foot=foot, centre=centre, size=size)
+        if pasted is not None:
+            return pasted
     return None
+
+
+def paste_at(image: np.ndarray, road: np.ndarray, kind: str, rng: np.random.Generator, *, foot: int, centre: int,
+             size: int) -> Pasted | None:
+    """Draw an object whose foot is in row `foot` and whose middle in column `centre`, `size` pixels high.
+
+    None where it would leave the picture, or less than 80 % of it would cover road.
+    """
+    width = road.shape[1]
+    shape = _shape(kind, size, rng)
+    top, left = foot - shape.shape[0], centre - shape.shape[1] // 2
+    if top < 0 or left < 0 or left + shape.shape[1] > width:
+        return None
+    where = np.zeros(road.shape, np.bool_)
+    where[top:foot, left:left + shape.shape[1]] = shape
+    if road[where].mean() < 0.8:
+        return None
+    muted = bool(rng.random() < 0.5)
+    ground = float(image[top:foot][road[top:foot]].mean())
+    return Pasted(_blend(image, where, _texture(kind, road.shape, size, rng, muted_off=ground if muted else None)),
+                  where, kind, muted)
 
 
 def _shape(kind: str, size: int, rng: np.random.Generator) -> np.ndarray:

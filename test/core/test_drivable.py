@@ -12,9 +12,10 @@ TABLE = ClassTable([
     SegClass(2, "pavement", Group.PAVEMENT, (0, 0, 0), False),
     SegClass(3, "car", Group.OBSTACLE, (0, 0, 0), False),
     SegClass(4, "parking", Group.ROAD, (0, 0, 0), False),
+    SegClass(5, "bonnet", Group.BACKGROUND, (0, 0, 0), False, ego=True),
 ])
-LETTERS = {".": 0, "r": 1, "p": 2, "X": 3, "k": 4, "?": UNKNOWN}
-RULE = DrivableRule(min_confidence=0.5, start_width=0.5, start_height=0.2)
+LETTERS = {".": 0, "r": 1, "p": 2, "X": 3, "k": 4, "e": 5, "?": UNKNOWN}
+RULE = DrivableRule(min_confidence=0.5, start_width=0.5, start_height=0.2, speck=0)
 
 
 def run(picture: str, rule: DrivableRule = RULE, confidence=None, ego=None) -> str:
@@ -106,3 +107,78 @@ def test_random_images_agree_with_opencv_and_plain_loops(seed):
 def test_shares_are_between_zero_and_one(value):
     with pytest.raises(ValueError, match="min_confidence"):
         DrivableRule(min_confidence=value)
+
+
+@pytest.mark.parametrize(("picture", "expected"), [
+    # the vehicle itself, as the network sees it: looked over, never drivable, and the start lies above it
+    ("rrrrrr rrrrrr rrrrrr eerree eeeeee", "###### ###### ###### --##-- ------"),
+    # the same class elsewhere is something in the way
+    ("rrrrrr rrrrrr rreerr rrrrrr eeeeee", "##--## ##--## ##--## ###### ------"),
+    # and what stands on the bonnet is no vehicle of ours
+    ("rrrrrr rrrrrr rrrrrr rXrrrr eeeeee", "#-#### #-#### #-#### #-#### ------"),
+])
+def test_the_vehicle_itself_as_the_network_sees_it(picture, expected):
+    farther = 3  # rows more of the same above: at most 40 % of the height may be the vehicle
+    assert run(" ".join(["rrrrrr"] * farther + [picture])) == " ".join([expected.split()[0]] * farther + [expected])
+
+
+def test_a_network_that_calls_everything_its_own_vehicle_opens_nothing():
+    assert run(" ".join(["rrrr"] * 4 + ["eeee"] * 6)) == " ".join(["----"] * 10)
+
+
+def road_with(patch, foot, left, *, confidence=100):
+    """200x200 pixels, road from row 40 down; a patch of obstacle (rows, columns) with its foot above row `foot`."""
+    classes = np.ones((200, 200), np.uint8)
+    classes[:40] = 0
+    sure = np.full((200, 200), 255, np.uint8)
+    part = slice(foot - patch[0], foot), slice(left, left + patch[1])
+    classes[part], sure[part] = 3, confidence
+    return classes, sure
+
+
+def area(classes, confidence, speck, scale=None):
+    rule = DrivableRule(0.5, 0.5, 0.2, speck)
+    return drivable_area(TABLE.group_lut[classes], classes, confidence, TABLE, rule, scale=scale) > 0
+
+
+@pytest.mark.parametrize(("patch", "foot", "confidence", "speck"), [
+    ((7, 7), 190, 100, True),  # (190 - 40) / 2 m = 75 pixels a metre: 0.1 m is 7.5 pixels
+    ((8, 7), 190, 100, False),
+    ((7, 8), 190, 100, False),
+    ((4, 4), 190, 100, True),
+    ((4, 4), 190, 255, False),  # the network is sure of it
+    ((3, 3), 190, 255, True),
+    ((7, 7), 120, 100, False),  # farther away it is larger
+    ((4, 3), 120, 100, False),
+    ((3, 3), 120, 100, True),
+])
+def test_a_first_contact_is_something_by_its_size_on_the_ground(patch, foot, confidence, speck):
+    classes, sure = road_with(patch, foot, 90, confidence=confidence)
+    mask = area(classes, sure, 0.1)
+    part = slice(foot - patch[0], foot), slice(90, 90 + patch[1])
+    assert not mask[part].any(), "the patch itself is never drivable"
+    assert mask[40:foot - patch[0], 90:90 + patch[1]].all() == speck
+    assert mask[40:foot - patch[0], 90:90 + patch[1]].any() == speck
+    assert not area(classes, sure, 0)[40:foot - patch[0], 90:90 + patch[1]].any(), "without the rule it ends the road"
+
+
+def test_metres_come_from_the_camera_where_it_is_known():
+    classes, sure = road_with((7, 7), 190, 90)
+    assert not area(classes, sure, 0.1, np.full(200, 60.0))[100, 92]
+    assert area(classes, sure, 0.1, np.full(200, 75.0))[100, 92]
+    with pytest.raises(ValueError, match="scale"):
+        area(classes, sure, 0.1, np.full(3, 60.0))
+
+
+def test_what_is_only_partly_seen_is_no_speck():
+    """At the side of the image, or joined to what stands above the ground."""
+    classes, sure = road_with((5, 5), 190, 0)
+    assert not area(classes, sure, 0.1)[100, :5].any()
+    classes, sure = road_with((150, 3), 190, 90)
+    assert not area(classes, sure, 0.1)[:, 91][:189].any()
+
+
+def test_many_small_patches_that_touch_are_one():
+    classes, sure = road_with((5, 5), 180, 90)
+    classes[180:185, 95:100] = 3  # by a corner
+    assert not area(classes, sure, 0.1)[100, 90:100].any()

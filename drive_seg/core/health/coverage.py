@@ -27,8 +27,9 @@ STRIP_ROWS = 4
 # Levels of brightness, 0..255. Measured on the six drives: still sky changes by 0.5 to 1.3, road by 1 and more.
 _STILL, _MOVES = 1.0, 3.0
 _DETAIL = 10.0  # standard deviation in a cell whose movement would show
-_PATTERN = 7  # pixels of the small picture within which brightness varies for a texture
+_PATTERN = 5  # pixels of the small picture within which brightness varies for a texture
 _NAILED = 0.2  # change of a texture that is nailed to the picture against its strength; of drifting clouds: 0.3
+_EDGE = 100.0  # variance above which it is an edge, no texture
 _FLAT = 2.0  # range of brightness of a surface without any shading; a sky has more over any large area
 _DEEP, _FULL = 12.0, 250.0  # darker and brighter than this a night and a glare are as flat
 _EVEN = 15.0  # most brightness varies (10 to 90 % of the cells) over a textured surface; clouds: 24 and more
@@ -216,9 +217,6 @@ def _grown(seed: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 
 def _textured(still: np.ndarray, pattern: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Still cells around which a texture is nailed to the picture: it is strong against what changes."""
-    kernel, known = (3, 3), still.astype(np.float32)
-    count = np.maximum(cv2.blur(known, kernel), 1e-6)
-    strength = cv2.blur(np.where(still, pattern, np.float32(0)), kernel) / count
-    changes = cv2.blur(np.where(still, change, np.float32(0)), kernel) / count
-    return still & (strength > 0.7) & (changes < _NAILED * np.sqrt(strength))
+    """Still cells whose texture is nailed to the picture: strong against what changes, and no edge of something."""
+    seen = still & (pattern > 0.7) & (pattern < _EDGE) & (change < _NAILED * np.sqrt(pattern))
+    return cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).astype(np.bool_) & still
