@@ -17,6 +17,7 @@ from drive_seg.comparison.networks import Compared, Side, compare_drive, compare
 from drive_seg.comparison.page import Section, compared_sections, table, write_page
 from drive_seg.core.frame import Frame
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.labelling.pick import Drive
 from drive_seg.network import Network
@@ -103,8 +104,12 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
         path = out / f"candidate_{round(100 * share)}.onnx"
         facts = provenance_of(former, footage, recipe, step=run.step, seconds=run.seconds, device=run.device.type,
                               rehearsal=told, share=share)
-        network = write_network(candidate, path, former, footage, facts, int8=int8)
-        _measure(outcome, former, network, sets, engine)
+        try:
+            network = write_network(candidate, path, former, footage, facts, int8=int8)
+        except (DriveSegError, ValueError) as error:  # such as logits without end, or no road left anywhere
+            outcome.checks = [Check("network", False, f"no network can be made of it: {error}")]
+        else:
+            _measure(outcome, former, network, sets, engine)
         outcome.tried.append({"former_weights": share, "passed": all(c.passed for c in outcome.checks),
                               "checks": [asdict(check) for check in outcome.checks]})
         if all(check.passed for check in outcome.checks):

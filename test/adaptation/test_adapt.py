@@ -226,13 +226,15 @@ def test_an_unharmed_network_ships_whole(former, footage, told, tmp_path):
     assert not list((tmp_path / "run").glob("candidate*"))
 
 
-def test_a_worse_network_is_refused(former, footage, told, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("lr", "reason"), [(0.02, ""), (0.5, "no network can be made of it")])
+def test_a_worse_network_is_refused(lr, reason, former, footage, told, tmp_path, monkeypatch):
     from drive_seg.adaptation import run as module
 
     monkeypatch.setattr(module, "BLENDS", (0.0,))
-    recipe = AdaptRecipe(steps=6, batch=4, lr=0.5, backbone_lr=0.5, settle=1, ema=0.0, clip=1.0, hold=0.0)
+    recipe = AdaptRecipe(steps=6, batch=4, lr=lr, backbone_lr=lr, settle=1, ema=0.0, clip=1.0, hold=0.0)
     outcome = adapt(footage, former, tmp_path / "run", recipe, scored=[Dataset.load(told)], device="cpu")
     assert outcome.network is None and not all(check.passed for check in outcome.checks)
+    assert reason in "".join(outcome.lines())
     assert not list((tmp_path / "run").glob("*.onnx"))
     assert "worse: refused" in (tmp_path / "run" / "report.html").read_text()
     assert any(line.startswith("refused") for line in outcome.lines())
