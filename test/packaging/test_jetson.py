@@ -1,0 +1,41 @@
+"""What `pip install 'drive-seg[gpu]'` would do on a Jetson: Python 3.10 of JetPack 6, wheels for aarch64 alone."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import setuptools
+
+SOURCE = Path(__file__).parents[2]
+GLIBC = 35  # Ubuntu 22.04 has 2.35
+
+
+@pytest.fixture
+def requirements(monkeypatch) -> list[str]:
+    """Of the package itself and of its extra `gpu`."""
+    given = {}
+    monkeypatch.chdir(SOURCE)
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
+    runpy.run_path(str(SOURCE / "setup.py"))
+    return given["install_requires"] + given["extras_require"]["gpu"]
+
+
+def test_everything_is_there_as_a_wheel_and_nothing_brings_a_compiler_or_onnx(requirements, tmp_path):
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, GLIBC + 1)]
+    pip = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--report",
+         str(tmp_path / "report.json"), "--target", str(tmp_path / "none"), "--only-binary=:all:",
+         "--python-version=3.10", "--platform=manylinux2014_aarch64", *platforms, *requirements],
+        capture_output=True, text=True, check=False, timeout=900)
+    if pip.returncode and not any(word in pip.stderr for word in ("No matching distribution", "conflict")):
+        pytest.skip(f"the package index can't be asked: {pip.stderr.strip().splitlines()[-1]}")
+    assert pip.returncode == 0, pip.stderr
+    found = {entry["metadata"]["name"].lower(): entry["metadata"]["version"]
+             for entry in json.loads((tmp_path / "report.json").read_text())["install"]}
+    assert found["cuda-bindings"].startswith("12.9."), found  # 13 needs a driver that JetPack 6 has not
+    assert not {"onnx", "pycuda", "nvidia-cuda-nvcc-cu12"} & set(found), found
