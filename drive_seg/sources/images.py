@@ -31,8 +31,7 @@ class ImageSource(FrameSource):
         if not self._paths:
             raise SourceError(f"{path} has no images ({', '.join(SUFFIXES)})",
                               "give a folder of images, a video or a rosbag2")
-        stems = Counter(p.stem for p in self._paths)
-        self._names = [p.stem if stems[p.stem] == 1 else p.name.replace(".", "_") for p in self._paths]
+        self._names = _distinct(self._paths)
         self.count = len(self._paths)
 
     def __iter__(self) -> Iterator[Shot]:
@@ -68,6 +67,14 @@ def _read(path: Path) -> Frame:
 def is_image(path: Path) -> bool:
     """Whether a file's name is that of an image (hidden files are not)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _distinct(paths: list[Path]) -> list[str]:
+    """A name for the result of each image: its own without suffix; with it where several differ only there."""
+    stems = Counter(p.stem for p in paths)
+    names = [p.stem if stems[p.stem] == 1 else p.name.replace(".", "_") for p in paths]
+    counts = Counter(names)  # a_jpg.png beside a.jpg and a.png
+    return [name if counts[name] == 1 else f"{name}_{number}" for number, name in enumerate(names)]
 
 
 def _natural(path: Path) -> list:

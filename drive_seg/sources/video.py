@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import cv2
 
 from drive_seg.core.frame import Frame
@@ -27,12 +28,12 @@ class VideoSource(FrameSource):
         self.source, self.camera = str(path), camera
         self._path = path
         capture = self._open()
-        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.rate = _plausible(capture.get(cv2.CAP_PROP_FPS))
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - round(_starts_at(path) * self.rate)
         readable = capture.grab()
         capture.release()
         if not readable:
-            raise SourceError(f"{path} has no frame that OpenCV reads", "is the file complete?")
+            raise _unreadable(path)
         self._first = round(start * self.rate)
         if 0 < frames <= self._first:
             raise SourceError(f"{path} is {frames / self.rate:.1f} s long, it has nothing at {start:g} s")
@@ -102,6 +103,30 @@ class CameraSource(FrameSource):
             raise SourceError(f"{self.source} can't be opened", "it is in use, or captures no video")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest
         return capture
+
+
+def _starts_at(path: Path) -> float:
+    """Seconds before the first frame of a file whose container counts them as part of its length, as OpenCV then does;
+    0 for the others."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            return 0.0 if stream.frames else max(0, container.start_time or 0) / av.time_base
+    except (av.FFmpegError, OSError, IndexError):
+        return 0.0
+
+
+def _unreadable(path: Path) -> SourceError:
+    """Why OpenCV reads no frame of a file that it opens: it lacks the codec, or the file its pictures."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            next(container.decode(stream))
+            codec = (stream.codec.canonical_name or stream.codec.name).upper()
+    except (av.FFmpegError, OSError, IndexError, StopIteration):
+        return SourceError(f"{path} has no frame that OpenCV reads", "is the file complete?")
+    return SourceError(f"{path} is {codec} video, which OpenCV does not decode here",
+                       f"convert it: ffmpeg -i '{path.name}' -c:v libx264 '{path.stem}_h264.mp4'")
 
 
 @contextmanager

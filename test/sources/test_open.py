@@ -1,7 +1,9 @@
 """Whatever a user points at becomes footage, or one error that names the fix."""
 
+from fractions import Fraction
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -179,3 +181,64 @@ def test_a_duration_is_a_finite_time(tmp_path, duration):
     (tmp_path / "1.png").write_bytes(cv2.imencode(".png", flat(1))[1].tobytes())
     with pytest.raises(SourceError, match="more than 0 s and finite, .*give seconds"):
         open_source(tmp_path, duration=duration)
+
+
+def encode(path, codec: str, first_ms: int = 0, frames: int = 12):
+    """A 10 Hz video whose first frame is shown at first_ms."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 15 * number, np.uint8), format="bgr24")
+            frame.pts, frame.time_base = first_ms + 100 * number, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("first_ms", [0, 60_000])
+def test_a_video_that_starts_late_is_whole(tmp_path, suffix, first_ms):
+    source = open_source(encode(tmp_path / f"late{suffix}", "libx264", first_ms))
+    shots = list(source)
+    assert source.count == len(shots) == 12
+    assert [shot.stamp_ns - shots[0].stamp_ns for shot in shots] == [i * 100_000_000 for i in range(12)]
+    assert len(list(open_source(tmp_path / f"late{suffix}", duration=0.5))) == 5
+
+
+def test_a_codec_that_opencv_lacks_is_named(tmp_path):
+    if "libsvtav1" not in av.codecs_available:
+        pytest.skip("PyAV has no AV1 encoder here")
+    path = encode(tmp_path / "film.mkv", "libsvtav1")
+    if cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).grab():
+        pytest.skip("this OpenCV decodes AV1")
+    with pytest.raises(SourceError, match="is AV1 video, which OpenCV does not decode here: convert it: ffmpeg -i"):
+        open_source(path)
+
+
+def test_images_whose_names_differ_only_in_their_suffix_get_results_of_their_own(tmp_path):
+    for name in ("a.png", "a.jpg", "a_jpg.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), flat(90))
+    names = [shot.name for shot in open_source(tmp_path)]
+    assert len(set(names)) == 4 and "b" in names
+
+
+GAPS = {"a clock that is set": (8, 3600.0), "a clock that goes back": (8, -25_200.0), "all the same": (None, 0.0)}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_a_written_video_neither_waits_nor_flies_over_a_gap(tmp_path, kind):
+    at, jump = GAPS[kind]
+    with VideoWriter(tmp_path / "out.mp4", 10) as video:
+        for number in range(16):
+            seconds = number / 10 + (jump if at is not None and number >= at else 0) if at is not None else 5.0
+            video.write(flat(10 * number), round(seconds * 1e9))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert len(times) == 16
+    steps = np.diff(times)
+    usual = [step for number, step in enumerate(steps, 1) if number != at]
+    assert usual == pytest.approx([0.1] * len(usual), abs=0.002)
+    if at is not None:
+        assert steps[at - 1] == pytest.approx(2.0 if jump > 0 else 0.1, abs=0.002)
