@@ -44,4 +44,5 @@ def test_segment_takes_every_shape(tmp_path, colour_network_path, capsys):
     assert "11 frames" in capsys.readouterr().out
     for height, width in SHAPES:
         image = tmp_path / f"{height}x{width}.png"
-        assert main(["segment", str(image), "-o", str(tmp_path / image.stem), "--network", str(colour_network_path)]) == 0
+        words = ["segment", str(image), "-o", str(tmp_path / image.stem), "--network", str(colour_network_path)]
+        assert main(words) == 0
