@@ -20,6 +20,7 @@ from drive_seg.pipeline import Pipeline
 from drive_seg.settings import TABLE, Setting, Settings, of_groups
 
 _STANDARD_OUTPUT = Path("-")
+_LETTER = {int: "N", float: "X", str: "NAME"}
 
 
 def add_settings(parser: argparse.ArgumentParser, groups: Sequence[str], without: Collection[str] = ()) -> None:
@@ -43,7 +44,7 @@ def add_settings(parser: argparse.ArgumentParser, groups: Sequence[str], without
 def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
     flags = ["--" + setting.name.replace("_", "-")]
     about = setting.about.rstrip(".")
-    about = about[0].lower() + about[1:] if about[1].islower() else about
+    about = about[0].lower() + about[1:] if about[1].islower() or about[1] == " " else about
     if setting.kind is bool:
         added.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=about)
         return
@@ -54,9 +55,9 @@ def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
     if setting.default != "" and not (setting.default == 0 and "0 takes" in about):
         facts.append(f"default: {setting.default}")
     more = f" ({'; '.join(facts)})" if facts else ""
+    metavar = "FILE" if setting.file else setting.unit.upper() or _LETTER[setting.kind]
     added.add_argument(*flags, type=kind, choices=setting.choices or None, dest=setting.name,
-                       metavar=None if setting.choices else "FILE" if setting.file else setting.name.upper(),
-                       help=(about + more).replace("%", "%%"))
+                       metavar=None if setting.choices else metavar, help=(about + more).replace("%", "%%"))
 
 
 def _parse(setting: Setting, text: str) -> Any:
