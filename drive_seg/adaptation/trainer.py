@@ -158,7 +158,7 @@ class Adaptation:
                    if p.requires_grad)
         total = loss + self.recipe.hold * pull
         norm = self._update(total)
-        return {"loss": loss.item(), "kept": kept, "moved": float(pull) ** 0.5, "gradient": norm}
+        return {"loss": loss.item(), "kept": kept, "moved": float(pull.detach()) ** 0.5, "gradient": norm}
 
     def _entropy_step(self, rng: np.random.Generator) -> dict[str, float]:
         pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch)]
