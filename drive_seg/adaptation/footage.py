@@ -40,7 +40,7 @@ MOST_BROKEN, LEAST_ROAD = 0.2, 0.2
 
 _ROAD_AHEAD = 0.03  # share of the lower half that must be road in a frame that shows road ahead
 _BLANK = 4.0  # standard deviation of the brightness under which a frame shows nothing
-_SAME_SCENE = 0.35  # distance of descriptors above which frames that follow each other are of different scenes
+_SAME_SCENE = 0.2  # distance of descriptors above which frames that follow each other are of different scenes
 _APART_NS = 60_000_000  # least time from a frame to the one that is stored as following it
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 95)
 INDEX = "footage.json"
@@ -153,8 +153,7 @@ class Footage:
             return cls(**{**facts, "folder": folder, "size": tuple(facts["size"]),
                           "stills": [Still(**row) for row in facts["stills"]]})
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FootageError(f"{folder / INDEX} is missing or damaged ({error})", "start without --resume, with a new"
-                               " --out") from error
+            raise FootageError(f"{folder / INDEX} is missing or damaged ({error})", "start without --resume") from error
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -74,11 +75,15 @@ def look_at_footage(drives: Sequence[Drive], segmenter: Segmenter, out: Path, *,
                     progress: Callable[[], None] = lambda: None) -> Footage:
     """Keep a sample of the drives in out/footage. Raises FootageError, with numbers, for what can't be adapted to."""
     footage = collect(drives, segmenter, out / FOOTAGE, segmenter.engine.input_size, progress=progress)
-    if not anyway:
-        footage.check()
-    if not footage.held_back or not footage.training:
-        raise FootageError(f"{len(footage.stills)} usable frames are too few to train on and to measure",
-                           "give more footage")
+    try:
+        if not anyway:
+            footage.check()
+        if not footage.held_back or not footage.training:
+            raise FootageError(f"{len(footage.stills)} usable frames are too few to train on and to measure",
+                               "give more footage")
+    except FootageError:
+        shutil.rmtree(out / FOOTAGE, ignore_errors=True)  # or it would be taken for a run to go on with
+        raise
     return footage
 
 
@@ -126,6 +131,7 @@ def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dat
     sides = []
     try:
         for network in (former, new):
+            network = replace(network, int8=None)  # both in the same arithmetic
             opened = open_engine(engine, network)
             # What is typical of the new network was fitted on this very footage: shift is told from the former's data.
             judged = replace(network, typical=former.typical)

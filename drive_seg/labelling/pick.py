@@ -38,7 +38,7 @@ SHEET = "contact_sheet.jpg"
 LABEL_STUDIO_PREFIX = "/data/local-files/?d="
 
 _BLANK = 4.0  # standard deviation of the brightness under which a frame shows nothing
-_NEIGHBOURS = 0.35  # distance of descriptors above which frames that follow each other are of different scenes
+_NEIGHBOURS = 0.2  # distance of descriptors above which frames that follow each other are of different scenes
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
 
 
