@@ -8,6 +8,7 @@ DURATION ?=
 RATE     ?=
 FRAMES   ?=
 GPU_PYTHON ?=
+MESSAGES ?= 10000
 # What the user gives is text, also with quotes, $ and `: recipes read it from their environment, and make must not
 # expand it on the way there.
 override SOURCE := $(value SOURCE)
@@ -16,7 +17,8 @@ override DURATION := $(value DURATION)
 override RATE := $(value RATE)
 override FRAMES := $(value FRAMES)
 override GPU_PYTHON := $(value GPU_PYTHON)
-export SOURCE TOPIC DURATION RATE FRAMES GPU_PYTHON
+override MESSAGES := $(value MESSAGES)
+export SOURCE TOPIC DURATION RATE FRAMES GPU_PYTHON MESSAGES
 GPU_VENV := .venv-gpu
 EXTRAS   := ros,bench,test
 JAZZY_VENV := .venv-jazzy
@@ -24,7 +26,7 @@ PYTEST   := $(BIN)/python -m pytest
 WORKERS  ?= 2
 PARALLEL := -n $(WORKERS) --dist loadgroup
 
-.PHONY: help setup run check test slow-tests test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
+.PHONY: help setup run check test slow-tests torture test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
 
 help:
 	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [TOPIC=of a bag] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
@@ -36,6 +38,7 @@ help:
 	@echo "make slow-tests   measures all tests again, for test/slow_tests.txt"
 	@echo "make cubins       compiles the GPU kernels that ship, after a change of kernels.cu"
 	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python]   what only a machine with an NVIDIA GPU can prove"
+	@echo "make torture [MESSAGES=10000]   a campaign against the live node: fuzzing, faults, life cycle, a soak, killed replays"
 	@echo "make bench        how long each stage of a frame takes"
 	@echo "make docs         the documentation as a site, in site/"
 	@echo "make picture      the README's picture, from make run"
@@ -125,6 +128,9 @@ $(JAZZY_VENV)/.ready: setup.py pyproject.toml
 
 test-jazzy: $(JAZZY_VENV)/.ready
 	@$(JAZZY_VENV)/bin/python -m pytest test/ros test/play test/demo
+
+torture: setup
+	@$(BIN)/python test/helpers/torture.py --messages="$$MESSAGES" --out out/torture
 
 bench: setup
 	@$(BIN)/drive-seg bench

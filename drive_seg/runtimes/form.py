@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from drive_seg.network import Network
 
 _CHANNELS = 3
+STRIDE = 32  # of the sizes that are half of a network's own
 
 
 def check_form(network: Network, input_size: tuple[int, int] | None = None) -> None:
@@ -27,10 +28,10 @@ def check_form(network: Network, input_size: tuple[int, int] | None = None) -> N
         raise EngineError(f"{network.path.name} has one class: a soft-max over one channel is always 1",
                           "export two channels, for instance torch.cat([torch.zeros_like(x), x], 1), and name both"
                           " classes")
-    height, width = network.input_size
-    if input_size is not None and (2 * input_size[0] < height or 2 * input_size[1] < width):
+    smallest = tuple(max(STRIDE, side // 2 // STRIDE * STRIDE) for side in network.input_size)
+    if input_size is not None and any(side < least for side, least in zip(input_size, smallest, strict=True)):
         raise EngineError(f"the input size {input_size[0]}x{input_size[1]} is below the smallest that"
-                          f" {network.path.name} is run at, {-(-height // 2)}x{-(-width // 2)} (half of its own)",
+                          f" {network.path.name} is run at, {smallest[0]}x{smallest[1]} (half of its own)",
                           "take a larger input size")
     header = read_header(network.path)
     if header is None:

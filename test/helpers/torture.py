@@ -1,0 +1,620 @@
+"""A campaign against the live node: fuzzed messages, injected faults, a hammered life cycle, a soak, a killed replay.
+
+    make torture [MESSAGES=10000] [OUT=out/torture]
+
+Prints a table, leaves it with a picture of the soak and the node's logs in the output folder, and ends with exit code 1
+where something that must hold does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import hashlib
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+
+from drive_seg.ros import transport
+
+transport.apply()
+
+import rclpy  # noqa: E402
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
+from rcl_interfaces.msg import ParameterValue  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy  # noqa: E402
+from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+from drive_seg.core.frame import ENCODINGS, FrameError  # noqa: E402
+from drive_seg.pipeline import Pipeline  # noqa: E402
+from drive_seg.play.graph import private_domain  # noqa: E402
+from drive_seg.ros.images import to_frame  # noqa: E402
+from drive_seg.settings import Settings  # noqa: E402
+
+EVERY = 20  # one valid frame among so many messages
+_NAME = "/drive_seg"
+_RELIABLE = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE,
+                      durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+_PATIENCE = 30.0  # seconds for an answer, on a machine that does much else
+
+
+@dataclass
+class Table:
+    """What was found. rows: what, what was measured, whether it is as it must be (None: for information)."""
+
+    rows: list[tuple[str, str, bool | None]] = field(default_factory=list)
+
+    def add(self, what: str, measured: object, good: bool | None = None) -> None:
+        self.rows.append((what, str(measured), good))
+        print(f"{'    ' if good is None else 'ok  ' if good else 'BAD '}{what:56} {measured}", flush=True)
+
+    @property
+    def good(self) -> bool:
+        return all(good is not False for _, _, good in self.rows)
+
+
+class Live:
+    """The node in a process of its own, and a client that sends to it and hears what it says."""
+
+    def __init__(self, network: Path | None, log: Path, **parameters: object) -> None:
+        given = {"engine": "openvino", "frozen_timeout": 0.0, **parameters}
+        if network is not None:
+            given["network"] = str(network)
+        words = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
+        self._log = log.open("w")
+        self.process = subprocess.Popen([sys.executable, "-m", "drive_seg.ros.main", "--ros-args", *words],
+                                        env=transport.environment(), stderr=self._log, stdout=self._log)
+        self.watched = psutil.Process(self.process.pid)
+        self.peak = 0
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+        self.node = rclpy.create_node("torture", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.raw = self.node.create_publisher(Image, "image", _RELIABLE)
+        self.compressed = self.node.create_publisher(CompressedImage, "image/compressed", _RELIABLE)
+        self.info = self.node.create_publisher(CameraInfo, "camera_info", _RELIABLE)
+        self.labels: dict[int, Image] = {}
+        self.health: list[tuple[float, str]] = []
+        self.node.create_subscription(Image, f"{_NAME}/labels", self._hear_labels, _RELIABLE)
+        self.node.create_subscription(String, f"{_NAME}/health",
+                                      lambda m: self.health.append((time.monotonic(), m.data)), _LATCHED)
+
+    def _hear_labels(self, message: Image) -> None:
+        self.labels[stamp_of(message)] = message
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def memory(self) -> int:
+        """Bytes of resident memory, 0 when it is gone."""
+        try:
+            now = self.watched.memory_info().rss
+        except psutil.Error:
+            return 0
+        self.peak = max(self.peak, now)
+        return now
+
+    def spin(self, seconds: float = 0.0) -> None:
+        end = time.monotonic() + seconds
+        self._executor.spin_once(timeout_sec=0)
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.01)
+
+    def until(self, done: Callable[[], bool], seconds: float = _PATIENCE) -> bool:
+        end = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > end or not self.alive:
+                return done()
+            self._executor.spin_once(timeout_sec=0.02)
+        return True
+
+    def connect(self, compressed: bool) -> None:
+        camera = self.compressed if compressed else self.raw
+        if not self.until(lambda: camera.get_subscription_count() > 0, 120):
+            raise RuntimeError(f"the node does not listen; its log: {self._log.name}")
+        self.spin(1.5)
+
+    def answer(self, message: Image | CompressedImage) -> Image | None:
+        """Send a frame; its labels, None where none come."""
+        (self.compressed if isinstance(message, CompressedImage) else self.raw).publish(message)
+        stamp = stamp_of(message)
+        self.until(lambda: stamp in self.labels)
+        return self.labels.get(stamp)
+
+    def call(self, kind: type, service: str, request: object, seconds: float = _PATIENCE) -> object | None:
+        client = self.node.create_client(kind, f"{_NAME}/{service}")
+        try:
+            if not self.until(client.service_is_ready, seconds):
+                return None
+            future = client.call_async(request)
+            return future.result() if self.until(future.done, seconds) else None
+        finally:
+            self.node.destroy_client(client)
+
+    def close(self) -> int:
+        """End it as Ctrl-C would. Returns its exit code."""
+        if self.alive:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+        self._log.close()
+        return self.process.wait()
+
+
+@contextmanager
+def live(network: Path | None, log: Path, compressed: bool = False, **parameters: object) -> Iterator[Live]:
+    node = Live(network, log, image_transport="compressed" if compressed else "raw", **parameters)
+    try:
+        node.connect(compressed)
+        yield node
+    finally:
+        node.close()
+
+
+def stamp_of(message: Image | CompressedImage) -> int:
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+def with_stamp(message, number: int):
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(1_700_000_000 * 10**9 + number * 10**6, 10**9)
+    message.header.frame_id = "camera"
+    return message
+
+
+def picture(pixels: np.ndarray, number: int, compressed: bool) -> Image | CompressedImage:
+    """A frame as a driver would send it."""
+    if compressed:
+        data = cv2.imencode(".jpg", pixels)[1]
+        return with_stamp(CompressedImage(format="jpeg", data=array.array("B", data.tobytes())), number)
+    return with_stamp(Image(height=pixels.shape[0], width=pixels.shape[1], encoding="bgr8", step=3 * pixels.shape[1],
+                            data=array.array("B", pixels.tobytes())), number)
+
+
+class Fuzz:
+    """Messages that no camera should send, from a seed."""
+
+    def __init__(self, seed: int, frames: list[np.ndarray]) -> None:
+        self._random, self._frames = random.Random(seed), frames
+
+    def message(self, number: int, compressed: bool) -> tuple[str, object]:
+        """A kind (`image`, `info`) and a message, or its bytes in CDR."""
+        chosen = self._random.random()
+        if chosen < 0.15:
+            return "info", self._info(number)
+        if chosen < 0.35:
+            kind = "info" if self._random.random() < 0.3 else "image"
+            good = self._info(number) if kind == "info" else picture(self._frame(), number, compressed)
+            return kind, self._cdr(bytes(serialize_message(good)))
+        return "image", self._jpeg(number) if compressed else self._image(number)
+
+    def _frame(self) -> np.ndarray:
+        return self._random.choice(self._frames)
+
+    def _image(self, number: int) -> Image:
+        pick = self._random
+        message = picture(self._frame(), number, False)
+        for _ in range(pick.randint(1, 3)):
+            field_ = pick.choice(("encoding", "height", "width", "step", "data", "data"))
+            if field_ == "encoding":
+                message.encoding = pick.choice((*ENCODINGS, "", "32FC1", "bgr16", "\x01\x02", "x" * 100_000, "BGR8"))
+            elif field_ == "data":
+                data = message.data
+                size = pick.choice((0, 1, len(data) // 2, max(0, len(data) - 1), len(data) + 7))
+                message.data = array.array("B", bytes(data[:size]) + bytes(max(0, size - len(data))))
+            else:
+                setattr(message, field_, pick.choice((0, 1, 2, 3, 97, 65_535, 2**31 - 1, 2**31, 2**32 - 1)))
+        return message
+
+    def _jpeg(self, number: int) -> CompressedImage:
+        pick = self._random
+        data = cv2.imencode(pick.choice((".jpg", ".jpg", ".png")), self._frame())[1].tobytes()
+        at, length = pick.randrange(len(data)), pick.choice((1, 64, 1460, 4096))
+        made = pick.choice((
+            lambda: data[:at], lambda: data[:at] + data[at + length :] + b"", lambda: b"", lambda: b"\xff\xd8\xff\xd9",
+            lambda: data[:at] + bytes(min(length, len(data) - at)) + data[at + length :],
+            lambda: pick.randbytes(length), lambda: data[:64] + pick.randbytes(4096),
+            lambda: self._claiming(data, 2**16 - 1), lambda: self._claiming(data, 9000),
+            lambda: cv2.imencode(".bmp", self._frame())[1].tobytes()))()
+        form = pick.choice(("jpeg", "png", "", "x" * 100_000, "16UC1; compressedDepth", "bayer_rggb8; jpeg compressed"))
+        return with_stamp(CompressedImage(format=form, data=array.array("B", made)), number)
+
+    @staticmethod
+    def _claiming(data: bytes, side: int) -> bytes:
+        at = data.find(b"\xff\xc0")
+        if at >= 0:
+            return data[: at + 5] + struct.pack(">HH", side, side) + data[at + 9 :]
+        return data[:16] + struct.pack(">II", side, side) + data[24:]
+
+    def _info(self, number: int) -> CameraInfo:
+        pick = self._random
+
+        def value() -> float:
+            return pick.choice((0.0, 1.0, -1.0, 200.0, 5e4, 1e-9, 1e300, float("nan"), float("inf"), pick.random()))
+
+        message = with_stamp(CameraInfo(), number)
+        message.height, message.width = (pick.choice((0, 1, 180, 360, 65_535, 2**32 - 1)) for _ in range(2))
+        message.distortion_model = pick.choice(("", "plumb_bob", "equidistant", "fisheye", "none", "x" * 10_000))
+        message.d = [value() for _ in range(pick.choice((0, 1, 4, 5, 8, 12, 14, 100)))]
+        for name in ("k", "r", "p"):
+            setattr(message, name, [value() for _ in getattr(message, name)])
+        message.binning_x, message.binning_y = (pick.choice((0, 1, 2, 2**32 - 1)) for _ in range(2))
+        return message
+
+    def _cdr(self, data: bytes) -> bytes:
+        pick = self._random
+        at = pick.randrange(len(data))
+        return pick.choice((
+            lambda: data[:at], lambda: pick.randbytes(pick.choice((1, 4, 40, 400))), lambda: data[:4],
+            lambda: data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :], lambda: data + bytes(100),
+            lambda: b"\x00\x01\x00\x00" + pick.randbytes(64)))()
+
+
+def is_good(message: object, kind: str, compressed: bool) -> int | None:
+    """The stamp of a message that offline is a frame, None of one that is not."""
+    if kind == "info":
+        return None
+    if isinstance(message, bytes):
+        try:
+            message = deserialize_message(message, CompressedImage if compressed else Image)
+        except Exception:  # whatever the middleware says of such bytes
+            return None
+    try:
+        to_frame(message)
+        return stamp_of(message)
+    except FrameError:
+        return None
+
+
+def fuzz(table: Table, out: Path, network: Path | None, frames: list[np.ndarray], count: int, compressed: bool,
+         seed: int = 0) -> None:
+    """`count` messages, one in EVERY valid."""
+    name = "compressed" if compressed else "raw"
+    valid = right = wrong = refused = 0
+    allowed: set[int] = set()
+    sent = Counter()
+    made = Fuzz(seed, frames)
+    with Pipeline.open(Settings(network=str(network or ""), engine="openvino")) as offline, \
+            live(network, out / f"fuzz_{name}.log", compressed) as node:
+        warm = 0
+        for number in range(count):
+            if number % EVERY == EVERY - 1:
+                message = picture(frames[valid % len(frames)], number, compressed)
+                valid += 1
+                allowed.add(stamp_of(message))
+                answer = node.answer(message)
+                expected = offline.segmenter.segment(to_frame(message)).labels
+                if answer is not None and np.array_equal(np.frombuffer(answer.data, np.uint8), expected.ravel()):
+                    right += 1
+                elif answer is not None:
+                    wrong += 1
+                if number >= count // 5 and not warm:
+                    warm = node.memory
+            else:
+                kind, message = made.message(number, compressed)
+                stamp = is_good(message, kind, compressed)
+                refused += stamp is None
+                if stamp is not None:
+                    allowed.add(stamp)
+                publisher = node.info if kind == "info" else node.compressed if compressed else node.raw
+                publisher.publish(message)
+                sent["CDR" if isinstance(message, bytes) else kind] += 1
+                node.spin(0.002)
+            if not number % 50:
+                _ = node.memory
+            if not node.alive:
+                break
+        node.spin(2.0)
+        made_up = set(node.labels) - allowed
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(sent.items()))
+        table.add(f"{name}: messages, of which valid", f"{number + 1} ({kinds}), {valid}")
+        table.add(f"{name}: masks of valid frames that are the offline ones", f"{right} of {valid}", right == valid)
+        table.add(f"{name}: masks of valid frames that differ", wrong, wrong == 0)
+        table.add(f"{name}: masks of the {refused} messages that are no frames", len(made_up), not made_up)
+        table.add(f"{name}: crashes", 0 if node.alive else node.process.poll(), node.alive)
+        table.add(f"{name}: memory when warm, at the end, at most (MB)",
+                  " ".join(f"{b / 1e6:.0f}" for b in (warm, node.memory, node.peak)), node.peak < 2 * max(warm, 1))
+
+
+def _part(image: np.ndarray, rows: slice, columns: slice, value: int = 120) -> np.ndarray:
+    out = image.copy()
+    out[rows, columns] = value
+    return out
+
+
+def faults(height: int, width: int) -> dict[str, Callable[[np.ndarray, int], object]]:
+    """What happens to a frame (pixels, number): other pixels, a message, or None for nothing at all."""
+    half, middle = slice(height // 2, None), slice(width // 4, 3 * width // 4)
+    all_ = slice(None)
+    frozen: list[np.ndarray] = []
+
+    def freeze(image: np.ndarray, number: int) -> np.ndarray:
+        frozen.append(image)
+        return frozen[0]
+
+    def raw(**changes: object) -> Callable[[np.ndarray, int], Image]:
+        def make(image: np.ndarray, number: int) -> Image:
+            message = picture(image, number, False)
+            for name, value in changes.items():
+                setattr(message, name, value)
+            return message
+        return make
+
+    noise = np.random.default_rng(0)
+    return {
+        "camera stops": lambda image, number: None,
+        "picture frozen": freeze,
+        "black": lambda image, number: np.zeros_like(image),
+        "white": lambda image, number: np.full_like(image, 255),
+        "grey": lambda image, number: np.full_like(image, 128),
+        "lens covered from below": lambda image, number: _part(image, half, all_),
+        "lens covered from above": lambda image, number: _part(image, slice(0, height // 2), all_),
+        "lens covered on the left": lambda image, number: _part(image, all_, slice(0, width // 2)),
+        "lens covered on the right": lambda image, number: _part(image, all_, slice(width // 2, None)),
+        "lens covered in the middle": lambda image, number: _part(image, slice(height // 4, None), middle),
+        "lens covered, bright": lambda image, number: _part(image, half, all_, 180),
+        "lens covered, dark": lambda image, number: _part(image, half, all_, 40),
+        "out of focus": lambda image, number: cv2.GaussianBlur(image, (0, 0), width / 25),
+        "noise only": lambda image, number: noise.integers(0, 256, image.shape, np.uint8),
+        "far too dark": lambda image, number: image // 24,
+        "far too bright": lambda image, number: np.clip(image.astype(np.int16) + 230, 0, 255).astype(np.uint8),
+        "data cut short": raw(data=array.array("B", bytes(100))),
+        "no data": raw(data=array.array("B")),
+        "unknown encoding": raw(encoding="bgr99"),
+        "step too small": raw(step=3),
+        "size of zero": raw(height=0, width=0),
+        "larger than allowed": raw(height=20_000, width=20_000),
+        "one frame in three seconds": lambda image, number: image if number % 30 == 0 else None,
+        "header stamps an hour back": lambda image, number: with_stamp(picture(image, number, False), -3_600_000),
+    }
+
+
+def inject(table: Table, out: Path, network: Path | None, drive: list[np.ndarray], names: list[str] | None = None,
+           rate: float = 10.0) -> dict[str, float | None]:
+    """The seconds until ~/health leaves READY, by fault. drive: frames of a vehicle that moves, at `rate`."""
+    height, width = drive[0].shape[:2]
+    times: dict[str, float | None] = {}
+    with live(network, out / "faults.log", frozen_timeout=1.0, camera_timeout=1.0) as node:
+        number = 0
+
+        def play(change: Callable[[np.ndarray, int], object] | None, seconds: float, stop: Callable[[], bool]) -> bool:
+            nonlocal number
+            due = time.monotonic()
+            for step in range(round(seconds * rate)):
+                number += 1
+                made = drive[number % len(drive)]
+                made = made if change is None else change(made, step)
+                if isinstance(made, np.ndarray):
+                    made = picture(made, number * 100, False)
+                if made is not None:
+                    node.raw.publish(made)
+                due += 1 / rate
+                node.spin(max(0.0, due - time.monotonic()))
+                if stop():
+                    return True
+            return False
+
+        for name, change in faults(height, width).items():
+            if names is not None and name not in names:
+                continue
+            ready = play(None, 15.0, lambda: bool(node.health) and node.health[-1][1].startswith("READY"))
+            play(None, 1.5, lambda: False)
+            if not ready or not node.health[-1][1].startswith("READY"):
+                table.add(f"fault: {name}", f"the node was not READY before: {node.health[-1:]}", None)
+                continue
+            heard, start = len(node.health), time.monotonic()
+            found = play(change, 8.0, lambda heard=heard: any(not text.startswith("READY")
+                                                              for _, text in node.health[heard:]))
+            times[name] = node.health[-1][0] - start if found else None
+            table.add(f"fault: {name}", f"{times[name]:.1f} s: {node.health[-1][1][:60]}" if found
+                      else "not reported in 8 s")
+        table.add("faults injected, reported", f"{len(times)}, {sum(t is not None for t in times.values())}")
+        table.add("faults: the node lives", "yes" if node.alive else "no", node.alive)
+    return times
+
+
+def hammer(table: Table, out: Path, network: Path | None, frames: list[np.ndarray], count: int, seed: int = 1) -> None:
+    """Parameters and life cycle from outside, in no order; afterwards the node works as before."""
+    pick = random.Random(seed)
+    transitions = [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE,
+                   Transition.TRANSITION_CLEANUP, 77]
+    names = ["min_confidence", "strictness", "fault_policy", "engine", "network", "overlay_quality", "", "x" * 500]
+    answered = silent = 0
+    with live(network, out / "hammer.log") as node:
+        for number in range(count):
+            if not node.alive:
+                break
+            if pick.random() < 0.3:
+                request = ChangeState.Request()
+                request.transition.id = pick.choice(transitions)
+                answer = node.call(ChangeState, "change_state", request, 120)
+            else:
+                value = ParameterValue(type=pick.choice((0, 1, 2, 3, 4, 5, 9, 77)), double_value=pick.choice(
+                    (0.5, -1.0, float("nan"), 1e308)), integer_value=-5, string_value=pick.choice(("", "x", "unknown")))
+                request = SetParameters.Request(parameters=[ParameterMessage(name=pick.choice(names), value=value)])
+                if value.type == 77:  # rclpy gives no answer to that
+                    node.call(SetParameters, "set_parameters", request, 0.5)
+                    continue
+                answer = node.call(SetParameters, "set_parameters", request, 60)
+            answered += answer is not None
+            silent += answer is None
+            if not number % 7:
+                node.raw.publish(picture(frames[number % len(frames)], number, False))
+        active = False
+        for _ in range(6):  # back to work, wherever it was left
+            state = node.call(GetState, "get_state", GetState.Request())
+            if state is not None and state.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                active = True
+                break
+            request = ChangeState.Request()
+            request.transition.id = (Transition.TRANSITION_ACTIVATE if state is not None and state.current_state.id
+                                     == State.PRIMARY_STATE_INACTIVE else Transition.TRANSITION_CONFIGURE)
+            node.call(ChangeState, "change_state", request, 120)
+        for name, value in (("min_confidence", 0.5), ("strictness", 1.0)):
+            node.call(SetParameters, "set_parameters", SetParameters.Request(parameters=[ParameterMessage(
+                name=name, value=ParameterValue(type=3, double_value=value))]))
+        node.spin(1.5)
+        answer = next((a for n in range(3) if (a := node.answer(picture(frames[n], 10**6 + n, False)))), None)
+        table.add("hammer: calls answered, not answered", f"{answered}, {silent}", silent == 0)
+        table.add("hammer: crashes", 0 if node.alive else node.process.poll(), node.alive)
+        table.add("hammer: active afterwards, and gives masks", f"{active}, {answer is not None}",
+                  active and answer is not None)
+
+
+def soak(table: Table, out: Path, network: Path | None, frames: list[np.ndarray], count: int) -> None:
+    """Frames one after the other; memory, threads and descriptors over them, as soak.png."""
+    samples: list[tuple[int, int, int]] = []
+    with live(network, out / "soak.log") as node:
+        for number in range(count):
+            if node.answer(picture(frames[number % len(frames)], number, False)) is None:
+                break
+            node.labels.clear()
+            if not number % max(1, count // 200):
+                samples.append((node.memory, node.watched.num_threads(), node.watched.num_fds()))
+        alive = node.alive
+    curves = np.array(samples, np.float64)
+    warm = curves[len(curves) // 4 :]
+    first, last = (warm[part, 0].mean() for part in (slice(0, len(warm) // 3), slice(-len(warm) // 3, None)))
+    cv2.imwrite(str(out / "soak.png"), draw(curves))
+    table.add("soak: frames answered", f"{number + 1} of {count}", alive and number + 1 == count)
+    table.add("soak: memory after warm-up, at the end (MB)", f"{first / 1e6:.0f} {last / 1e6:.0f}",
+              last <= 1.03 * first)
+    for column, what in ((1, "threads"), (2, "descriptors")):
+        table.add(f"soak: {what} after warm-up, at the end", f"{warm[0, column]:.0f} {warm[-1, column]:.0f}",
+                  warm[-1, column] <= warm[0, column] + 1)
+
+
+def draw(curves: np.ndarray) -> np.ndarray:
+    """Memory, threads and descriptors (n, 3) below one another, each from 0, as a BGR picture."""
+    height, width, margin = 130, 760, 60
+    rows = []
+    for values, name in zip(curves.T, ("memory, MB", "threads", "descriptors"), strict=True):
+        values = values / 1e6 if name.startswith("memory") else values
+        panel = np.full((height, width, 3), 255, np.uint8)
+        top = max(1.0, 1.15 * values.max())
+        x = np.linspace(margin, width - 10, len(values))
+        y = height - 15 - values / top * (height - 30)
+        cv2.polylines(panel, [np.stack([x, y], 1).round().astype(np.int32)], False, (160, 80, 20), 2, cv2.LINE_AA)
+        cv2.line(panel, (margin, height - 15), (width - 10, height - 15), (170, 170, 170), 1)
+        for text, place in ((name, (margin, 14)), (f"{values.max():.0f}", (4, int(y.min()) + 4)),
+                            ("0", (4, height - 10))):
+            cv2.putText(panel, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (60, 60, 60), 1, cv2.LINE_AA)
+        rows.append(panel)
+    return np.vstack(rows)
+
+
+def kill_replay(table: Table, out: Path, network: Path | None, bag: Path, kills: int) -> None:
+    """A replay that is killed and taken up again ends as one that was not."""
+    def command(folder: Path) -> list[str]:
+        words = [sys.executable, "-m", "drive_seg.cli.main", "replay", str(bag), "--out", str(folder), "--no-report",
+                 "--engine", "openvino"]
+        return words + (["--network", str(network)] if network is not None else [])
+
+    def run(folder: Path) -> int:
+        return subprocess.run(command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              check=False).returncode
+
+    whole, broken = out / "replay_whole", out / "replay_killed"
+    code = run(whole)
+    pick, done = random.Random(2), 0
+    for _ in range(kills):
+        process = subprocess.Popen(command(broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        partial = broken / f".{bag.name}.partial" / "frames.jsonl"
+        end = time.monotonic() + 60
+        while not partial.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(pick.random())
+        done += process.poll() is None
+        process.kill()
+        process.wait()
+    again = run(broken)
+    masks = []
+    for folder in (whole, broken):
+        file = folder / bag.name / "summary.json"
+        masks.append(json.loads(file.read_text())["masks_sha256"] if file.is_file() else None)
+    table.add("replay: killed in mid-work, then resumed", f"{done} times, exit codes {code} {again}",
+              code == again == 0)
+    table.add("replay: masks are those of one that was not killed", (masks[1] or "none")[:12],
+              masks[0] is not None and masks[0] == masks[1])
+
+
+def moving(count: int = 12, height: int = 180, width: int = 320) -> list[np.ndarray]:
+    """Frames of which every part changes."""
+    base = np.random.default_rng(3).integers(0, 256, (height // 12 + 2, width // 12 + 2, 3), np.uint8)
+    big = cv2.resize(base, (width + 40, height + 40), interpolation=cv2.INTER_CUBIC)
+    return [np.ascontiguousarray(big[2 * i : 2 * i + height, 3 * i : 3 * i + width]) for i in range(count)]
+
+
+def _drive() -> list[np.ndarray]:
+    from drive_seg.sources.clip import DEFAULT
+    from drive_seg.sources.open import open_source
+
+    shots = list(open_source(DEFAULT, duration=12))[::3]
+    return [cv2.resize(shot.frame.bgr(), (320, 180), interpolation=cv2.INTER_AREA) for shot in shots]
+
+
+def _bag(folder: Path, frames: list[np.ndarray]) -> Path:
+    from bags import raw, write_bag
+
+    count = 4 * len(frames)
+    return write_bag(folder / "drive", count, messages=[raw(i, frames[i % len(frames)]) for i in range(count)],
+                     with_info=False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--calls", type=int, default=200)
+    parser.add_argument("--soak", type=int, default=3_000)
+    parser.add_argument("--kills", type=int, default=4)
+    parser.add_argument("--network", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("out/torture"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    table, start = Table(), time.monotonic()
+    drive = _drive()
+    with private_domain():
+        for compressed in (False, True):
+            fuzz(table, args.out, args.network, drive, args.messages // 2, compressed)
+        inject(table, args.out, args.network, drive, rate=25 / 3)
+        hammer(table, args.out, args.network, drive, args.calls)
+        soak(table, args.out, args.network, drive, args.soak)
+    folder = args.out / hashlib.sha256(os.urandom(8)).hexdigest()[:8]
+    kill_replay(table, folder, args.network, _bag(folder, drive), args.kills)
+    table.add("minutes", f"{(time.monotonic() - start) / 60:.1f}")
+    lines = [f"| {what} | {measured} | {'' if good is None else 'ok' if good else 'BAD'} |"
+             for what, measured, good in table.rows]
+    (args.out / "table.md").write_text("\n".join(["| what | measured | |", "|---|---|---|", *lines]) + "\n")
+    return 0 if table.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
