@@ -27,6 +27,10 @@ STRIDE = 32
 """What the height and the width of a network's input must be multiples of: most networks halve them five times."""
 
 
+STAYS_FP32 = ".fp32"
+"""Part of the names of layers that stay fp32 in an fp16 version, to tell them from fp32 that got in unasked."""
+
+
 class NetworkError(DriveSegError, ValueError):
     """A network that can't be used; the message names the file and the fix."""
 

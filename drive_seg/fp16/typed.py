@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.engine import EngineError
-from drive_seg.fp16 import STAYS_FP32
+from drive_seg.network import STAYS_FP32
 
 try:
     import onnx

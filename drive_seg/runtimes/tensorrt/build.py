@@ -19,7 +19,7 @@ from pathlib import Path
 
 from drive_seg.core.engine import EngineError
 from drive_seg.files import write_whole
-from drive_seg.fp16 import STAYS_FP32
+from drive_seg.network import STAYS_FP32
 from drive_seg.runtimes.tensorrt.library import Library, load_library
 
 OPTIONS = {"optimization_level": 3, "workspace": 512 << 20, "format": "HWC8"}
