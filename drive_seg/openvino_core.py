@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drive_seg.core.engine import EngineError
-from drive_seg.runtimes.loading import fix_for_loading, one_line
+from drive_seg.loading import fix_for_loading, one_line
 
 try:
     import openvino as ov

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drive_seg.core.engine import Engine, EngineError
+from drive_seg.loading import fix_for_memory, one_line
 from drive_seg.runtimes.form import check_form
-from drive_seg.runtimes.loading import fix_for_memory, one_line
 
 if TYPE_CHECKING:
     from drive_seg.network import Network

@@ -7,9 +7,9 @@ import platform
 import numpy as np
 
 from drive_seg.core.engine import EngineError, Loaded
+from drive_seg.loading import fix_for_loading
 from drive_seg.network import Network
 from drive_seg.runtimes.host import HostEngine
-from drive_seg.runtimes.loading import fix_for_loading
 
 try:
     import onnxruntime

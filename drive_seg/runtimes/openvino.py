@@ -6,10 +6,10 @@ import numpy as np
 from llvmlite import binding as llvm
 
 from drive_seg.core.engine import EngineError, Loaded
+from drive_seg.loading import fix_for_memory
 from drive_seg.network import Network
 from drive_seg.openvino_core import CORE, ov
 from drive_seg.runtimes.host import HostEngine
-from drive_seg.runtimes.loading import fix_for_memory
 
 _SHORT = {"float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "f16": "fp16"}
 _HINTS = {"auto": None, "fp32": "f32", "bf16": "bf16", "int8": "f32"}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from drive_seg.runtimes.loading import fix_for_loading, is_memory
+from drive_seg.loading import fix_for_loading, is_memory
 
 OPEN = """
 import resource, sys
