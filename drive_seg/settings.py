@@ -155,6 +155,10 @@ class Settings:
         "masks", DrivableRule.start_height,
         "Share of the image height, from the bottom, in which the road in front of the vehicle begins.",
         0.0, 1.0, live=True)
+    speck_size: float = _setting(
+        "masks", DrivableRule.speck,
+        "What is neither ground nor this large, across and up the image, is a speck and ends no column of drivable"
+        " area; 0 lets every pixel end one.", 0.0, 1.0, "m", live=True)
     temporal_filter: bool = _setting(
         "masks", False, "Hold back unsure label changes for one frame; road that ends never waits.")
     ego_mask: str = _setting(
@@ -269,7 +273,7 @@ class Settings:
     @property
     def rule(self) -> DrivableRule:
         """What makes a pixel drivable."""
-        return DrivableRule(self.min_confidence, self.start_width, self.start_height)
+        return DrivableRule(self.min_confidence, self.start_width, self.start_height, self.speck_size)
 
     @property
     def limits(self) -> CameraLimits:
