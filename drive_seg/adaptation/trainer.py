@@ -59,6 +59,7 @@ class Adaptation:
             raise AdaptError(f"{len(self.stills)} frames to train on are fewer than a batch of {recipe.batch}",
                              "give more footage")
         self.crop = tuple(max(STRIDE, round(recipe.crop * side / STRIDE) * STRIDE) for side in footage.size)
+        self._rehearsal = [dataset.name for dataset in rehearsal]
         self._samples, sources, allowed = None, [], np.eye(len(self.table), dtype=np.bool_)
         if rehearsal:
             sources, allowed = data.load_sources(list(rehearsal), "train", self.table)
@@ -123,7 +124,8 @@ class Adaptation:
         """Write the checkpoint; a kill while writing leaves the one before."""
         state = {"step": self.step, "seconds": self.seconds, "student": self.student.state_dict(),
                  "teacher": self.teacher.state_dict(), "optimizer": self.optimizer.state_dict(),
-                 "thresholds": torch.from_numpy(self.thresholds.values.copy()), "former": self.former.sha256}
+                 "thresholds": torch.from_numpy(self.thresholds.values.copy()), "former": self.former.sha256,
+                 "rehearsal": self._rehearsal}
         part = (self.out / CHECKPOINT).with_suffix(".part")
         torch.save(state, part)
         part.replace(self.out / CHECKPOINT)
@@ -133,10 +135,13 @@ class Adaptation:
         if not path.is_file():
             return  # killed before the first one
         state = read_state(path)
+        if state.get("former") != self.former.sha256:
+            raise AdaptError(f"{self.out} began with another network than {self.former.path}",
+                             "name that one, or start again with another --out")
+        if state.get("rehearsal") != self._rehearsal:
+            raise AdaptError(f"{self.out} began with the labelled sets {state.get('rehearsal')}, --data gives"
+                             f" {self._rehearsal}", "give the same ones, or start again with another --out")
         with damage_told(path):
-            if state["former"] != self.former.sha256:
-                raise AdaptError(f"{self.out} began with another network than {self.former.path}",
-                                 "name that one, or start again with another --out")
             self.student.load_state_dict(state["student"])
             self.teacher.load_state_dict(state["teacher"])
             self.optimizer.load_state_dict(state["optimizer"])

@@ -1,6 +1,7 @@
 """Self-training on footage: the parts, and whole runs of a few steps on a tiny network."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -206,6 +207,8 @@ def test_killed_and_resumed_ends_in_the_same_weights(former, footage, tmp_path):
         assert torch.equal(value, resumed.teacher.state_dict()[name]), name
     with pytest.raises(AdaptError, match="holds an adaptation"):
         Adaptation(footage, former, tmp_path / "other", RECIPE, device="cpu")
+    with pytest.raises(AdaptError, match="another network"):
+        Adaptation(footage, replace(former, sha256="0"), tmp_path / "other", RECIPE, resume=True, device="cpu")
 
 
 def test_an_unharmed_network_ships_whole(former, footage, told, tmp_path):
