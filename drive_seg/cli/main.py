@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "compare two replay results, or two networks",
     "pick": "choose the frames of a drive that are most worth labelling",
     "import": "turn labels into a data set",
+    "ego-mask": "find where the camera sees its own vehicle",
     "adapt": "adapt a network to footage without labels",
 }
 """Subcommands, each in drive_seg/cli/NAME.py (NAME_.py for a word of Python's) with add_arguments(parser) and
@@ -36,7 +37,7 @@ EXPECTED = (DriveSegError, OSError)
 
 def load(name: str) -> ModuleType:
     """The module of a subcommand."""
-    return importlib.import_module(f"drive_seg.cli.{name}{'_' * keyword.iskeyword(name)}")
+    return importlib.import_module(f"drive_seg.cli.{name.replace('-', '_')}{'_' * keyword.iskeyword(name)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

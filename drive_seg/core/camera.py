@@ -18,6 +18,11 @@ from drive_seg.errors import DriveSegError
 MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
 """Lens models and how many parameters D may have."""
 
+_SAME_AS = {"": "plumb_bob", "fisheye": "equidistant", "kannala_brandt": "equidistant", "radtan": "plumb_bob"}
+"""Names that drivers have for MODELS."""
+_LEAST_FOCAL, _MOST_FOCAL = 0.02, 1000.0  # of the image's width and height: no lens is wider or longer
+_MOST_ASPECT = 4.0  # between fx and fy: binning along one axis, twice
+
 _MAX_REPROJECTION = 0.1  # pixels between a pixel and its ray's projection, above which the lens model is not invertible
 
 
@@ -50,6 +55,11 @@ class Camera:
         if K.shape != (3, 3) or not np.isfinite(K).all() or not (K[0, 0] > 0 and K[1, 1] > 0):
             raise CameraError("the camera is not calibrated (K is zero or not finite)",
                               "calibrate it, e.g. with ROS's camera_calibration, and let its driver publish the result")
+        wide, high = K[0, 0] / width, K[1, 1] / height
+        if (not all(_LEAST_FOCAL <= share <= _MOST_FOCAL for share in (wide, high))
+                or not 1 / _MOST_ASPECT <= K[0, 0] / K[1, 1] <= _MOST_ASPECT):
+            raise CameraError(f"no camera has focal lengths of {K[0, 0]:g} and {K[1, 1]:g} pixels (K) at"
+                              f" {width}x{height}", "calibrate it again; fx and fy are nearly the same")
         if self.model not in MODELS:
             raise CameraError(f"distortion model {self.model!r} is not supported", f"use one of {', '.join(MODELS)}")
         if D.size and (D.size not in MODELS[self.model] or not np.isfinite(D).all()):
@@ -70,6 +80,9 @@ class Camera:
         whole sensor. rectified: the images are rectified already (image_rect), so that P describes them. Raises
         CameraError.
         """
+        if height == 0 and width == 0:
+            raise CameraError("the camera is not calibrated (CameraInfo is of 0x0 pixels)",
+                              "calibrate it, e.g. with ROS's camera_calibration, and let its driver publish the result")
         if len(k) != 9 or (rectified and (p is None or len(p) != 12)):
             raise CameraError("CameraInfo must give K with 9 numbers, and P with 12 where the images are rectified")
         if rectified:
@@ -77,8 +90,8 @@ class Camera:
             D, model = np.zeros(0), "plumb_bob"
             R = None if r is None or not np.any(r) else np.array(r, np.float64).reshape(3, 3)
         else:
-            K, D, R = np.array(k, np.float64).reshape(3, 3), np.array(d, np.float64), None
-            model = distortion_model or "plumb_bob"
+            K, R = np.array(k, np.float64).reshape(3, 3), None
+            model, D = _lens(distortion_model, np.array(d, np.float64).reshape(-1))
         left, top, rows, columns = roi
         rows, columns = rows or height, columns or width
         if top + rows > height or left + columns > width:
@@ -175,6 +188,31 @@ class Camera:
             slope = 1 + a2 * (3 * k1 + a2 * (5 * k2 + a2 * (7 * k3 + a2 * 9 * k4)))
             angle = angle - (_fisheye_radius(angle, self.D) - radius) / np.where(np.abs(slope) < 1e-6, 1e-6, slope)
         return angle
+
+
+def _lens(name: str, D: np.ndarray) -> tuple[str, np.ndarray]:
+    """The lens model of MODELS and its parameters, from what drivers write into CameraInfo.
+
+    Zeros at the end of D say nothing, and D of zeros alone is a lens without distortion under whatever name, except
+    `equidistant`. The eight to fourteen parameters that some write under `plumb_bob` are those of OpenCV, in its order.
+    Raises CameraError.
+    """
+    if not np.isfinite(D).all():
+        raise CameraError(f"CameraInfo has lens parameters that are not finite: D is {D.tolist()}",
+                          "calibrate the camera again")
+    if not D.any() and name != "equidistant":
+        return "plumb_bob", np.zeros(0)
+    model = _SAME_AS.get(name, name)
+    if model not in MODELS or 0 < D.size < min(MODELS[model]):
+        return model, D  # Camera says what is wrong
+    count = int(np.flatnonzero(D)[-1]) + 1 if D.any() else 0
+    if model == "plumb_bob" and count > max(MODELS[model]):
+        model = "rational_polynomial"
+    if count > max(MODELS[model]):
+        raise CameraError(f"lens model {name!r} with {count} parameters other than zero is not supported",
+                          f"calibrate it as one of {', '.join(MODELS)}")
+    size = next(size for size in MODELS[model] if size >= count)
+    return model, np.concatenate([D, np.zeros(size)])[:size]
 
 
 def _undistort(pixels: np.ndarray, K: np.ndarray, D: np.ndarray) -> np.ndarray:

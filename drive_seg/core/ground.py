@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
-from drive_seg.core.camera import Camera
+from drive_seg.core.camera import Camera, CameraError
 from drive_seg.core.classes import UNKNOWN, Group
 from drive_seg.errors import DriveSegError
 
@@ -31,6 +31,9 @@ IN_IMAGE, NEARER, BESIDE = range(3)
 
 MAX_PIXEL_LENGTH, MAX_RANGE = 0.5, 60.0
 """By default, in metres: see GroundView."""
+
+_MOST_SAMPLES = 16
+"""A pixel. A camera that looks ahead has about one, one that looks straight down nine."""
 
 _OPTICAL_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical frame -> x forward, z up
 
@@ -106,7 +109,7 @@ class GroundView:
         """max_pixel_length: metres of ground that one pixel may cover along the line of sight; what lies beyond is not
         measured. max_range: metres beyond which nothing is measured. ego: (height, width) bool, the vehicle itself.
 
-        Raises GroundError when the camera sees no measurable ground.
+        Raises GroundError when the camera sees no measurable ground, CameraError for one that can't be.
         """
         self.camera, self.pose, self.ground_z = camera, pose, ground_z
         self.height = float(pose.translation[2] - ground_z)
@@ -158,6 +161,10 @@ class GroundView:
         flattest = np.arctan2(self.height, self.max_range)
         steps = max(2, int(np.floor((self._steepest - flattest) / step)) + 1)
         self.ranges = self.height / np.tan(self._steepest - step * np.arange(steps))
+        height, width = self.camera.size
+        if lines * steps > _MOST_SAMPLES * height * width + 1_000_000:
+            raise CameraError(f"no camera sees the ground as this CameraInfo says: {width}x{height} pixels would show"
+                              f" {lines} x {steps} points of it", "check K and D; calibrate the camera again")
         self.shape = (lines, steps)
 
     def _sample(self, ego: np.ndarray | None) -> None:

@@ -81,7 +81,7 @@ def test_a_rectified_image_is_described_by_p_and_r():
     ({"k": [1.0] * 8}, "9 numbers"),
     ({"d": [0.1, 0.2]}, "takes 4 or 5"),
     ({"d": [np.nan] * 5}, "finite"),
-    ({"distortion_model": "mirror"}, "use one of plumb_bob"),
+    ({"distortion_model": "mirror", "d": [0.1] * 4}, "use one of plumb_bob"),
     ({"rectified": True}, "P with 12"),
     ({"roi": (600, 0, 480, 640)}, "leaves its sensor"),
     ({"width": 0}, "must be positive"),
@@ -90,3 +90,49 @@ def test_an_unusable_camera_info_says_why(change, words):
     info = {"height": 480, "width": 640, "k": K.ravel(), "d": [0.0] * 5, "distortion_model": "plumb_bob"} | change
     with pytest.raises(CameraError, match=words):
         Camera.from_info(**info)
+
+
+K_OF_96X54 = (80.0, 0.0, 47.5, 0.0, 80.0, 26.5, 0.0, 0.0, 1.0)
+
+
+def from_driver(name, d, **changes):
+    return Camera.from_info(**{"height": 54, "width": 96, "k": K_OF_96X54, "d": d, "distortion_model": name, **changes})
+
+
+@pytest.mark.parametrize(("name", "d", "model", "expected"), [
+    ("plumb_bob", (-0.2, 0.1, 0.01, 0.02, 0, 0, 0, 0), "plumb_bob", (-0.2, 0.1, 0.01, 0.02)),
+    ("plumb_bob", (-0.2, 0.1, 0, 0, 0.3) + (0,) * 7, "plumb_bob", (-0.2, 0.1, 0, 0, 0.3)),
+    ("plumb_bob", (-0.2,) + (0,) * 13, "plumb_bob", (-0.2, 0, 0, 0)),
+    ("plumb_bob", (-0.2, 0.1, 0, 0, 0.3, 0.1, 0, 0.01), "rational_polynomial", (-0.2, 0.1, 0, 0, 0.3, 0.1, 0, 0.01)),
+    ("rational_polynomial", (0.1, 0, 0, 0, 0, 0, 0, 0.2) + (0,) * 6, "rational_polynomial", (0.1,) + (0,) * 6 + (0.2,)),
+    ("equidistant", (0.1, 0.2, 0.3, 0.4, 0), "equidistant", (0.1, 0.2, 0.3, 0.4)),
+    ("fisheye", (0.1, 0.2, 0.3, 0.4), "equidistant", (0.1, 0.2, 0.3, 0.4)),
+    ("", (-0.2, 0.1, 0, 0, 0), "plumb_bob", (-0.2, 0.1, 0, 0)),
+    *[(name, d, "plumb_bob", ()) for name in ("pinhole", "none", "fisheye", "", "whatever") for d in ((), (0,) * 5)],
+])
+def test_the_lens_as_drivers_write_it(name, d, model, expected):
+    camera = from_driver(name, d)
+    assert camera.model == model and camera.D.tolist() == list(expected)
+
+
+@pytest.mark.parametrize(("name", "d", "words"), [
+    ("pinhole", (0.1, 0, 0, 0), "'pinhole' is not supported"),
+    ("plumb_bob", (0.1,) * 12, "12 parameters"),
+    ("equidistant", (0.1,) * 5, "5 parameters"),
+    ("plumb_bob", (0.1, 0.2), "takes 4 or 5"),
+    ("plumb_bob", (float("nan"),) * 5, "not finite"),
+])
+def test_a_lens_that_is_not_known_is_refused(name, d, words):
+    with pytest.raises(CameraError, match=words):
+        from_driver(name, d)
+
+
+def test_a_camera_info_without_size_is_of_no_calibrated_camera():
+    with pytest.raises(CameraError, match="not calibrated"):
+        from_driver("", (), height=0, width=0)
+
+
+@pytest.mark.parametrize(("fx", "fy"), [(200, 50000), (50000, 200), (1e9, 1e9), (0.1, 0.1)])
+def test_a_camera_that_cannot_be_is_refused(fx, fy):
+    with pytest.raises(CameraError, match="no camera has focal lengths"):
+        from_driver("", (), k=(fx, 0.0, 47.5, 0.0, fy, 26.5, 0.0, 0.0, 1.0))

@@ -93,3 +93,18 @@ def test_labels_of_another_size_are_refused():
     view = GroundView(CAMERA, CameraPose.mounted(1.5))
     with pytest.raises(GroundError, match="240"):
         view.see(np.zeros((240, 320), np.uint8), np.zeros((240, 320), np.uint8))
+
+
+def test_tables_are_bounded_by_what_a_camera_can_be():
+    for pitch in (0.05, 0.5, np.pi / 2):
+        camera = Camera((54, 96), np.array([[80.0, 0, 47.5], [0, 80, 26.5], [0, 0, 1]]), np.zeros(0))
+        lines, steps = GroundView(camera, CameraPose.mounted(1.5, pitch), max_pixel_length=5.0).shape
+        assert lines * steps <= 16 * 54 * 96, "as many as refuse a CameraInfo"
+
+
+def test_the_scale_of_a_row_is_that_of_the_pinhole():
+    camera = Camera((360, 640), np.array([[500.0, 0, 319.5], [0, 500, 179.5], [0, 0, 1]]), np.zeros(0))
+    scale = GroundView(camera, CameraPose.mounted(1.5)).scale
+    rows = np.arange(200, 360)
+    np.testing.assert_allclose(scale[rows], (rows - 179.5) / 1.5, rtol=1e-3)  # f / depth, depth = f h / (v - cy)
+    assert not scale[:179].any()
