@@ -1,4 +1,4 @@
-"""The vehicle itself, found on real drives: where a bonnet is seen, where one is painted in, and where there is none."""
+"""The vehicle itself on real drives: where a bonnet is seen, where one is painted in, and where there is none."""
 
 import cv2
 import numpy as np
