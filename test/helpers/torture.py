@@ -577,8 +577,8 @@ def _drive() -> list[np.ndarray]:
     from drive_seg.sources.clip import DEFAULT
     from drive_seg.sources.open import open_source
 
-    shots = list(open_source(DEFAULT, duration=12))[::3]
-    return [cv2.resize(shot.frame.bgr(), (320, 180), interpolation=cv2.INTER_AREA) for shot in shots]
+    return [cv2.resize(shot.frame.bgr(), (320, 180), interpolation=cv2.INTER_AREA)
+            for number, shot in enumerate(open_source(DEFAULT, duration=12)) if not number % 3]
 
 
 def _bag(folder: Path, frames: list[np.ndarray]) -> Path:
