@@ -33,6 +33,20 @@ def test_leaves_the_users_transport_alone(chosen):
         name: chosen.get(name) for name in transport.PROFILE_VARIABLES}
 
 
+def test_a_full_shared_memory_is_named_and_images_go_around_it(monkeypatch, capsys):
+    """Fast DDS would die of a bus error on some later image."""
+    monkeypatch.setattr(transport, "free_shared_memory", lambda: 3_000_000)
+    assert transport.environment({})["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4"
+    assert transport.profile_in_force(transport.environment({})) is None
+    chosen = {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}
+    assert transport.environment(chosen)["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
+    for name in (*transport.PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "RMW_IMPLEMENTATION", "ROS_LOCALHOST_ONLY"):
+        monkeypatch.setenv(name, "")
+    transport.apply()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "/dev/shm has 3 MB free, large images need 75 MB" in line and "--shm-size" in line
+
+
 @pytest.mark.parametrize(("distro", "only", "profile"), [("humble", "1", False), ("humble", "0", True),
                                                          ("jazzy", "1", True)])
 def test_a_node_that_shall_stay_on_this_machine_does(distro, only, profile):
