@@ -57,6 +57,7 @@ _RELIABLE = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE,
                       durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 _ATTEMPTS = 15
+_START = 300.0  # seconds that a first start may take: it compiles
 _PATIENCE = 30.0  # seconds for an answer, on a machine that does much else
 
 
@@ -136,7 +137,7 @@ class Live:
 
     def connect(self, compressed: bool) -> None:
         camera = self.compressed if compressed else self.raw
-        if not self.until(lambda: camera.get_subscription_count() > 0, 120):
+        if not self.until(lambda: camera.get_subscription_count() > 0, _START):
             raise RuntimeError(f"the node does not listen; its log: {self._log.name}")
         self.spin(1.5)
 

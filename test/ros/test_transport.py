@@ -40,7 +40,8 @@ def test_a_full_shared_memory_is_named_and_images_go_around_it(monkeypatch, caps
     assert transport.profile_in_force(transport.environment({})) is None
     chosen = {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}
     assert transport.environment(chosen)["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
-    for name in (*transport.PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "RMW_IMPLEMENTATION", "ROS_LOCALHOST_ONLY"):
+    others = ("FASTDDS_BUILTIN_TRANSPORTS", "RMW_IMPLEMENTATION", "ROS_LOCALHOST_ONLY")
+    for name in (*transport.PROFILE_VARIABLES, *others):
         monkeypatch.setenv(name, "")
     transport.apply()
     (line,) = capsys.readouterr().err.splitlines()
