@@ -82,5 +82,5 @@ def _reasons(candidate: Candidate, outstanding: dict[str, float], distance: floa
     strong = sorted((n for n in WEIGHTS if outstanding[n] >= 1), key=lambda n: -WEIGHTS[n] * min(outstanding[n], _FAR))
     reasons = [said[name] for name in strong]
     if distance is not None and distance >= 2 * NEAR:
-        reasons.append(f"unlike the frames before it (distance {distance:.2f})")
+        reasons.append(f"unlike the other picks (distance {distance:.2f})")
     return tuple(reasons) or ("adds variety",)
