@@ -117,6 +117,7 @@ static Result copied(Stream* s, void* to, const void* from, size_t n, const void
 
 CALL(cuInit, unsigned) { initialised = true; std::lock_guard<std::recursive_mutex> guard(mutex); return entered(__func__, false); }
 CALL(cuDriverGetVersion, int* version) { *version = 12060; return SUCCESS; }
+CALL(cuGetExportTable, const void** table, const void*) { *table = nullptr; return NOT_FOUND; }  // NVRTC 13 asks
 CALL(cuDeviceGetCount, int* n) { ENTER(false); *n = 1; return SUCCESS; }
 CALL(cuDeviceGet, int* device, int i) { ENTER(false); *device = 0; return i ? INVALID_VALUE : SUCCESS; }
 CALL(cuDeviceGetName, char* name, int n, int) { ENTER(false); snprintf(name, n, "Stand-in"); return SUCCESS; }

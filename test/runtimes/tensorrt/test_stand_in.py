@@ -251,7 +251,7 @@ engine.close()
     assert said.startswith("openvino") and re.search(f"engine auto takes openvino: .*{says}", said), said
 
 
-def test_the_gpu_check_runs_to_its_end(library, package, tmp_path):
+def test_the_gpu_check_runs_to_its_end(library, package, colour_network_path, tmp_path):
     """All of it but TensorRT, which isn't there."""
     import cv2
 
@@ -260,17 +260,19 @@ def test_the_gpu_check_runs_to_its_end(library, package, tmp_path):
     for i in range(2):
         cv2.imwrite(str(frames / f"{i}.png"), np.roll(paint_scene(90, 160), 7 * i, 1))
     run = run_script(library, """
-opened = backend(sys.argv[1])
+package = sys.argv[1]
+backend(package)
 from drive_seg.gpu_check import __main__ as gpu_check, checks
 from drive_seg.runtimes.tensorrt import gpu
-checks._SIZES = ((36, 64), (96, 128), (121, 163), (242, 322), (60, 80))
-gpu.open_backend = lambda: backend(sys.argv[1])
+checks._SIZES = ((36, 64), (121, 163), (242, 322), (60, 80))
+checks.ENCODINGS = ("bgr8", "mono8", "rgba8", "yuv422", "nv12", "bayer_rggb8")
+gpu.open_backend = lambda: backend(package)
 sys.argv[1:] = sys.argv[2:]
 sys.exit(gpu_check.main())
-""", package, "--frames", str(frames), "--out", str(tmp_path / "out"))
-    assert run.returncode == 1, run.stderr  # neither TensorRT nor PyTorch for the network
+""", package, "--network", str(colour_network_path), "--frames", str(frames), "--out", str(tmp_path / "out"))
+    assert run.returncode == 1, run.stdout + run.stderr  # neither TensorRT nor PyTorch for the network
     failed = [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
-    assert len(failed) == 1 and failed[0].startswith("FAILED a network between the kernels"), run.stdout
+    assert len(failed) == 1 and failed[0].startswith("FAILED a network between the kernels"), run.stdout + run.stderr
     assert f"sm_87.cubin, by {package}" in run.stdout
     assert len(re.findall("^ok .*as one CUDA graph", run.stdout, re.MULTILINE)) >= 2
     assert NOTHING_LEFT in run.stderr
