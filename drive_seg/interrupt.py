@@ -1,4 +1,4 @@
-"""Being told to stop, so that it can't get lost."""
+"""Being asked to stop, so that it can't get lost."""
 
 from __future__ import annotations
 

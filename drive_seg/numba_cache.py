@@ -32,7 +32,7 @@ def _writable(folder: Path) -> bool:
     """Whether a folder can be written to, or made."""
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
-    return os.access(f"{folder}/.", os.W_OK | os.X_OK)  # the dot: a file is no folder
+    return os.access(f"{folder}/.", os.W_OK | os.X_OK)  # the dot: a file is not a folder
 
 
 def _own_folder(parent: Path) -> Path:

@@ -204,7 +204,7 @@ _DOCS_HEAD = """\
 The node takes these as ROS 2 parameters, the commands read them from the same file (`--params-file`) and have them as
 options, with `-` for `_` (`--min-confidence 0.8`). *Live* ones can change while the node runs (`ros2 param set`); the
 others are read when it is configured, and a change is refused with the way to do it. A file of them can be loaded again
-(`ros2 param load`): what is as it was is no change. `config/drive_seg.yaml` lists them all with their defaults.
+(`ros2 param load`): what is as it was is not a change. `config/drive_seg.yaml` lists them all with their defaults.
 
 Sections of a file belong to nodes as for ROS 2: `/**`, `/*`, `/**/drive_seg`, namespaces, nested names; of several that
 fit, the later wins. A command takes the section of `/drive_seg`, or the only node that the file names, or that of

@@ -294,7 +294,7 @@ def _open(settings: Settings, network: Network, size: tuple[int, int] | None, th
     except EngineError as error:
         if fits_stride(size or network.input_size):
             raise
-        # Some networks take such a size (an odd one by design), so it is no error before the engine says so.
+        # Some networks take such a size (an odd one by design), so it is not an error before the engine says so.
         height, width = network.input_size
         reason, sidecar = str(error).rstrip("."), network.path.with_suffix(".yaml")
         raise EngineError(f"{reason}; the `input` of {sidecar} is {height}x{width}",

@@ -57,7 +57,7 @@ class Setting:
 
     @property
     def kind(self) -> type:
-        """Of its values."""
+        """The type of its values."""
         return type(self.default)
 
     @property

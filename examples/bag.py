@@ -13,7 +13,7 @@ with drive_seg.load() as model:
     for shot in drive_seg.open_source(bag, topic=topic):
         try:
             result = model.segment(shot.frame)
-        except drive_seg.FrameError as error:  # a damaged image costs only itself
+        except drive_seg.FrameError as error:  # only this frame is lost
             print(f"frame {shot.name}: {error.reason}")
             continue
         shares[shot.name] = (result.drivable != 0).mean()

@@ -72,7 +72,7 @@ def test_the_class_table_of_another_network_is_refused(copy, engine):
 def test_a_file_that_is_no_network_is_refused(copy, engine):
     import hashlib
 
-    copy.write_bytes(b"this is no ONNX")
+    copy.write_bytes(b"this is not an ONNX")
     edit(copy, onnx_sha256=hashlib.sha256(copy.read_bytes()).hexdigest())
     with pytest.raises(EngineError, match="can't"):
         open_engine(engine, Network.load(copy))

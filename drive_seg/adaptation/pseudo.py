@@ -64,7 +64,7 @@ def mix_in(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray, othe
            other_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Half of the classes of another picture pasted into this one (ClassMix, Olsson et al., WACV 2021; DACS).
 
-    image, other: (H, W, 3) uint8. labels, other_labels: (H/2, W/2) uint8, IGNORE where nothing is told.
+    image, other: (H, W, 3) uint8. labels, other_labels: (H/2, W/2) uint8, IGNORE where nothing is said.
     """
     there = np.unique(other_labels[other_labels != IGNORE])
     if len(there) < 2:

@@ -66,7 +66,7 @@ class AdaptRecipe:
 
     @classmethod
     def load(cls, path: Path) -> AdaptRecipe:
-        """Raises ValueError for what is no recipe; the message names the file and the value."""
+        """Raises ValueError for what is not a recipe; the message names the file and the value."""
         try:
             values = json.loads(path.read_text())
             if not isinstance(values, dict):

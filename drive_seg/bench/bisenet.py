@@ -10,7 +10,7 @@ from drive_seg.network import Network
 
 
 def write_bisenetv2(folder: Path, size: tuple[int, int], table: ClassTable) -> Network:
-    """Write BiSeNetV2 for images of `size` = (height, width), with random weights: what it costs is the same.
+    """Write BiSeNetV2 for images of `size` = (height, width), with random weights: the time it takes is the same.
 
     Raises CommandError without the onnx package.
     """

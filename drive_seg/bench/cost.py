@@ -1,4 +1,4 @@
-"""What a network costs on paper: parameters and multiply-adds, counted in its graph."""
+"""What a network takes on paper: parameters and multiply-adds, counted in its graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def count(path: Path, size: tuple[int, int] | None = None) -> tuple[int, int]:
     """(parameters, multiply-adds) of an ONNX network's convolutions for one image of `size` = (height, width).
 
     Multiply-adds of a convolution: output elements x input channels per group x kernel height x kernel width. Raises
-    EngineError for a file that is no network.
+    EngineError for a file that is not a network.
     """
     graph = load_onnx(path, size).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}

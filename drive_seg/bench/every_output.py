@@ -69,7 +69,7 @@ def _row(samples: Sequence[Stages]) -> dict[str, Any]:
 
 
 class _Believing(Monitor):
-    """A monitor that costs nothing."""
+    """A monitor that does nothing."""
 
     def received(self, *_: Any) -> None:
         pass

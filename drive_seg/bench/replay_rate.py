@@ -1,4 +1,4 @@
-"""Offline replay beside inference and segmentation alone: what do reading, decoding and writing cost of the rate?"""
+"""Offline replay beside inference and segmentation alone: how much do reading, decoding and writing take?"""
 
 from __future__ import annotations
 

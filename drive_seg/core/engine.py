@@ -43,7 +43,7 @@ class NetworkInfo(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of its ONNX file."""
+        """SHA-256 of its ONNX file."""
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -55,7 +55,7 @@ class NetworkInfo(Protocol):
 
     @property
     def typical(self) -> Typical | None:
-        """Of the pictures that it learnt from; None where it does not say."""
+        """Statistics of the pictures that it learnt from; None where it does not say."""
 
 
 @runtime_checkable

@@ -136,7 +136,7 @@ class Frame:
         """Decompress the data of a sensor_msgs/CompressedImage; form is its format field. Raises FrameError.
 
         max_pixels: of the largest image that is decoded. Takes JPEG and PNG, in which lost data shows (see `decode`).
-        The JPEGs of a camera that leaves their end marker out are refused, as they can't be told from cut ones.
+        The JPEGs of a camera that leaves their end marker out are refused, as they look like cut ones.
         """
         encoding = form.partition(";")[0].strip()
         if encoding.startswith(_NO_COLOUR_IMAGE):

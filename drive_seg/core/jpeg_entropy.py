@@ -149,8 +149,8 @@ def _read_huffman(body: bytes, huffman: dict[tuple[int, int], tuple[bytes, bytes
 
 @lru_cache(maxsize=8)  # a camera's tables are the same in every frame
 def _limits(*quantisers: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Of each component: (n,) int64, the largest first coefficient; (n, 192) uint8, by coefficient, counted from 1, the
-    most bits that it may have. 0 of those that a block has not."""
+    """For each component: (n,) int64, the largest first coefficient; (n, 192) uint8, by coefficient, counted from 1,
+    the most bits that it may have. 0 of those that a block has not."""
     steps = np.array([np.frombuffer(q, ">u2") for q in quantisers], np.int64)
     largest = _LARGEST // np.maximum(steps, 1) + 1
     bits = np.zeros((len(quantisers), 64 + _END_OF_BLOCK), np.uint8)

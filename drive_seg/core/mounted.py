@@ -19,7 +19,7 @@ from drive_seg.core.scan import Scan
 from drive_seg.errors import reason_and_fix
 
 POSE_LAG = 0.2
-"""Seconds that a pose may be older than its image: what moves is told at 10 to 50 Hz, mostly after the image was
+"""Seconds that a pose may be older than its image: what moves is reported at 10 to 50 Hz, mostly after the image was
 taken."""
 
 TIME_JUMP = 1.0
@@ -28,7 +28,7 @@ TIME_JUMP = 1.0
 
 @dataclass(frozen=True)
 class Mount:
-    """Where the camera sits and what is told about the ground: the node's parameters, in metres and radians."""
+    """Where the camera sits and what is reported about the ground: the node's parameters, in metres and radians."""
 
     camera_height: float
     camera_pitch: float = 0.0

@@ -13,7 +13,7 @@ def network_input(frame: Frame, size: tuple[int, int]) -> np.ndarray:
 
     size: (height, width) of the network. Returns (height, width, 3) uint8, RGB, contiguous. A frame at least twice as
     large both ways is first halved (mean of 2x2), so that thin poles don't fall between samples; the rest is bilinear
-    with half-pixel centres. A full area average costs several times as much.
+    with half-pixel centres. A full area average takes several times as long.
     """
     if frame.height >= 2 * size[0] and frame.width >= 2 * size[1]:
         half = frame.resized((frame.height // 2, frame.width // 2), cv2.INTER_AREA)

@@ -50,7 +50,7 @@ class Scan:
         line, step = view.locate(x, y)
         step = np.rint(step)
         distance = np.hypot(x - view.foot[0], y - view.foot[1])
-        # Nothing is told beyond the camera's sure range, so that +inf means the same on every ray.
+        # Nothing is said beyond the camera's sure range, so that +inf means the same on every ray.
         valid = (line >= 0) & (step >= 0) & (distance <= sure) & (step < view.shape[1])
         valid[valid] = view.shows(line[valid], step[valid].astype(np.int32))
         if not valid.any():

@@ -26,6 +26,6 @@ class Segmentation:
 
     @classmethod
     def unknown(cls, size: tuple[int, int]) -> Segmentation:
-        """Of an image, (height, width), that can't be believed: nothing is known, nothing drivable."""
+        """The answer for an image (height, width) that can't be believed: nothing is known, nothing drivable."""
         unknown, nothing = np.full(size, UNKNOWN, np.uint8), np.zeros(size, np.uint8)
         return cls(unknown, unknown, nothing, nothing)

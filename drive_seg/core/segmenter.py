@@ -43,7 +43,7 @@ class Segmenter:
         """Segment one frame.
 
         frame: a Frame, or a BGR image (H, W, 3) uint8. size: (height, width) of the results, the frame's own by
-        default. Raises FrameError for bytes that are no image and EngineError when the engine fails.
+        default. Raises FrameError for bytes that are not an image and EngineError when the engine fails.
         """
         if not isinstance(frame, Frame):
             frame = Frame.from_array(frame)

@@ -2,7 +2,7 @@
 
 A network calls things that it never saw on a road by what usually is there: road. So each cell of road is compared with
 the road of its neighbourhood in the same picture: two chromaticities, brightness, and texture, each as deviations from
-the median in units of the median absolute deviation. What differs too much is no road to trust. It needs no training,
+the median in units of the median absolute deviation. What differs too much is not road to trust. It needs no training,
 one threshold, and no GPU, and works the same for every engine.
 
 It does not see a thing that has the colour, brightness and texture of the road around it.
@@ -42,7 +42,7 @@ class SurfaceRule:
 
 
 def strange_surface(frame: Frame, labels: np.ndarray) -> np.ndarray:
-    """How much each cell differs from the road around it, CELLS float32; 0 where the cell is no road.
+    """How much each cell differs from the road around it, CELLS float32; 0 where the cell is not road.
 
     labels: (H, W) uint8 planner labels of the frame, of any size.
     """

@@ -29,7 +29,7 @@ class TemporalFilter:
         self._labels = None
 
     def apply(self, labels: np.ndarray, confidence: np.ndarray) -> None:
-        """Filter labels (H, W) uint8 in place. A new size starts anew.
+        """Filter labels (H, W) uint8 in place. A new size starts again.
 
         confidence: (H, W) uint8; becomes 0 where a label is held back, as the network does not vouch for it now.
         """

@@ -26,7 +26,7 @@ def check() -> Iterator[Finding]:
         own = [name for name in transport.MALLOC_THRESHOLDS if name in os.environ]
         yield Finding("malloc", Level.OK, f"yours: {', '.join(own)}" if own else "the node sets glibc's thresholds")
     else:
-        yield Finding("malloc", Level.NOTE, "the C library is not glibc: each image may cost more CPU time",
+        yield Finding("malloc", Level.NOTE, "the C library is not glibc: each image may take more CPU time",
                       "use a distribution with glibc")
     yield _sockets()
 

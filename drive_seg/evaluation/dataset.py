@@ -4,7 +4,7 @@
     licence: CC BY 4.0
     ignore: 255                 # pixels with this id are left out of every score and every loss
     classes:
-      0: {name: background_or_unlabelled, group: [background, obstacle]}   # one of these, not told which
+      0: {name: background_or_unlabelled, group: [background, obstacle]}   # one of these, not known which
       2: {name: road, group: road}
 
 What a network that learns on from a file (`drive-seg train --start-from`) should get and lose, where it is not told by
@@ -40,7 +40,7 @@ class DatasetError(DriveSegError, ValueError):
 
 @dataclass(frozen=True)
 class LabelClass:
-    """One class of a data set. groups: the planner groups that it may be; more than one = not told which."""
+    """One class of a data set. groups: the planner groups that it may be; more than one = not known which."""
 
     id: int
     name: str

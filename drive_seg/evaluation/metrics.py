@@ -33,7 +33,7 @@ def iou(matrix: np.ndarray) -> np.ndarray:
 def boundary(mask: np.ndarray, distance: int, void: np.ndarray | None = None) -> np.ndarray:
     """The pixels of a mask within `distance` pixels of its contour, as seen from inside; the image's edge is contour.
 
-    mask: (H, W) bool. void: (H, W) bool, pixels of which nothing is told: no part of the band, and what borders on
+    mask: (H, W) bool. void: (H, W) bool, pixels of which nothing is said: no part of the band, and what borders on
     them is no contour. Returns (H, W) bool. Cheng, Girshick, Dollar, Berg and Kirillov, "Boundary IoU", CVPR 2021.
     """
     void = np.zeros_like(mask) if void is None else void

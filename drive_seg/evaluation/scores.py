@@ -22,8 +22,8 @@ class Scores:
     terrain, what the network calls terrain counts as tree. A data set without the network's classes is scored on the
     planner groups; then `iou`, `boundary_iou` and `pixel_accuracy` are those of the groups.
 
-    A pixel that is told only as one of several groups is right with any of them, and then left out of the IoU, which
-    would have to say which. Called anything else, it is a false pixel of the group it was called.
+    A pixel that is labelled only as one of several groups is right with any of them, and then left out of the IoU,
+    which would have to say which. Called anything else, it is a false pixel of the group it was called.
 
     Where the network tells more than the data set, and its class lies in another group than the truth's (a wall within
     what is labelled building), the pixel is left out of the groups' IoU.

@@ -28,7 +28,7 @@ from drive_seg.resources import default_network
 from drive_seg.runtimes import ENGINES, PRECISIONS, open_engine
 
 VALUES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-"""Of min_confidence."""
+"""Values of min_confidence."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def load_onnx(source: Path | onnx.ModelProto, input_size: tuple[int, int] | None
             model = onnx.load(str(source))
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and onnx have no common base class
-        raise EngineError(f"{path} is no ONNX network ({_first_line(error)})", "export it again") from error
+        raise EngineError(f"{path} is not an ONNX network ({_first_line(error)})", "export it again") from error
     graph = model.graph
     weights = {w.name for w in graph.initializer}
     inputs = [i for i in graph.input if i.name not in weights]

@@ -179,7 +179,7 @@ def _tensorrt(network: Network, args: argparse.Namespace, findings: Findings) ->
         return
     findings.say(title, f"{engine.library} runs, {engine.precision}")
     formats = inspect_plan(load_library(args.runtime), plans / engine.loaded.file)
-    findings.say("types and formats in the plan", "it doesn't tell" if formats is None else str(formats))
+    findings.say("types and formats in the plan", "it doesn't say" if formats is None else str(formats))
     with engine.on_gpu() as (gpu, runner):
         time_frames(gpu, runner, network, findings, engine.library)
     check_frames(engine, _cpu_engine(network), *_images(args.frames, findings), findings)

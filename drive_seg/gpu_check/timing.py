@@ -1,4 +1,4 @@
-"""What each piece of a frame costs on the GPU, and what it would cost if only bytes had to move."""
+"""How long each piece of a frame takes on the GPU, and how long it would take if only bytes had to move."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from drive_seg.labelling.known_classes import GROUPS, IDS, IGNORED, plain
 from drive_seg.labelling.record import UNTOLD, LabelError
 
 IGNORE = UNTOLD
-"""The id in the new data set of pixels that nothing is told about."""
+"""The id in the new data set of pixels that nothing is said about."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def template(names: dict[str, int], path: Path) -> None:
         if number:
             row["also"] = [id_name(int(number))]
         rows[id_] = row
-    text = ("# Each group: road, pavement, obstacle, background, a list of several (one of them, not told which), or\n"
+    text = ("# Each group: road, pavement, obstacle, background, a list of several (one of them, not known which), or\n"
             "# ignore. Add the classes whose names were known, too: with a table, only the table counts.\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + yaml.safe_dump({"ignore": IGNORE, "classes": rows}, sort_keys=False))

@@ -34,6 +34,6 @@ def describe(bgr: np.ndarray, result: Segmentation, classes: int) -> np.ndarray:
 
 
 def distances(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Of a descriptor (D,) to each of others (N, D): (N,) float32."""
+    """Distances of a descriptor (D,) to each of others (N, D): (N,) float32."""
     difference = others.astype(np.float32) - one.astype(np.float32)
     return np.sqrt(np.einsum("nd,nd->n", difference, difference))

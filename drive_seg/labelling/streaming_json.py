@@ -92,7 +92,7 @@ class _Reader:
             return value
 
     def _more(self) -> bool:
-        """Read on; twice as much each time that a value does not fit, so that long ones cost little."""
+        """Read on; twice as much each time that a value does not fit, so that long ones take little time."""
         if self._ended:
             return False
         self._text, self._at = self._text[self._at:], 0

@@ -1,4 +1,4 @@
-"""What is told of the health of the whole, ~/health and /diagnostics, and when it is due."""
+"""What is reported of the health of the whole, ~/health and /diagnostics, and when it is due."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Due:
 
 
 class Changes:
-    """Remembers what was told: diagnostics are due every second and on a change of a level, health on a change.
+    """Remembers what was reported: diagnostics are due every second and on a change of a level, health on a change.
 
     Health is due at once where the state or a check's level changes, and within a second where only a reason does.
     """

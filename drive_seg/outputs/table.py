@@ -27,7 +27,7 @@ class Result:
     """One segmented frame on its way out.
 
     header: the input's, unchanged. overlay_quality: of JPEG, 1..100. find_ground: gives the ground for an image and
-    labels of these sizes, (height, width) each; None where nothing can be told of it.
+    labels of these sizes, (height, width) each; None where nothing can be said of it.
     """
 
     messages: Messages

@@ -99,8 +99,9 @@ class BagPlayer:
 
     def play(self, watched: Topic | None = None, duration: float | None = None, sent: Sent | None = None,
              loop: bool = False) -> None:
-        """Publish the bag, each message when it is due. watched: the topic of which `sent` is told. duration: seconds
-        of the bag from its first image on, all by default. loop: without end. Raises BagError where it is damaged."""
+        """Publish the bag, each message when it is due. watched: the topic whose messages `sent` gets. duration:
+        seconds of the bag from its first image on, all by default. loop: without end. Raises BagError where it is
+        damaged."""
         while True:
             self._play_once(watched, duration, sent)
             if not loop:

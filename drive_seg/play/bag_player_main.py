@@ -63,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"bag_player: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0  # told to stop
+        return 0  # asked to stop
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast (default: 1)")
     parser.add_argument("--duration", type=float, metavar="SECONDS",
                         help="stop after so much of the bag, counted from its first image")
-    parser.add_argument("--loop", action="store_true", help="start over at the end, until told to stop")
+    parser.add_argument("--loop", action="store_true", help="start over at the end, until asked to stop")
     parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS",
                         help="wait so long for a subscriber before the first message; 0 starts at once (default: 30)")
     parser.add_argument("--report", metavar="TOPIC",

@@ -153,7 +153,7 @@ class Player:
                 try:
                     image = _compressed(shot) if self._footage.compressed else _raw(shot)
                     info = _camera_info(self._footage.camera, None if self._footage.compressed else shot.frame.size)
-                except FrameError as error:  # it costs only itself
+                except FrameError as error:  # only this frame is lost
                     skipped.append(f"frame {shot.name}: {error}")
                     continue
                 image.header.frame_id = info.header.frame_id = self._frame_id
@@ -171,12 +171,12 @@ class Player:
             put(error)
 
     def _end(self, good: int, skipped: list[str]) -> SourceError | None:
-        """Tell of frames that are no images; an error where none was one."""
+        """Tell of frames that are not images; an error where none was one."""
         if skipped and not good:
             return SourceError(f"{self._footage.source}: none of its {len(skipped)} frames is an image, {skipped[0]}")
         if skipped:
             print(f"camera_player: warning: {self._footage.source}: {len(skipped)} of {good + len(skipped)} frames are"
-                  f" no images, {skipped[0]}", file=sys.stderr)
+                  f" not images, {skipped[0]}", file=sys.stderr)
         return None
 
 

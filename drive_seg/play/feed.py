@@ -28,7 +28,7 @@ class Feed:
     """A player and what the node needs for it.
 
     footage: what is played, to be read again. command: module and arguments of the player. parameters, remappings: of
-    the node. bag_rate: how fast a bag is played, None for what is no bag. ground: it tells camera and pose, by TF, and
+    the node. bag_rate: how fast a bag is played, None where there is no bag. ground: it has camera and pose, by TF, and
     the node can read them.
     """
 

@@ -94,7 +94,7 @@ def find_results(root: Path) -> dict[str, Path]:
         if file.is_file() and (file.parent / "frames.jsonl").is_file() and ".partial" not in str(file):
             found.setdefault(str(file.parent.relative_to(root)), file.parent)
     if not found:
-        raise ReplayError(f"{root} is no result of `drive-seg replay`", "it has no summary.json and frames.jsonl")
+        raise ReplayError(f"{root} is not a result of `drive-seg replay`", "it has no summary.json and frames.jsonl")
     return found
 
 

@@ -13,7 +13,7 @@ from drive_seg.replay.transforms import TransformError, Transforms
 from drive_seg.sources.bag import CAMERA_INFO, TF, Bag, BagImage, Topic, info_topic
 
 _TF, _TF_STATIC = "/tf", "/tf_static"
-_AROUND_NS = 5 * 10**9  # before and after the first image, in which all that moves is told
+_AROUND_NS = 5 * 10**9  # before and after the first image, in which all that moves is reported
 
 
 class BagCamera:

@@ -15,7 +15,7 @@ _LONGEST_GAP_NS = 600 * 10**9  # of a camera that is gone; beyond it the recorde
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What is told at a moment. diagnostics: the statuses, health: state and reasons; None where it is not due."""
+    """What is reported at a moment. diagnostics: the statuses, health: state and reasons; None where it is not due."""
 
     log_ns: int
     diagnostics: Sequence[Status] | None

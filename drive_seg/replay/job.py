@@ -334,7 +334,7 @@ def _references(job: Job, bag: Bag, topic: Topic, pipeline: Pipeline) -> tuple[T
 
 
 def _stamps(first: BagImage | None, last: BagImage | None) -> tuple[int, int] | None:
-    """Of the first and the last image, in nanoseconds; None where they say nothing of those between."""
+    """Stamps of the first and the last image, in nanoseconds; None where they say nothing of those between."""
     if first is None or last is None or first.message is None or last.message is None:
         return None
     return (first.stamp_ns, last.stamp_ns) if first.stamp_ns < last.stamp_ns else None

@@ -19,8 +19,8 @@ _DIFFERENT = (255, 0, 255)  # BGR of pixels on which two results differ
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame. image: (H, W, 3) uint8 BGR, None where the bag is gone or the message is no image. masks: None where
-    the frame has no result."""
+    """One frame. image: (H, W, 3) uint8 BGR, None where the bag is gone or the message is not an image. masks: None
+    where the frame has no result."""
 
     log_ns: int
     image: np.ndarray | None

@@ -219,7 +219,7 @@ def _curve(columns: Columns, name: str, points: list[np.ndarray]) -> list[float 
 
 def _health(summary: dict, columns: Columns) -> list[dict]:
     """Stretches of the drive in which the node would not have been ready: {from, to, state, reasons}, in seconds."""
-    seconds = columns.seconds  # made anew each time
+    seconds = columns.seconds  # made again each time
     changes = seconds[list(columns.health)].tolist()  # the summary may have but the first
     ends = [*changes[1:], *seconds[-1:].tolist()]
     return [{"from": round(start, 3), "to": round(end, 3), "state": e["state"], "reasons": "; ".join(e["reasons"])}
@@ -288,7 +288,7 @@ def _truth(truth: dict | None) -> dict[str, Any] | None:
     drivable = truth["drivable"]
     named = {"mIoU": truth["miou"], "pixels right": truth["pixel_accuracy"],
              "boundary IoU": truth["boundary_iou"]["mean"], "drivable area, IoU with true road": drivable["iou"],
-             "called drivable, is no road": drivable["false_drivable"],
+             "called drivable, is not road": drivable["false_drivable"],
              "called drivable, is an obstacle": drivable["false_drivable_obstacle"],
              "true road that is not drivable": drivable["missed"],
              "temporal consistency": truth["temporal_consistency"]}
@@ -316,7 +316,7 @@ def _origin(summary: dict) -> list[list[list[str]]]:
              ["network", f"{engine['network']}, SHA-256 {engine['network_sha256']}"],
              ["input", f"{engine['input_size'][1]}x{engine['input_size'][0]}"], ["drivable area", rule],
              ["masks, SHA-256", summary["masks_sha256"]]]
-    ran = f"{engine['file']}, SHA-256 {engine['file_sha256']}" if engine["file"] else "the engine can't tell"
+    ran = f"{engine['file']}, SHA-256 {engine['file_sha256']}" if engine["file"] else "the engine can't say"
     second = [["engine", f"{engine['engine']} {engine['precision']}"], ["runtime", engine["runtime"] or "unknown"],
               ["ran", ran], ["on", engine["device"]],
               ["machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"],

@@ -72,7 +72,7 @@ class ResultBag:
     def __enter__(self) -> ResultBag:
         self._writer.__enter__()
         storage = self._writer.storage
-        if hasattr(storage, "compressor"):  # level 3, the default, costs half as much again and saves little
+        if hasattr(storage, "compressor"):  # level 3, the default, takes half as long again and saves little
             storage.compressor = partial(zstd.compress, level=1)
         for notice in table.NOTICES:
             durability = QosDurability.TRANSIENT_LOCAL if notice.latched else QosDurability.VOLATILE

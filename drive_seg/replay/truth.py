@@ -146,7 +146,7 @@ def _read(file: Path, size: tuple[int, ...] | None = None) -> np.ndarray:
     """Class ids (H, W) uint8, of the (height, width) of a frame. Raises TruthError."""
     truth = read_pixels(file, cv2.IMREAD_UNCHANGED)
     if truth is None or truth.ndim != 2 or truth.dtype != np.uint8:
-        raise TruthError(f"{file} is no 8-bit picture with one channel of class ids")
+        raise TruthError(f"{file} is not an 8-bit picture with one channel of class ids")
     if size is not None and truth.shape != size:
         raise TruthError(f"{file} is {truth.shape[1]}x{truth.shape[0]}, the frame is {size[1]}x{size[0]}",
                          "these are not the labels of this bag")

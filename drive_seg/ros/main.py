@@ -30,7 +30,7 @@ _LONGEST_END = 20.0
 
 
 def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], None] | None = None) -> None:
-    """Run the node until it is told to stop. at_end is called before it is closed, for who measures it.
+    """Run the node until it is asked to stop. at_end is called before it is closed, for who measures it.
 
     Raises SystemExit with code 2 after one line on stderr for a parameter that can't be used.
     """
@@ -58,10 +58,10 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
         print(f"drive_seg: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception:
-        if rclpy.ok():  # else it was told to end amid a call of rclpy, which then fails in any way
+        if rclpy.ok():  # else it was asked to end amid a call of rclpy, which then fails in any way
             raise
     finally:
-        # A process that is told to end must end, whatever a library waits for: then with every stack on stderr.
+        # A process that is asked to end must end, whatever a library waits for: then with every stack on stderr.
         faulthandler.dump_traceback_later(_LONGEST_END, exit=True)
         _ignore_signals()
         if node is not None:

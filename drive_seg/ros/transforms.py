@@ -16,7 +16,7 @@ from drive_seg.core.mounted import POSE_LAG, TIME_JUMP
 from drive_seg.errors import DriveSegError
 
 _IDLE = 10.0
-"""Seconds without a question after which TF is listened to no more: where much moves it costs a share of a core."""
+"""Seconds without a question after which TF is listened to no more: where much moves it takes a share of a core."""
 
 _SETTLING = 1.0
 """Seconds that the first transforms may take to arrive."""
@@ -99,7 +99,7 @@ class _ForgetfulBuffer:
         self._stamps: dict[str, float] = {}
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
-        """Of /tf."""
+        """Take a transform of /tf."""
         stamp = transform.header.stamp.sec + transform.header.stamp.nanosec / 1e9
         if stamp < self._stamps.get(transform.child_frame_id, stamp) - TIME_JUMP:
             self._buffer.clear()
@@ -107,5 +107,5 @@ class _ForgetfulBuffer:
         self._buffer.set_transform(transform, authority)
 
     def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
-        """Of /tf_static."""
+        """Take a transform of /tf_static."""
         self._buffer.set_transform_static(transform, authority)

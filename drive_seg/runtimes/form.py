@@ -75,7 +75,7 @@ def _check_output(header: OnnxHeader, classes: int) -> None:
                          "export it with one, the logits")
     logits = header.outputs[0]
     if logits.made_by == "ArgMax" or logits.kind in (2, 3, 4, 5, 6, 7, 9):
-        raise _WrongForm(f"gives the ids of classes ({_kind(logits)}), from which no confidence can be told",
+        raise _WrongForm(f"gives the ids of classes ({_kind(logits)}), which say nothing about confidence",
                          "export it without the ArgMax at its end: it must give logits")
     if logits.made_by in ("Softmax", "Sigmoid", "HardSigmoid"):
         raise _WrongForm(f"gives probabilities: it ends in a {logits.made_by}",

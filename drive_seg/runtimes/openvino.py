@@ -85,7 +85,7 @@ class OpenVinoEngine(HostEngine):
 
 def _fastest_in_int8() -> bool:
     """Whether the processor has 8-bit dot products (VNNI) and does not compute in bf16. Without VNNI, sums of 8-bit
-    products saturate at 16 bits, which costs accuracy."""
+    products saturate at 16 bits, which loses accuracy."""
     if "BF16" in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return False
     features = llvm.get_host_cpu_features()

@@ -51,7 +51,7 @@ class BagImage:
     """One image message, not yet decoded.
 
     log_ns: when it was recorded. stamp_ns, frame_id: of its header. message: the message as rosbags reads it. Of bytes
-    that are no image message these are 0, empty and None, and `problem` says why.
+    that are not an image message these are 0, empty and None, and `problem` says why.
     """
 
     index: int

@@ -63,7 +63,7 @@ class Shot:
 
     @cached_property
     def frame(self) -> Frame:
-        """The image, decoded when first asked for. Raises FrameError when the bytes are no image."""
+        """The image, decoded when first asked for. Raises FrameError when the bytes are not an image."""
         if isinstance(self._pixels, Frame):
             return self._pixels
         if self._pixels is not None:

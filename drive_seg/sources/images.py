@@ -35,7 +35,7 @@ class ImageSource(FrameSource):
         self.count = len(self._paths)
 
     def __iter__(self) -> Iterator[Shot]:
-        """See FrameSource. A damaged image costs only itself: its shot raises FrameError; the only one, SourceError."""
+        """See FrameSource. A damaged image loses only itself: its shot raises FrameError; the only one, SourceError."""
         if self.count == 1:
             yield Shot(0, self._names[0], read_image(self._paths[0]))
             return

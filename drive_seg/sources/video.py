@@ -62,7 +62,7 @@ class VideoSource(FrameSource):
         with _quiet():
             capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise SourceError(f"{self._path} is no video that OpenCV reads",
+            raise SourceError(f"{self._path} is not a video that OpenCV reads",
                               "it is damaged or of another kind (H.264 in an .mp4 works)")
         return capture
 

@@ -35,7 +35,7 @@ VARIANTS: dict[str, dict] = {
     "all": {},
     "no boundary loss": {"boundary": 0.0},
     "first data set alone": {"extra_share": 0.0},
-    # Its classes are told as groups; pasted people would come from the first data set.
+    # Its classes are labelled as groups; pasted people would come from the first data set.
     "further data sets alone": {"extra_share": 1.0, "paste_share": 0.0},
     "no strange things": {"thing_share": 0.0},
     "no rare-class crops and pasting": {"rare_share": 0.0, "rare_image_share": 0.0, "paste_share": 0.0},

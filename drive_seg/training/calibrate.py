@@ -66,5 +66,5 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
 
 
 def _cross_entropy(logits: np.ndarray, fits: np.ndarray) -> float:
-    """Of the probability that a cell is any of the classes that its truth may be. fits: (P, C) bool."""
+    """Mean -log of the probability that a cell is any of the classes that its truth may be. fits: (P, C) bool."""
     return float((log_sum_exp(logits) - log_sum_exp(np.where(fits, logits, -np.inf))).mean())

@@ -16,7 +16,7 @@ def check_number(name: str, value: object, *, least: float = -math.inf, above: f
 
 
 def is_number(value: object) -> bool:
-    """Of whatever JSON may hold."""
+    """Whether a value from JSON is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

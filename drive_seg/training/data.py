@@ -36,7 +36,7 @@ def class_table(dataset: Dataset) -> ClassTable:
         if len(c.groups) != 1:
             raise DatasetError(f"the first data set gives the network its classes, but {dataset.name}'s class"
                                f" {c.name!r} may be any of {len(c.groups)} groups",
-                               "name a fully told data set first")
+                               "name a fully labelled data set first")
         rows.append(_new_class(index, c, len(classes)))
     return ClassTable(rows)
 
@@ -111,7 +111,7 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable,
     sets = [(c,) for c in range(len(table))]
     obstacles = tuple(c.id for c in table.classes if c.group is Group.OBSTACLE)
     if obstacles and obstacles not in sets:
-        sets.append(obstacles)  # what a thing that no class covers is told as
+        sets.append(obstacles)  # what a thing that no class covers is labelled as
     ego = next((c.id for c in table.classes if c.ego), None)
     if strange := sorted(set(ego_sets) - {dataset.name for dataset in datasets}):
         raise DatasetError(f"ego_sets of the recipe names {', '.join(strange)}, the data sets are"
@@ -172,7 +172,7 @@ def ego_region(ignored: np.ndarray, least_width: float = 0.3) -> np.ndarray:
 
 
 def _without_seams(codes: np.ndarray, vague: Sequence[int], width: int = 7) -> np.ndarray:
-    """Leaves out slivers of partly told codes narrower than `width` pixels: the seams between hand-drawn regions."""
+    """Leave out slivers of partly labelled codes narrower than `width` pixels: seams between hand-drawn regions."""
     for code in np.intersect1d(np.unique(codes), vague):
         told = (codes == code).astype(np.uint8)
         kept = cv2.morphologyEx(told, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
@@ -182,7 +182,7 @@ def _without_seams(codes: np.ndarray, vague: Sequence[int], width: int = 7) -> n
 
 def code_book(sources: Sequence[Source], allowed: np.ndarray, table: ClassTable, recipe: Recipe) -> CodeBook:
     """The code book with loss weights by the classes' share of the pixels, as the recipe mixes the sources. A class
-    counts with what is told as it alone or as its family, the class that it is within."""
+    counts with what is labelled as it alone or as its family, the class that it is within."""
     classes, families = len(table), family(table)
     leader = np.array([families[row.argmax()] if len(set(families[row])) == 1 else classes for row in allowed])
     leader[:classes] = np.arange(classes)

@@ -17,7 +17,7 @@ from drive_seg.training import augment
 from drive_seg.training.recipe import Recipe
 
 SHARE = 0.005
-"""Of the true road cells, as many may turn unknown."""
+"""Share of the true road cells that may turn unknown."""
 
 
 def fit_energy(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 80,

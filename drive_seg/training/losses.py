@@ -11,7 +11,7 @@ IGNORE = 255
 class CodeBook:
     """Which classes each target code allows.
 
-    A fully told pixel's code allows one class. A pixel told only as "obstacle" allows every class of that group.
+    A fully labelled pixel's code allows one class. A pixel told only as "obstacle" allows every class of that group.
     """
 
     def __init__(self, allowed: torch.Tensor, weights: torch.Tensor, family: torch.Tensor | None = None) -> None:
@@ -36,7 +36,7 @@ class CodeBook:
 def marginal_cross_entropy(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> torch.Tensor:
     """-log of the probability that the pixel is any of the allowed classes, weighted mean over told pixels.
 
-    logits: (N, C, H, W). codes: (N, H, W) int64, IGNORE where nothing is told. The log of a sum of probabilities is the
+    logits: (N, C, H, W). codes: (N, H, W) int64, IGNORE where nothing is said. The log of a sum of probabilities is the
     difference of two log-sum-exps: over the allowed classes and over all.
     """
     flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
@@ -89,7 +89,7 @@ def boundary_target(codes: torch.Tensor, book: CodeBook) -> tuple[torch.Tensor, 
     """Where the class changes, at half the labels' resolution.
 
     codes: (N, H, W). Returns (edge, valid), each (N, H/2, W/2) float: edge 1 in cells with a change of code within one
-    label pixel; valid 0 in cells that touch untold pixels, or lie inside a region whose class is only partly told.
+    label pixel; valid 0 in cells that touch untold pixels, or lie inside a region whose class is only partly labelled.
     """
     padded = F.pad(codes.float().unsqueeze(1), (1, 1, 1, 1), mode="replicate")
     highest = F.max_pool2d(padded, 3, 1)

@@ -111,7 +111,7 @@ def double(x: torch.Tensor) -> torch.Tensor:
 
 
 CHANNELS = (128, 96, 48, 64)
-"""Of the context branch at 1/32 and 1/16, of the same at 1/8, of the detail branch and of the head at 1/4."""
+"""Channels: the context branch at 1/32 and 1/16, the same at 1/8, the detail branch, and the head at 1/4."""
 
 
 class Segmenter(nn.Module):

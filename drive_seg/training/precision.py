@@ -1,4 +1,4 @@
-"""What half precision costs: mIoU of a run's network in fp32, bf16 and fp16 arithmetic, on this machine's CPU.
+"""What half precision loses: mIoU of a run's network in fp32, bf16 and fp16 arithmetic, on this machine's CPU.
 
     python -m drive_seg.training.precision RUN --data DIR [--size HxW] [--every N]
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m drive_seg.training.precision", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--data", type=Path, required=True, help="a fully told data set with val")
+    parser.add_argument("--data", type=Path, required=True, help="a fully labelled data set with val")
     parser.add_argument("--size", type=parse_size, help="input size HxW (default: the recipe's last crop size)")
     parser.add_argument("--every", type=int, default=1, help="only every so many-th picture")
     args = parser.parse_args(argv)

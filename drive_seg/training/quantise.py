@@ -14,10 +14,10 @@ import onnx
 from drive_seg.errors import DriveSegError
 
 KEPT_FLOAT = ("/stem/", "/stages.0/", "/classify/")
-"""Names of the layers that stay float: 8 bits there cost the most accuracy and save next to no time."""
+"""Names of the layers that stay float: 8 bits there lose the most accuracy and save next to no time."""
 
 LEAST_SAME = 0.98
-"""Of the cells, as many must keep their class."""
+"""Share of the cells that must keep their class."""
 
 
 class QuantiseError(DriveSegError, RuntimeError):

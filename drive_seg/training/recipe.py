@@ -124,14 +124,14 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """Raises ValueError for what is no recipe; the message names the file and the value."""
+        """Raises ValueError for what is not a recipe; the message names the file and the value."""
         try:
             values = json.loads(path.read_text())
             if not isinstance(values, dict):
                 raise ValueError("must be a JSON object with the recipe's values, such as {\"steps\": 4000}")
             unknown = set(values) - {f.name for f in fields(cls)}
             if unknown:
-                raise ValueError(f"{', '.join(sorted(unknown))} is no part of a recipe")
+                raise ValueError(f"{', '.join(sorted(unknown))} is not part of a recipe")
             if "phases" in values:
                 values["phases"] = _read_phases(values["phases"])
             for name in _NAMES:

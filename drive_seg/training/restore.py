@@ -143,7 +143,7 @@ def _set_classifier(network: Segmenter, former: ClassTable, table: ClassTable, w
 
 
 def history(network: Network) -> list[dict]:
-    """Of the runs that the network came from, as a run folder keeps it (see run_folder.Run.earlier)."""
+    """The runs that the network came from, as a run folder keeps it (see run_folder.Run.earlier)."""
     facts = network.provenance
     last = facts.get("recipe") or {}
     runs = [run | {"recipe": {k: v for k, v in (last | run["recipe"]).items()

@@ -59,7 +59,7 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Reads a run folder. Raises RunError or ValueError (what is no recipe)."""
+    """Reads a run folder. Raises RunError or ValueError (what is not a recipe)."""
     _check_files(folder, CHECKPOINT, RECIPE, CLASSES, DATA)
     (table, _), recipe = read_table(folder), Recipe.load(folder / RECIPE)
     network = Segmenter(len(table), recipe.width)
@@ -155,7 +155,7 @@ def finish_save(out: Path, replicas: int) -> None:
 
 
 def earlier(folder: Path) -> list[dict]:
-    """Of the runs that one started from: see Run."""
+    """The runs that one started from: see Run."""
     path = folder / EARLIER
     if not path.is_file():
         return []
@@ -179,7 +179,7 @@ def _step_of(file: Path) -> int | None:
 def _check_files(folder: Path, *names: str, fix: str = "") -> None:
     for name in names:
         if not (folder / name).is_file():
-            raise RunError(f"{folder} is no training run: {name} is missing{fix}")
+            raise RunError(f"{folder} is not a training run: {name} is missing{fix}")
 
 
 def read_table(folder: Path) -> tuple[ClassTable, bool]:

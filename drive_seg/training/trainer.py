@@ -222,7 +222,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
 
     def _lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Lovász-softmax on a random part of the pixels that are told as a class or its family."""
+        """Lovász-softmax on a random part of the pixels that are labelled as a class or its family."""
         telling = torch.cat([self.book.told, self.book.told.new_zeros(IGNORE + 1 - len(self.book.told))])
         told = torch.nonzero(telling[codes].reshape(-1)).squeeze(1)
         # None twice: gradients of one pixel are summed in any order, so that no two runs would be alike.

@@ -37,7 +37,7 @@ from drive_seg.runtimes import open_engine
 from drive_seg.training.energy import fit_energy
 
 SHARE = 0.01
-"""Of the true road cells of the training pictures, as many may turn unknown by their surface."""
+"""Share of the true road cells of the training pictures that may turn unknown by their surface."""
 
 
 def fit_surface(network: Network, dataset: Dataset, *, engine: str = "auto", images: int = 120) -> float:

@@ -125,7 +125,7 @@ def test_change_codes_and_regions():
     new[20:30, 5:15] = UNKNOWN  # was right
     codes = change_codes(former, new, truth, Judge(dataset))
     assert (codes[10:, 30:] == BETTER).all() and (codes[20:30, 5:15] == WORSE).all()
-    assert (codes[:10, 30:] == OTHER).all(), "nothing is told there"
+    assert (codes[:10, 30:] == OTHER).all(), "nothing is said there"
     assert (codes[:, :5] == SAME).all()
     found = regions(former, new, codes)
     verdicts = [(r.former, r.new, r.verdict) for r in found]

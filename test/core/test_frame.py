@@ -1,4 +1,4 @@
-"""Every encoding, padded rows and odd sizes; and bytes that are no image."""
+"""Every encoding, padded rows and odd sizes; and bytes that are not an image."""
 
 import cv2
 import numpy as np

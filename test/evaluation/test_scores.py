@@ -113,7 +113,7 @@ def test_pixels_that_may_be_road_are_no_false_drivable(make_dataset):
 
 
 def test_frames_that_are_all_unknown_are_missed(make_dataset):
-    """Of classes as of groups: nine frames without an answer are no score of one that was right."""
+    """For classes as for groups: nine frames without an answer are no score of one that was right."""
     truth = [[0, 0, 1, 1], [2, 2, 3, 3]]
     nothing = Segmentation.unknown((2, 4))
     report, accuracy = score(make_dataset, SAME, None, truth, result(truth), *[nothing] * 9)

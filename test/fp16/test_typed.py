@@ -106,7 +106,7 @@ def test_refuses_other_contracts(tmp_path, change, says):
 
 def test_refuses_what_is_no_network(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"no network at all")
-    with pytest.raises(EngineError, match="is no ONNX network"):
+    with pytest.raises(EngineError, match="is not an ONNX network"):
         load_onnx(tmp_path / "a.onnx")
 
 

@@ -26,7 +26,7 @@ def file_for(architecture: str) -> Path:
 
 
 def source_digest() -> str:
-    """Of all that the compiled kernels follow from."""
+    """A hash of all that the compiled kernels follow from."""
     return hashlib.sha256(SOURCE.read_bytes() + " ".join(OPTIONS).encode()).hexdigest()
 
 

@@ -349,7 +349,7 @@ def fuzz(table: Table, out: Path, network: Path | None, frames: list[np.ndarray]
         table.add(f"{name}: masks of valid frames that are the offline ones", f"{right} of {valid}", right == valid)
         table.add(f"{name}: masks of valid frames that differ", wrong, wrong == 0)
         table.add(f"{name}: valid frames that were sent again, as no answer came in 2 s", node.again)
-        table.add(f"{name}: masks of the {refused} messages that are no frames", len(made_up), not made_up)
+        table.add(f"{name}: masks of the {refused} messages that are not frames", len(made_up), not made_up)
         table.add(f"{name}: crashes", 0 if node.alive else node.process.poll(), node.alive)
         table.add(f"{name}: memory when warm, at the end, at most (MB)",
                   " ".join(f"{b / 1e6:.0f}" for b in (warm, node.memory, node.peak)), node.peak < 2 * max(warm, 1))

@@ -28,7 +28,7 @@ def test_the_least_trusted_come_first_and_say_why():
 
 
 def test_no_two_are_alike():
-    """Of two places with ten near duplicates each, one frame each, however bad the others are."""
+    """From two places with ten near duplicates each, one frame each, however bad the others are."""
     rng = np.random.default_rng(0)
     frames = [candidate(centre + rng.uniform(-0.02, 0.02, 2), doubt=0.3 if centre[0] else 0.05, second=10 * i)
               for i, centre in enumerate(np.repeat([(0.0, 0.0), (3.0, 0.0)], 10, axis=0))]

@@ -48,7 +48,7 @@ def test_a_damaged_image_costs_only_itself(play, capsys):
     assert len(play(True, False, True)) == 2
     said = capsys.readouterr()
     assert [json.loads(line)["name"] for line in said.out.splitlines()] == ["0", "2"]
-    assert "warning: " in said.err and "1 of 3 frames are no images, frame 1: " in said.err
+    assert "warning: " in said.err and "1 of 3 frames are not images, frame 1: " in said.err
 
 
 def test_frames_held_in_memory_are_published_over_and_over(play, capsys):

@@ -118,7 +118,7 @@ def test_engines_are_compared_by_limits(results, colour_network_path, tmp_path):
 def test_what_is_no_result_is_told(results, tmp_path, missing, capsys):
     folders = [results / "before", tmp_path] if missing == "b" else [tmp_path, results / "before"]
     assert main(["compare", *map(str, folders)]) == 2
-    assert "is no result of `drive-seg replay`" in capsys.readouterr().err
+    assert "is not a result of `drive-seg replay`" in capsys.readouterr().err
 
 
 def test_runs_of_several_bags_are_matched_by_name(results, tmp_path, capsys):

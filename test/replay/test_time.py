@@ -53,7 +53,7 @@ def test_stamps_do_not_move_the_axis(replay, tmp_path, stamps):
     figures = read_summary(replay.out)
     assert figures["start_ns"] == stamp(0) + DELAY_NS
     assert figures["duration_s"] == pytest.approx(5.9)
-    assert {m["index"] for m in figures["suspicious"][:2]} == {HOLE, HOLE + 20}, "two seconds apart: both are told"
+    assert {m["index"] for m in figures["suspicious"][:2]} == {HOLE, HOLE + 20}, "two seconds apart: both are reported"
     data = page_data(replay.out / "street" / "report.html")
     assert data["times"] == pytest.approx(np.arange(60) / 10)
     assert [p["t"] for p in data["pictures"]] == pytest.approx(np.arange(60) / 10)

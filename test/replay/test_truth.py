@@ -99,7 +99,7 @@ def test_a_label_that_no_frame_has_does_not_make_stamps_indices(replay, labelled
 
 
 def test_labels_of_several_bags(replay, labelled, tmp_path, capsys):
-    """A folder for each bag, with its result's name; a bag without is told."""
+    """A folder for each bag, with its result's name; a bag without is reported."""
     _, data = labelled
     for name in "abc":
         write_bag(tmp_path / "archive" / name, 6)
@@ -170,7 +170,7 @@ def _spoil(name):
 @pytest.mark.parametrize(("fault", "message"), [
     ("missing", "has no PNG files"),
     ("other_size", "is 10x10, the frame is 200x120"),
-    ("colour", "no 8-bit picture with one channel"),
+    ("colour", "not an 8-bit picture with one channel"),
     ("too_few", "has 5 labels, the bag 6 frames"),
     ("from_one", "has labels for frame 6, the bag has 6 frames"),
     ("one_stray", "has labels for frame 1700000000, the bag has 6 frames"),
@@ -203,7 +203,7 @@ def _one_damaged(labels):
 @pytest.mark.parametrize(("spoil", "message"), [
     (_between_the_stamps, "belong to a frame of the bag"),
     (_one_of_another_size, "is 10x10, the frame is 200x120"),
-    (_one_damaged, "no 8-bit picture with one channel"),
+    (_one_damaged, "not an 8-bit picture with one channel"),
 ])
 def test_wrong_labels_that_are_found_late_leave_the_replay(replay, labelled, spoil, message, capsys):
     bag, data = labelled

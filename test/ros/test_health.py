@@ -188,7 +188,7 @@ def test_who_comes_late_learns_why_the_node_could_not_be_configured(graph, colou
 
 
 def test_no_clock_is_no_healthy_camera(graph, watched):
-    """With use_sim_time and no /clock, time stands still: not even a frozen, black camera could be told."""
+    """With use_sim_time and no /clock, time stands still: not even a frozen, black camera could be reported."""
     node = watched(use_sim_time=True)
     arrays = graph.collect(DiagnosticArray, "/diagnostics")
     for number in range(40):

@@ -20,7 +20,7 @@ SETTINGS = SimpleNamespace(base_frame="base_link", camera_height=0.0)
 @pytest.fixture
 def tf(monkeypatch):
     """`asked` collects the look-ups; set `answer` to a transform or an exception, and `newest` for a look-up at time 0.
-    `held` is what the buffer was told of /tf since it was last cleared, `listeners` are those that still listen."""
+    `held` is what the buffer got of /tf since it was last cleared, `listeners` are those that still listen."""
     module = ModuleType("tf2_ros")
     module.asked, module.answer, module.newest, module.held, module.listeners = [], None, None, [], []
     module.TransformException = type("TransformException", (Exception,), {})

@@ -158,7 +158,7 @@ def test_weights_in_an_attribute_are_found_too(tmp_path):
     assert read_header(path).external == ("elsewhere.bin",)
 
 
-@pytest.mark.parametrize("data", [b"", b"this is no ONNX", b"\x3a" + b"\xff" * 9 + b"\x01", b"\xff" * 50])
+@pytest.mark.parametrize("data", [b"", b"this is not an ONNX", b"\x3a" + b"\xff" * 9 + b"\x01", b"\xff" * 50])
 def test_what_is_no_onnx_has_no_header(tmp_path, data):
     (tmp_path / "x.onnx").write_bytes(data)
     assert read_header(tmp_path / "x.onnx") is None

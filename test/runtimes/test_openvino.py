@@ -126,7 +126,7 @@ del first
 gc.collect()
 del second
 gc.collect()
-signal.signal(signal.SIGINT, lambda *_: print("told to end"))
+signal.signal(signal.SIGINT, lambda *_: print("asked to end"))
 os.kill(os.getpid(), signal.SIGINT)
 """
 
@@ -135,4 +135,4 @@ def test_a_signal_after_engines_have_ended_is_handled(colour_network_path):
     """OpenVINO's CPU plugin replaces the stack on which Python's signal handlers run: see openvino_core."""
     done = subprocess.run([sys.executable, "-c", ENGINES_END, colour_network_path], capture_output=True, text=True,
                           check=False, timeout=120)
-    assert (done.returncode, done.stdout) == (0, "told to end\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "asked to end\n"), done.stderr

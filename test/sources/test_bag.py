@@ -108,7 +108,7 @@ DEPTH = raw(0, np.zeros((8, 16), np.uint8), "16UC1")
 
 
 @pytest.mark.parametrize(("topics", "chosen"), [
-    # a depth image is no picture
+    # a depth image is not a picture
     ([("/depth/image", IMAGE, DEPTH), ("/rgb/image", IMAGE, raw(0, street(0)))], "/rgb/image"),
     # the camera goes before an image without camera_info
     ([("/debug", IMAGE, raw(0, street(0))), ("/cam/image", IMAGE, raw(0, street(0))),

@@ -92,14 +92,14 @@ def test_bag(tmp_path, compressed):
 
 def test_nonsense_gets_one_error_that_names_the_fix(tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text.mp4").write_text("this is no video")
+    (tmp_path / "text.mp4").write_text("this is not a video")
     (tmp_path / "zero.mp4").write_bytes(b"")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
     for source, words in (
         ("missing.mp4", "there is no .*missing.mp4: give a video"),
         ("empty", "has no images .*give a folder of images"),
-        ("text.mp4", "is no video that OpenCV reads"),
-        ("zero.mp4", "is no video that OpenCV reads"),
+        ("text.mp4", "is not a video that OpenCV reads"),
+        ("zero.mp4", "is not a video that OpenCV reads"),
         ("broken.png", "is not an image of a known kind"),
     ):
         with pytest.raises(SourceError, match=words):

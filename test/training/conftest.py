@@ -1,4 +1,4 @@
-"""A tiny world to train on: painted streets, fully told and partly told."""
+"""A tiny world to train on: painted streets, fully labelled and partly labelled."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _write(root: Path, classes: dict, ignore: int, relabel: np.ndarray) -> Path:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A fully told and a partly told data set."""
+    """A fully labelled and a partly labelled data set."""
     folder = tmp_path_factory.mktemp("world")
     return [_write(folder / "told", CLASSES, 255, np.uint8([0, 1, 2, 3])),
             _write(folder / "partly", PARTLY, 255, np.uint8([0, 7, 8, 0]))]

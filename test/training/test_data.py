@@ -41,7 +41,7 @@ def test_the_first_data_set_names_the_classes(loaded):
     datasets, table, *_ = loaded
     assert table.names == ("sky", "road", "pavement", "pedestrian")
     assert [c.drivable for c in table.classes] == [c.group is Group.ROAD for c in table.classes]
-    with pytest.raises(DatasetError, match="fully told data set first"):
+    with pytest.raises(DatasetError, match="fully labelled data set first"):
         data.class_table(datasets[1])
 
 
@@ -126,7 +126,7 @@ def test_replicas_share_out_the_samples():
 
 @pytest.fixture
 def finer(world, tmp_path):
-    """The fully told set, the partly told one and one that tells kerb besides; and a table with kerb in it."""
+    """The fully labelled set, the partly labelled one and one that tells kerb besides; and a table with kerb in it."""
     datasets = [Dataset.load(root) for root in world]
     kerb = {"id": 4, "name": "kerb", "group": "pavement", "colour": [9, 9, 9], "drivable": False, "within": "pavement"}
     table = ClassTable.from_dicts([*data.class_table(datasets[0]).to_dicts(), kerb])

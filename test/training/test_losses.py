@@ -89,7 +89,7 @@ def test_lovasz_of_a_family_counts_all_its_classes():
     wrong = right.clone()
     wrong[0] = right[2]
     assert lovasz_softmax(wrong, codes, family).item() > 0.1
-    # What is told as either of the two is neither right nor wrong for the one of them that is told alone.
+    # What is labelled as either of the two is neither right nor wrong for the one of them that is reported alone.
     alone = right.clone()
     alone[1] = right[0]
     assert lovasz_softmax(alone, codes, family).item() == pytest.approx(0, abs=1e-4)

@@ -18,7 +18,7 @@ def test_a_saved_recipe_is_the_same(tmp_path):
 
 @pytest.mark.parametrize(("values", "match"), [
     ([1], "must be a JSON object"),
-    ({"learning": 1}, "learning is no part of a recipe"),
+    ({"learning": 1}, "learning is not part of a recipe"),
     ({"steps": "many"}, "steps must be a whole number of 1 or more, it is 'many'"),
     ({"steps": 10.5}, "steps must be"),
     ({"batch": 1}, "batch must be a whole number of 2 or more"),

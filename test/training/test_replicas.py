@@ -31,7 +31,7 @@ def test_replicas_agree_and_resume(world, tmp_path):
     states = [torch.load(out / name, weights_only=True) for name in ("checkpoint.pt", "checkpoint_1.pt")]
     assert [s["step"] for s in states] == [5, 5]
     validated = [entry["step"] for entry in log.read(out / "log.jsonl") if "val" in entry]
-    assert validated[-1] == 5, "the end is no multiple of average_every"
+    assert validated[-1] == 5, "the end is not a multiple of average_every"
     weights = [s["network"] for s in states]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     moments = [s["optimizer"]["state"][0]["exp_avg"] for s in states]

@@ -181,7 +181,7 @@ def test_a_run_can_only_start_from_one_of_the_same_data(world, tmp_path):
     trainer(world, tmp_path / "former").train(stop_after=1)
     with pytest.raises(RunError, match="give the same data sets in the same order, or name another run to start from"):
         trainer(world[:1], tmp_path / "later", start_from=tmp_path / "former")
-    with pytest.raises(RunError, match="nothing is no training run"):
+    with pytest.raises(RunError, match="nothing is not a training run"):
         trainer(world, tmp_path / "later", start_from=tmp_path / "nothing")
 
 
@@ -228,7 +228,7 @@ def test_a_folder_with_a_run_is_not_overwritten(world, tmp_path):
 
 
 def test_nothing_to_resume(world, tmp_path):
-    with pytest.raises(RunError, match=r"no training run: recipe.json is missing.* without --resume"):
+    with pytest.raises(RunError, match=r"is not a training run: recipe.json is missing.* without --resume"):
         trainer(world, tmp_path, resume=True)
     trainer(world, tmp_path)  # killed before its first checkpoint
     with pytest.raises(RunError, match="no checkpoint.pt in .* without --resume"):
@@ -278,12 +278,12 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys,
 
 @pytest.mark.parametrize(("args", "match"), [
     (["--data", "nowhere", "--out", "RUN"], "no data set at nowhere"),
-    (["--data", "PARTLY", "--out", "RUN"], "fully told data set first"),
+    (["--data", "PARTLY", "--out", "RUN"], "fully labelled data set first"),
     (["--data", "TOLD", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
     (["--data", "TOLD", "--out", "RUN", "--resume", "--start-from", "RUN"], "own recipe"),
     (["--data", "TOLD", "--out", "RUN", "--resume", "--teacher", "RUN"], "own recipe"),
-    (["--data", "TOLD", "--out", "RUN", "--resume"], "RUN is no training run: recipe.json is missing"),
-    (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "no part of a recipe"),
+    (["--data", "TOLD", "--out", "RUN", "--resume"], "RUN is not a training run: recipe.json is missing"),
+    (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "is not part of a recipe"),
     (["--data", "TOLD", "--out", "RUN", "--steps", "0"], "steps must be a whole number of 1 or more, it is 0"),
     (["--data", "TOLD", "--out", "RUN", "--steps", "-3"], "steps must be a whole number of 1 or more, it is -3"),
     (["--data", "TOLD", "--out", "RUN", "--minutes", "0"], "minutes must be a number above 0, it is 0.0"),

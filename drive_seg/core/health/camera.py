@@ -40,7 +40,7 @@ class CameraLimits:
     strip_warn: float = 0.06
     """The same at the bottom edge, where it may be the vehicle itself."""
     hold: float = 0.25
-    """An image fault must last so long before it is told, and its absence before it is taken back."""
+    """An image fault must last so long before it is reported, and its absence before it is taken back."""
 
 
 class CameraHealth:
@@ -54,8 +54,8 @@ class CameraHealth:
 
     def __init__(self, limits: CameraLimits | None = None, *, start: float | None = 0.0,
                  ego: np.ndarray | None = None) -> None:
-        """start: now, from when on images are waited for; None: from the first time that is told, where the clock does
-        not run yet. ego: (h, w) bool, the vehicle itself; not examined."""
+        """start: now, from when on images are waited for; None: from the first time given, where the clock does not
+        run yet. ego: (h, w) bool, the vehicle itself; not examined."""
         self.limits = limits or CameraLimits()
         self._last_arrival = self._last_looked = start
         self._arrivals: deque[float] = deque()
@@ -65,7 +65,7 @@ class CameraHealth:
         self._intervals: list[float] = []
         self._stamp: float | None = None
         self.jumped = False
-        """Whether the frame observed last is older than the one before it: what remembers frames must start anew."""
+        """Whether the frame observed last is older than the one before it: what remembers frames must start again."""
         self._jump: tuple[float, float] | None = None  # when noticed, seconds back
         self._size: tuple[int, int] | None = None
         self._resized: tuple[float, str] | None = None
@@ -218,7 +218,7 @@ class CameraHealth:
         return len(self._gaps) == self._gaps.maxlen and min(self._gaps) > TOO_RARE
 
     def _unknown(self) -> str:
-        """Why nothing can be told of a covered lens; empty where it can."""
+        """Why nothing can be said of a covered lens; empty where it can."""
         return "too few images" if self._too_rare() else self._cover.unknown
 
     def _forget_arrivals(self, now: float) -> None:
@@ -236,10 +236,10 @@ class CameraHealth:
 
 
 class _Held:
-    """A finding that is told when it lasted, and taken back when it was gone as long."""
+    """A finding that is reported when it lasted, and taken back when it was gone as long."""
 
     def __init__(self, hold: float, before: float | None = None) -> None:
-        """hold: seconds. before: those until it is told, where they differ."""
+        """hold: seconds. before: those until it is reported, where they differ."""
         self._hold = {False: hold if before is None else before, True: hold}
         self.reset()
 

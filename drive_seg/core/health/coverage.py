@@ -56,7 +56,7 @@ TOO_RARE = 2.2
 class Cover:
     """What is known of the lens. share: of the picture that is covered, 0..1, black and saturated parts counted less.
     strip: share of the picture that stands still at the bottom edge, where the vehicle itself may be. unknown: why
-    nothing can be told, empty where it can. cells: (ROWS, COLUMNS) bool, those that are covered."""
+    nothing can be said, empty where it can. cells: (ROWS, COLUMNS) bool, those that are covered."""
 
     share: float = 0.0
     strip: float = 0.0

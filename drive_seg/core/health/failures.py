@@ -1,4 +1,4 @@
-"""What is told of frames that fail: the same words live and in a replay."""
+"""What is reported of frames that fail: the same words live and in a replay."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Monitor:
     """Collects what happens to frames and says what it means. Any thread may call.
 
     Times are seconds of one clock. Where that is set back by more than a second, as with use_sim_time and a bag
-    in a loop, what remembers times or frames starts anew.
+    in a loop, what remembers times or frames starts again.
     """
 
     _CLOCK_JUMP = 1.0  # seconds back; less is a thread that read the clock and then had to wait
@@ -51,7 +51,7 @@ class Monitor:
         self._frame_done = self._no_ground = False  # of the frame that arrived last: has a result, lacks its ground
         self.follows = False
         """Whether the frame that arrived last follows on the one segmented before it. Else what remembers frames must
-        start anew: time jumped, it was long ago, or frames between were not believed."""
+        start again: time jumped, it was long ago, or frames between were not believed."""
         self._used_at = -np.inf  # a result was made
         self._looked_at = -np.inf
         self._segmented_at = -np.inf  # when the frame of the newest result was looked at

@@ -126,7 +126,7 @@ def _painter(elements: list[ElementTree.Element], where: str):
 
 
 def _corners(text: str) -> np.ndarray:
-    """Of `x1,y1;x2,y2`."""
+    """The points (N, 2) of a text `x1,y1;x2,y2`."""
     return np.array([[float(v) for v in point.split(",")] for point in text.split(";") if point.strip()])
 
 

@@ -55,7 +55,7 @@ class NotFiniteError(EngineError):
 
 
 def channels(n: int) -> int:
-    """Of a tensor with n of them in TensorRT's format HWC8: padded to a multiple of 8."""
+    """Channels of a tensor with n of them in TensorRT's format HWC8: padded to a multiple of 8."""
     return -(-n // 8) * 8
 
 

@@ -60,7 +60,7 @@ LAYOUTS = {
     "yuv422_yuy2": _YUYV, "yuyv": _YUYV, "nv12": Layout(1, (0, 0, 1), True, True),
     "nv21": Layout(1, (0, 1, 0), True, True),
 }
-"""Of the encodings that the kernel reads. Others (Bayer patterns) become BGR on the processor first."""
+"""The encodings that the kernel reads. Others (Bayer patterns) become BGR on the processor first."""
 
 
 @dataclass(frozen=True)

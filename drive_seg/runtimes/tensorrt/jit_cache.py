@@ -10,7 +10,7 @@ from drive_seg.files import write_whole
 
 
 class JitCache:
-    """Of one engine. Must live as long as the contexts made with `config`; use it with the GPU current."""
+    """The cache of one engine. Must live as long as the contexts made with `config`; use it with the GPU current."""
 
     def __init__(self, engine, path: Path) -> None:
         """engine: an ICudaEngine of TensorRT for RTX."""

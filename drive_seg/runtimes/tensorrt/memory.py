@@ -45,7 +45,7 @@ class FrameMemory:
         self._say = say
         self._room = Room(0, 0, 0)
         self.ticket = 0
-        """Of the last frame, whatever its layout."""
+        """Bytes of the last frame, whatever its layout."""
 
     def make_room(self, room: Room, what: str) -> None:
         """See that there is so much at least. what: needs it, for the line. Whoever uses what was there must be closed.

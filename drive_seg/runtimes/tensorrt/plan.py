@@ -36,7 +36,7 @@ class PlanKey:
 
     @property
     def digest(self) -> str:
-        """Of all entries, for file names."""
+        """A hash of all entries, for file names."""
         return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -122,5 +122,5 @@ class PlanCache:
         return self.folder / "timing.cache"
 
     def lock(self, path: Path, waiting=None) -> contextlib.AbstractContextManager[None]:
-        """Of several processes that would build the same plan, one builds at a time."""
+        """Where several processes would build the same plan, one builds at a time."""
         return locked(path.with_suffix(".lock"), waiting)

@@ -11,7 +11,7 @@ from drive_seg.core.classes import Group
 from drive_seg.runtimes.tensorrt.intake import WORD, Intake
 
 THREADS = 128
-"""Of a block."""
+"""Threads of a block."""
 
 STRIP = 4
 """Pixels that a thread decodes side by side."""

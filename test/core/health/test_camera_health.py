@@ -45,7 +45,7 @@ def half_covered(image):
     return out
 
 
-FAULTS = {  # what the fault does to the frames after FAULT_AT; level; words; most seconds until it is told
+FAULTS = {  # what the fault does to the frames after FAULT_AT; level; words; most seconds until it is reported
     "frozen": (lambda frames, i: frames[int(FAULT_AT * FPS)], Level.ERROR, "stands still, byte for byte", 1.1),
     "black": (lambda frames, i: np.zeros_like(frames[i]) + noise(frames[i]), Level.ERROR, "black", 0.3),
     "white": (lambda frames, i: np.full_like(frames[i], 255) - noise(frames[i]), Level.ERROR, "full brightness", 0.3),

@@ -199,7 +199,7 @@ def test_a_frame_follows_on_the_segmented_one_before_it_unless_something_came_be
     black = Frame.from_array(np.zeros((72, 128, 3), np.uint8))
 
     def follows(now, frame=None, segmented=True):
-        """Of a frame at a time; None when it is withheld."""
+        """The result of a frame at a time; None when it is withheld."""
         monitor.received(now)
         if not monitor.arrived(frame or next(shown), now, now):
             return None

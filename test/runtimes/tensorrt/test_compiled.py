@@ -16,7 +16,7 @@ from drive_seg.runtimes.tensorrt import kernels, nvrtc
 CUBINS = [name for _, _, names in (cubins.CUDA_12, cubins.CUDA_13) for name in names if name.startswith("sm_")]
 
 REGISTERS = 64
-"""Of a thread, at most: 8 blocks of 128 threads then share the 65536 registers of a multiprocessor."""
+"""Registers of a thread, at most: 8 blocks of 128 threads then share the 65536 registers of a multiprocessor."""
 
 
 def test_they_were_made_from_this_source():
