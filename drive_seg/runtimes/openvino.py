@@ -41,7 +41,7 @@ class OpenVinoEngine(HostEngine):
         if _HINTS[precision] is not None:
             settings["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         path, digest = network.path, network.sha256
-        if precision == "int8":
+        if precision == "int8" and network.int8 is not None:
             path, digest = network.int8, network.int8_sha256
         self.loaded = Loaded(path.name, digest, f"OpenVINO {ov.get_version()}")
         try:
