@@ -149,7 +149,7 @@ def test_a_frame_on_which_the_engine_fails_gets_no_mask(replay, street_bag, monk
     from drive_seg.core.engine import EngineError
     from drive_seg.runtimes.openvino import OpenVinoEngine
 
-    job_module._segmenter.cache_clear()
+    job_module._model.cache_clear()
     honest, calls = OpenVinoEngine.infer, []
 
     def fails_once(self, image):
@@ -163,7 +163,7 @@ def test_a_frame_on_which_the_engine_fails_gets_no_mask(replay, street_bag, monk
     problems = [f["problem"] for f in replay.frames() if f["problem"]]
     assert problems == ["the engine failed on a frame: out of memory"]
     assert len(replay.masks()) == 11
-    job_module._segmenter.cache_clear()
+    job_module._model.cache_clear()
 
 
 def test_a_finished_bag_is_not_done_again(replay, street_bag, capsys):
