@@ -157,8 +157,8 @@ class Settings:
         0.0, 1.0, live=True)
     speck_size: float = _setting(
         "masks", DrivableRule.speck,
-        "What is neither ground nor this large, across and up the image, is a speck and ends no column of drivable"
-        " area; 0 lets every pixel end one.", 0.0, 1.0, "m", live=True)
+        "Patches that are smaller than this on the ground, across and up the image, end no road; 0 lets all end it.",
+        0.0, 1.0, "m", live=True)
     temporal_filter: bool = _setting(
         "masks", False, "Hold back unsure label changes for one frame; road that ends never waits.")
     ego_mask: str = _setting(

@@ -311,7 +311,8 @@ def _golden(summary: dict, golden: Path | None, folder: Path, bag: Path) -> dict
 def _origin(summary: dict) -> list[list[list[str]]]:
     bag, engine, machine = summary["bag"], summary["engine"], summary["machine"]
     settings = summary["fingerprint"]["settings"]
-    rule = ", ".join(f"{name} {settings[name]:g}" for name in ("min_confidence", "start_width", "start_height"))
+    rule = ", ".join(f"{name} {settings[name]:g}" for name in ("min_confidence", "start_width", "start_height",
+                                                                  "speck_size"))
     first = [["bag", bag["path"]], ["topic", f"{bag['topic']} ({bag['type']})"], ["start", _date(summary["start_ns"])],
              ["network", f"{engine['network']}, SHA-256 {engine['network_sha256']}"],
              ["input", f"{engine['input_size'][1]}x{engine['input_size'][0]}"], ["drivable area", rule],

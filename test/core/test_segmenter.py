@@ -7,6 +7,8 @@ from drive_seg.core.classes import UNKNOWN, Group
 from drive_seg.core.decode import TrustModel
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.segmenter import Segmenter
+from drive_seg.core.surface import SurfaceRule
+from drive_seg.core.temporal import TemporalFilter
 from drive_seg.runtimes.openvino import OpenVinoEngine
 
 
@@ -67,3 +69,11 @@ def test_results_come_in_the_size_asked_for(segmenter, scene):
 def test_stages_are_timed(segmenter, scene):
     assert set(segmenter.segment(scene).stages) == {"resize", "infer", "decode", "drivable"}
     assert "drivable" not in segmenter.segment(scene, drivable=False).stages
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 1000), (1000, 1), (2, 1000), (1000, 2), (3, 5)])
+def test_a_picture_of_any_shape_is_segmented(colour_engine, colour_network, size):
+    segmenter = Segmenter(colour_engine, colour_network.table, surface=SurfaceRule(8.0), temporal=TemporalFilter())
+    for _ in range(2):
+        result = segmenter.segment(np.full((*size, 3), 90, np.uint8))
+    assert result.labels.shape == result.drivable.shape == result.confidence.shape == size
