@@ -74,8 +74,8 @@ def draw(footage: FrameSource, sent: Mapping[str, Sent], masks: Mapping[int, Mas
             left -= 1
             stamp = sent[shot.name].stamp_ns
             if shot.name in answered:
-                answered_ns = stamp
-            elif stamp - answered_ns < _HOLD_NS:
+                answered_ns = shot.stamp_ns  # of the footage: those of headers may jump
+            elif shot.stamp_ns - answered_ns < _HOLD_NS:
                 continue
             try:
                 image = shot.frame.bgr()

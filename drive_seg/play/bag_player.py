@@ -109,6 +109,7 @@ class BagPlayer:
 
     def _play_once(self, watched: Topic | None, duration: float | None, sent: Sent | None) -> None:
         first_ns = start = None
+        last_ns = -1
         count: Counter[str] = Counter()
         with contextlib.closing(background(self._messages(duration), _AHEAD)) as messages:
             for topic, log_ns, data in messages:
@@ -117,6 +118,9 @@ class BagPlayer:
                 due = start + (log_ns - first_ns) / 1e9 / self._rate
                 self._wait_until(due, log_ns)
                 self._publish_clock(log_ns)
+                if sent is not None and watched is not None and topic.name == watched.name:
+                    data = later_than(data, last_ns, log_ns)
+                    last_ns = header_stamp_ns(data)
                 now_ns = time.time_ns()
                 self._publishers[topic.name].publish(data)
                 self.lateness.milliseconds.append((time.monotonic() - due) * 1e3)
@@ -175,6 +179,17 @@ def header_stamp_ns(data: bytes) -> int:
     """Nanoseconds of the header with which a serialised message (CDR) begins."""
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
     return seconds * 10**9 + nanoseconds
+
+
+def later_than(data: bytes, last_ns: int, log_ns: int) -> bytes:
+    """A serialised message whose header stamp is later than last_ns: its own, or else that of its recording, log_ns.
+
+    What answers a frame is told by its stamp, which drivers let stand still or jump back.
+    """
+    if header_stamp_ns(data) > last_ns:
+        return data
+    stamp = divmod(max(log_ns, last_ns + 1), 10**9)
+    return bytes(data[:4]) + struct.pack("<iI" if data[1] & 1 else ">iI", *stamp) + bytes(data[12:])
 
 
 def message_type(name: str) -> Any | None:

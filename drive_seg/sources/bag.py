@@ -174,7 +174,7 @@ class Bag:
             return
         with self._readable():
             for connection, log_ns, data in self._reader.messages(connections, start_ns, stop_ns):
-                yield by_name[connection.topic], log_ns, data
+                yield by_name[connection.topic], log_ns, data if self.is_ros1 else _decompressed(data)
 
     def images(self, topic: Topic, start_ns: int | None = None, stop_ns: int | None = None,
                beside: Collection[str] = (), take: Callable[[Topic, Any], None] | None = None) -> Iterator[BagImage]:
@@ -232,7 +232,6 @@ class Bag:
         MessageError."""
         types = _typestore(self.is_ros1)
         try:
-            data = data if self.is_ros1 else plain(data)
             return types.deserialize_ros1(data, type_) if self.is_ros1 else types.deserialize_cdr(data, type_)
         except Exception as error:  # whatever the library raises on such bytes
             raise MessageError(f"{len(data)} bytes in {self.path} are not a {type_}", "record it again") from error
@@ -342,6 +341,14 @@ def _intrinsics(info: Any) -> Intrinsics | None:
         return None
     return Intrinsics(int(info.width), int(info.height), tuple(map(float, k)), tuple(map(float, d)),
                       info.distortion_model or "plumb_bob")
+
+
+def _decompressed(data: bytes) -> bytes:
+    """A message as it was sent; one that can't be decompressed as it is stored, which then is not of its type."""
+    try:
+        return plain(data)
+    except StorageError:
+        return data
 
 
 @cache

@@ -189,6 +189,27 @@ def test_a_compressed_message_that_is_damaged_is_an_error_of_its_frame(tmp_path)
         shots[1].frame  # noqa: B018
 
 
+@pytest.mark.parametrize("metadata", [True, False])
+def test_messages_come_decompressed(tmp_path, metadata):
+    bag = write_bag(tmp_path / "drive", 2, storage="sqlite3", compression=CompressionMode.MESSAGE)
+    if not metadata:
+        (bag / "metadata.yaml").unlink()
+    with Bag(bag) as opened:
+        datas = [bytes(data) for topic, _, data in opened.messages() if topic.type == IMAGE]
+    assert datas == [bytes(TYPES.serialize_cdr(raw(i, street(i)), IMAGE)) for i in range(2)]
+
+
+def test_a_stamp_that_does_not_go_on_becomes_that_of_the_recording():
+    from drive_seg.play.bag_player import header_stamp_ns, later_than
+
+    data = bytes(TYPES.serialize_cdr(jpeg(3, street(3)), JPEG))
+    assert later_than(data, stamp(3) - 1, 5) == data
+    changed = later_than(data, stamp(3), stamp(4))
+    assert header_stamp_ns(changed) == stamp(4)
+    assert TYPES.deserialize_cdr(changed, JPEG).data.tobytes() == TYPES.deserialize_cdr(data, JPEG).data.tobytes()
+    assert header_stamp_ns(later_than(data, stamp(9), stamp(4))) == stamp(9) + 1
+
+
 @pytest.mark.parametrize("identifier", ["", "rosbag2_storage", None])
 def test_a_storage_that_metadata_does_not_name_goes_by_the_suffix(bag, identifier):
     edit_metadata(bag, storage_identifier=identifier)
