@@ -101,11 +101,14 @@ class Live:
         self.labels: dict[int, Image] = {}
         self.health: list[tuple[float, str]] = []
         self.node.create_subscription(Image, f"{_NAME}/labels", self._hear_labels, _RELIABLE)
-        self.node.create_subscription(String, f"{_NAME}/health",
-                                      lambda m: self.health.append((time.monotonic(), m.data)), _LATCHED)
+        self.node.create_subscription(String, f"{_NAME}/health", self._hear_health, _LATCHED)
 
     def _hear_labels(self, message: Image) -> None:
         self.labels[stamp_of(message)] = message
+
+    def _hear_health(self, message: String) -> None:
+        told = json.loads(message.data)
+        self.health.append((time.monotonic(), ": ".join((told["state"], *told["reasons"]))))
 
     @property
     def alive(self) -> bool:
@@ -580,7 +583,7 @@ def kill_replay(table: Table, out: Path, network: Path | None, bag: Path, kills:
 def moving(count: int = 12, height: int = 180, width: int = 320) -> list[np.ndarray]:
     """Frames of which every part changes."""
     base = np.random.default_rng(3).integers(0, 256, (height // 12 + 2, width // 12 + 2, 3), np.uint8)
-    big = cv2.resize(base, (width + 40, height + 40), interpolation=cv2.INTER_CUBIC)
+    big = cv2.resize(base, (width + 40, height + 40), interpolation=cv2.INTER_NEAREST)
     return [np.ascontiguousarray(big[2 * i : 2 * i + height, 3 * i : 3 * i + width]) for i in range(count)]
 
 
