@@ -26,7 +26,7 @@ class DrivableRule:
     min_confidence: float = 0.75
     start_width: float = 0.6
     start_height: float = 0.15
-    speck: float = 0.1
+    speck: float = 0.15
 
     def __post_init__(self) -> None:
         for name in ("min_confidence", "start_width", "start_height", "speck"):
