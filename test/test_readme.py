@@ -66,3 +66,15 @@ def test_nothing_of_the_workshop_is_left(path, word):
 def test_every_page_is_in_the_site():
     listed = set(re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     assert {path.name for path in PAGES if path.parent == ROOT / "docs"} <= listed
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    import cv2
+    from colours import paint_scene
+
+    code = re.search(r"```python\n(import cv2, drive_seg\n.*?)```", README, re.S)[1]
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("road.jpg", paint_scene())
+    exec(compile(code, "README.md", "exec"), {})
+    assert re.fullmatch(r"<Segmentation 640x360, \d+ % drivable, \d+ % unknown>\n", capsys.readouterr().out)
+    assert cv2.imread("out.png").shape == (360, 640, 3)
