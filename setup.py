@@ -87,7 +87,7 @@ setup(
         "PyYAML>=6,<7",
         "openvino>=2024.4,<2027",
         "av>=12,<18",
-        "rosbags>=0.11,<0.12",
+        "rosbags>=0.11.9,<0.12",
         "tqdm>=4.60,<5",
     ],
     extras_require={
