@@ -151,7 +151,7 @@ class Coverage:
         weight = np.where(extreme, _EXTREME_WEIGHT, 1.0)
         share = float((weight[covered].sum() + 0.5 * weight[rim].sum()) / cells)
         unknown = "" if moves or covered.any() else "nothing moves"
-        return Cover(share, float(strip.sum() / cells), unknown, covered)
+        return Cover(share, float(strip.sum() / cells) if moves else 0.0, unknown, covered)
 
 
 def warm_up() -> None:
