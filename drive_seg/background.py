@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _POLL_S = 0.1
 
 
-def background(items: Iterable[T], depth: int = 4) -> Iterator[T]:
+def background(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     """The same items in the same order, made in a thread that is at most `depth` items ahead.
 
     An error of the iterator is raised here, after the items before it. Closing this generator ends the thread.

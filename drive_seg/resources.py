@@ -36,7 +36,7 @@ def user_cache() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME")
     if not cache:
         home = os.path.expanduser("~")  # noqa: PTH111  Path.home() raises for a user that has none
-        cache = Path("/nonexistent" if home == "~" else home) / ".cache"
+        return Path("/nonexistent" if home == "~" else home) / ".cache" / NAME
     return Path(cache) / NAME
 
 

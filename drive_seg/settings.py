@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.frame import MAX_IMAGE_PIXELS
@@ -76,7 +76,7 @@ class Setting:
         """
         if type(value) is not self.kind:
             raise ParameterError(f"{self.name} must be {self._expected(value)}, not {_short(value)}")
-        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+        if self.low is not None and self.high is not None and not self.low <= cast("float", value) <= self.high:
             raise ParameterError(f"{self.name} must be from {_number(self.low)} to {_number(self.high)}, not {value!r}")
         if self.choices and value not in self.choices:
             raise ParameterError(f"{self.name} must be one of {', '.join(self.choices)}, not {_short(value)}")
@@ -290,7 +290,7 @@ class Settings:
         paths = {name: str(Path(value).expanduser().absolute())
                  for name, setting in TABLE.items()
                  if (setting.file or name == "plan_folder") and (value := getattr(self, name))}
-        return replace(self, **paths)
+        return replace(self, **cast("dict[str, Any]", paths))
 
 
 TABLE: dict[str, Setting] = {f.name: Setting(f.name, default=f.default, **f.metadata) for f in fields(Settings)}

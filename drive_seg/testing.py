@@ -88,7 +88,7 @@ def replay_bag(bag: str | Path, out: str | Path, *, labels: str | Path | None = 
               topic=topic, outputs=tuple(outputs), storage=storage)
     outcome = run_job(job)
     if outcome.summary is None or outcome.summary["problem"]:
-        raise ReplayError(outcome.problem)
+        raise ReplayError(outcome.problem or "the bag can't be replayed")
     return Replayed(outcome.folder, json.loads((outcome.folder / "summary.json").read_text()))
 
 

@@ -12,16 +12,16 @@ import numpy as np
 
 from drive_seg.bench.measure import Stages
 from drive_seg.bench.ros_frames import RosFrames
+from drive_seg.core.engine import Engine
 from drive_seg.core.resize import network_input
 from drive_seg.core.stopwatch import stage
 from drive_seg.ros.images import to_frame, to_image
-from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
 
 
 class Nav2Way:
     """Call with the number of a frame; returns milliseconds by stage."""
 
-    def __init__(self, engine: OnnxRuntimeEngine, ros: RosFrames) -> None:
+    def __init__(self, engine: Engine, ros: RosFrames) -> None:
         self._engine = engine
         self._ros = ros
         self._labels, self._confidence = (ros.publisher(f"nav2/{name}") for name in ("labels", "confidence"))

@@ -83,7 +83,9 @@ def _pieces(engine: Engine, network: Network) -> list[dict[str, Any]]:
         return []
     from drive_seg.gpu_check.findings import Findings
     from drive_seg.gpu_check.timing import time_frames
+    from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
 
+    assert isinstance(engine, TensorRtEngine)
     findings = Findings(quiet=True)
     with engine.on_gpu() as (gpu, runner):
         time_frames(gpu, runner, network, findings, engine.library)

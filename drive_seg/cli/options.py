@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ _STANDARD_OUTPUT = Path("-")
 _LETTER = {int: "N", float: "X", str: "NAME"}
 
 
-def add_settings(parser: argparse.ArgumentParser, groups: Sequence[str], without: Collection[str] = ()) -> None:
+def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str], without: Collection[str] = ()) -> None:
     """An option for each setting of some groups, --params-file and --node. See `settings_of`.
 
     without: names of settings that the command has no use for.

@@ -107,6 +107,8 @@ class Decoder:
 
     def _in_bands(self, rows: int, work: Callable[[int, int], Any]) -> list:
         """Share rows among the threads: work(first, last) for each band; the results in order."""
+        if self._pool is None:
+            return [work(0, rows)]
         edges = [rows * i // self._threads for i in range(self._threads + 1)]
         waiting = [self._pool.submit(work, edges[i], edges[i + 1]) for i in range(1, self._threads)]
         return [work(edges[0], edges[1]), *(future.result() for future in waiting)]

@@ -65,7 +65,7 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
     if scale is not None and scale.shape != (height,):
         raise ValueError(f"the scale has {scale.shape} rows, the labels {height}")
     # The start is measured from the lowest row that shows the world, not the bonnet.
-    bottom = height if ego.shape == (1, 1) else height - int(np.argmin(ego.all(axis=1)[::-1]))
+    bottom = height if ego.shape == (1, 1) else height - int(np.argmin(np.all(ego, axis=1)[::-1]))
     half = max(1, round(width * rule.start_width / 2))
     left, right = max(0, width // 2 - half), min(width, width // 2 + half)
     world = np.full(width, height, np.int32)  # below this row, the network sees the vehicle itself

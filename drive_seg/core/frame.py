@@ -178,7 +178,7 @@ def decode(data: np.ndarray, flags: int, max_pixels: int = MAX_IMAGE_PIXELS, *, 
     must be right. A flipped bit that leaves a valid JPEG cannot be seen by any decoder: JPEG has no checksum.
     """
     data = np.ascontiguousarray(data)
-    view = memoryview(data)
+    view = data.data
     try:
         header = read_header(view)
         if header.kind == PNG:

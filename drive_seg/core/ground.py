@@ -189,9 +189,9 @@ class GroundView:
             moved = np.linalg.norm(np.diff(pixels, axis=1), axis=2)
             length = np.diff(self.ranges) / moved
             too_long = length > self.max_pixel_length
-        far = np.where(too_long.any(axis=1), too_long.argmax(axis=1), steps)
-        seen = inside.any(axis=1)
-        last = np.where(seen, steps - inside[:, ::-1].argmax(axis=1), 0)  # one behind the last sample in the image
+        far = np.where(np.any(too_long, axis=1), np.argmax(too_long, axis=1), steps)
+        seen = np.any(inside, axis=1)
+        last = np.where(seen, steps - np.flip(inside, 1).argmax(axis=1), 0)  # one behind the last sample in the image
         self.limit = np.minimum(far, last).astype(np.int32)
         self._cut_by_image = last < far  # there the image ends, not the eyesight
 

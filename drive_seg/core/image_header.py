@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from drive_seg.errors import DriveSegError
@@ -57,7 +57,7 @@ def check_png(data: memoryview) -> None:
             break
         if zlib.crc32(body) != int.from_bytes(stored, "big"):
             raise HeaderError("a PNG with damaged data: a checksum (CRC) in it is wrong")
-        if body[:4] == b"IEND":
+        if bytes(body[:4]) == b"IEND":
             return
         at += 12 + length
     raise HeaderError("a PNG that is cut short: its end (IEND) is missing")
@@ -147,7 +147,7 @@ def _pnm_size(data: memoryview) -> tuple[int, int]:
     return height, width
 
 
-_KINDS = {
+_KINDS: dict[str, tuple[Callable[[bytes], bool], Callable[[memoryview], tuple[int, int]]]] = {
     JPEG: (lambda start: start.startswith(b"\xff\xd8"), _jpeg_size),
     PNG: (lambda start: start.startswith(_PNG_START), _png_size),
     "BMP": (lambda start: start.startswith(b"BM"), _bmp_size),

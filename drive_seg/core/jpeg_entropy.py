@@ -50,7 +50,7 @@ def fault(data: np.ndarray) -> str | None:
 
     Also None of the kinds that it does not know: progressive, arithmetic, lossless, 12 bits, several scans.
     """
-    plan = _plan(memoryview(data))
+    plan = _plan(data.data)
     if plan is None:
         return None
     if _zeros(data[plan[0]:], plan[4]):

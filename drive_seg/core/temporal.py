@@ -33,7 +33,7 @@ class TemporalFilter:
 
         confidence: (H, W) uint8; becomes 0 where a label is held back, as the network does not vouch for it now.
         """
-        if self._labels is None or self._labels.shape != labels.shape:
+        if self._labels is None or self._waited is None or self._labels.shape != labels.shape:
             self._labels, self._waited = labels.copy(), np.zeros(labels.shape, np.uint8)
             return
         _filter(labels.reshape(-1), confidence.reshape(-1), self._labels.reshape(-1), self._waited.reshape(-1),

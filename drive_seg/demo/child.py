@@ -82,11 +82,11 @@ class Child:
 
     def _read_log(self, path: Path) -> None:
         with path.open("w") as log:
-            for line in self._process.stderr:
+            for line in self._process.stderr or ():
                 self.last_lines.append(line.rstrip())
                 log.write(line)
                 log.flush()
 
     def _read_lines(self, on_line: Callable[[str], None]) -> None:
-        for line in self._process.stdout:
+        for line in self._process.stdout or ():
             on_line(line)

@@ -12,6 +12,7 @@ import numpy as np
 import rclpy
 from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import OccupancyGrid
+from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -57,7 +58,7 @@ class Listener:
             self._node.create_subscription(Image, f"{NODE}/{topic}", lambda m, t=topic: self._on_image(t, m), _QOS)
         if grid:
             self._node.create_subscription(OccupancyGrid, f"{NODE}/grid", lambda m: self._on_image("grid", m), _QOS)
-        self._get_state = self._node.create_client(GetState, f"{NODE}/get_state")
+        self._get_state: Client = self._node.create_client(GetState, f"{NODE}/get_state")
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._to_pack: queue.SimpleQueue = queue.SimpleQueue()
@@ -79,7 +80,8 @@ class Listener:
         end = time.monotonic() + patience
         while not future.done() and time.monotonic() < end:
             time.sleep(0.01)
-        return future.result().current_state.label if future.done() else None
+        answer = future.result() if future.done() else None
+        return None if answer is None else answer.current_state.label
 
     def close(self) -> None:
         """Stop listening, after everything received is packed."""
@@ -106,10 +108,10 @@ class Listener:
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             if topic == "grid":
                 shape = (message.info.height, message.info.width)
-                self.grids[stamp] = shape, zlib.compress(np.asarray(message.data, np.int8), 1)
+                self.grids[stamp] = shape, zlib.compress(np.asarray(message.data, np.int8).data, 1)
                 continue
             masks = self.masks.setdefault(stamp, Masks())
             rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
             data = np.ascontiguousarray(rows[:, : message.width])
-            masks.packed[topic] = ((message.height, message.width), zlib.compress(data, 1))
+            masks.packed[topic] = ((message.height, message.width), zlib.compress(data.data, 1))
             masks.received_ns = max(masks.received_ns, now)

@@ -38,8 +38,9 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
     with (tempfile.TemporaryDirectory(prefix="drive_seg-") as scratch_name,
           private_domain(Path(scratch_name) / "log") as domain):
         scratch = Path(scratch_name)
-        kept = scratch / "frames" if footage.live else None
+        kept = None
         if footage.live:
+            kept = scratch / "frames"
             kept.mkdir()
         feed = open_feed(footage, duration, topic, rate, kept)
         if feed.bag_rate is None and rate != 1:

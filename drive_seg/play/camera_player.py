@@ -190,6 +190,7 @@ def _compressed(shot: Shot) -> CompressedImage:
     from sensor_msgs.msg import CompressedImage
 
     data = array.array("B")  # rclpy takes it as it is
+    assert shot.encoded is not None  # the footage has the bytes as they were recorded
     data.frombytes(shot.encoded)
     return CompressedImage(header=_header(), format=shot.encoded_format, data=data)
 

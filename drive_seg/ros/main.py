@@ -40,8 +40,8 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
     from rclpy.exceptions import ParameterException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+    from drive_seg.errors import ParameterError
     from drive_seg.ros.node import SegmentationNode
-    from drive_seg.settings import ParameterError
 
     rclpy.init(args=args)
     node = None

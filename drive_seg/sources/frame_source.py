@@ -68,6 +68,7 @@ class Shot:
             return self._pixels
         if self._pixels is not None:
             return self._pixels()
+        assert self.encoded is not None
         return Frame.from_compressed(self.encoded, self.encoded_format)
 
 

@@ -95,12 +95,13 @@ class CameraHealth:
 
     def observe(self, frame: Frame, stamp: float, now: float) -> None:
         """Look at a frame that was received. stamp: when it was taken, now: when it is looked at."""
-        self.jumped = self._stamp is not None and stamp < self._stamp - 1e-6
-        if self.jumped:
+        self.jumped = False
+        if self._stamp is not None and stamp < self._stamp - 1e-6:
+            self.jumped = True
             self._jump = (now, self._stamp - stamp)
             self._forget_images()
         self._stamp = stamp
-        if self._size not in (None, frame.size):
+        if self._size is not None and self._size != frame.size:
             self._resized = (now, f"{self._size[1]}x{self._size[0]} to {frame.width}x{frame.height}")
             self._forget_images()
         self._size = frame.size
@@ -109,6 +110,7 @@ class CameraHealth:
             and np.array_equal(new.tile_mean, self._look.tile_mean)
         self._same_since = (self._same_since if self._same_since is not None else self._last_looked) if same else None
         if self._look is not None:
+            assert self._last_looked is not None  # set with it
             self._gaps.append(now - self._last_looked)
         self._last_looked = now
         self._look = new
@@ -181,22 +183,24 @@ class CameraHealth:
         return len(self._arrivals) / max(span, self._arrivals[-1] - self._arrivals[0])
 
     def _image_faults(self, now: float) -> list[Status]:
-        limits, found = self.limits, []
+        limits, found, seen = self.limits, list[Status](), self._look
+        if seen is None or self._last_looked is None:
+            return found
         if self._faults["dark"].on:
-            found.append(Status("dark", Level.ERROR, f"the image is black (mean brightness {self._look.mean:.0f})",
+            found.append(Status("dark", Level.ERROR, f"the image is black (mean brightness {seen.mean:.0f})",
                                 "uncover the lens, check exposure and lights"))
         elif self._faults["bright"].on:
-            found.append(Status("bright", Level.ERROR, f"{self._look.high:.0%} of the image is at full brightness",
+            found.append(Status("bright", Level.ERROR, f"{seen.high:.0%} of the image is at full brightness",
                                 "check the exposure; is the sun in the lens?"))
         elif self._faults["flat"].on:
             found.append(Status("flat", Level.ERROR, "the image shows nothing", "uncover the lens, check the camera"))
         elif self._faults["blurred"].on:
-            found.append(Status("blurred", Level.WARN, f"the image is blurred (sharpness {self._look.sharpness:.2f})",
+            found.append(Status("blurred", Level.WARN, f"the image is blurred (sharpness {seen.sharpness:.2f})",
                                 "clean the lens, check the focus; drops or mist?"))
-        still = 0.0 if self._same_since is None else self._last_looked - self._same_since
-        if still >= limits.frozen > 0:
+        since = self._last_looked if self._same_since is None else self._same_since
+        if self._last_looked - since >= limits.frozen > 0:
             found.append(Status("frozen", Level.ERROR,
-                                f"the image stands still, byte for byte, for {now - self._same_since:.1f} s",
+                                f"the image stands still, byte for byte, for {now - since:.1f} s",
                                 "restart the camera's driver"))
         if self._faults["blocked"].on:
             grave = self._cover.share >= limits.blocked_error

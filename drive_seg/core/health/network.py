@@ -31,13 +31,14 @@ class NetworkHealth:
     def __init__(self, typical: Typical | None = None, *, shift_warn: float = 5.0, unknown_warn: float = 0.35) -> None:
         """shift_warn: standard deviations of the training images. unknown_warn: share of pixels."""
         self.typical, self.shift_warn, self.unknown_warn = typical, shift_warn, unknown_warn
-        self.confidence = self.unknown = None
+        self.confidence: float | None = None
+        self.unknown: float | None = None
         self._last = 0.0
 
     def observe(self, labels: np.ndarray, confidence: np.ndarray, now: float) -> None:
         """labels, confidence: (H, W) uint8 of one frame."""
         sure, share = measure(labels, confidence)
-        if self.confidence is None:
+        if self.confidence is None or self.unknown is None:
             self.confidence, self.unknown = sure, share
         else:
             weight = 1 - np.exp(-max(now - self._last, 0.0) / self._SMOOTH)
@@ -48,7 +49,7 @@ class NetworkHealth:
     @property
     def shift(self) -> float | None:
         """How far the last second lies outside the training data, in standard deviations of its images."""
-        if self.typical is None or self.confidence is None:
+        if self.typical is None or self.confidence is None or self.unknown is None:
             return None
         least_sure, least_unknown = _LEAST
         less_sure = (self.typical.confidence[0] - self.confidence) / max(self.typical.confidence[1], least_sure)
@@ -57,7 +58,7 @@ class NetworkHealth:
 
     def status(self, now: float) -> Status:
         """What is unusual about the last second."""
-        if self.confidence is None:
+        if self.confidence is None or self.unknown is None:
             return Status("network")
         values = {"confidence": f"{self.confidence:.2f}", "unknown": f"{self.unknown:.1%}"}
         found = []
