@@ -27,6 +27,9 @@ from drive_seg.sources.frame_source import Shot
 
 FOOTAGE, RESULT, PAGE, NETWORK = "footage", "result.json", "report.html", "adapted.onnx"
 
+CANDIDATE = "candidate"
+"""Folder of a network until it has passed."""
+
 BLENDS = (0.0, 0.35, 0.6)
 """Shares of the former network's weights that are tried in turn: the first network that is not worse ships (Wortsman et
 al., CVPR 2022: between a network and its fine-tuned self lies one that keeps what both know)."""
@@ -106,11 +109,11 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     for share in blends:
         say(f"measuring{f' with {share:.0%} of the former weights' if share else ''}")
         candidate = run.teacher.cpu() if not share else blend(run.teacher.cpu(), former.table, former, share)
-        path = out / f"candidate_{round(100 * share)}.onnx"
+        shutil.rmtree(out / CANDIDATE, ignore_errors=True)
         facts = provenance_of(former, footage, recipe, step=run.step, seconds=run.seconds, device=run.device.type,
                               rehearsal=told, share=share)
         try:
-            network = write_network(candidate, path, former, footage, facts, int8=int8)
+            network = write_network(candidate, out / CANDIDATE / NETWORK, former, footage, facts, int8=int8)
         except (DriveSegError, ValueError) as error:  # such as logits without end, or no road left anywhere
             outcome.checks = [Check("network", False, f"no network can be made of it: {error}")]
         else:
@@ -118,10 +121,11 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
         outcome.tried.append({"former_weights": share, "passed": all(c.passed for c in outcome.checks),
                               "checks": [asdict(check) for check in outcome.checks]})
         if all(check.passed for check in outcome.checks):
-            outcome.network, outcome.share = _rename(network, out / NETWORK), share
+            for file in (out / CANDIDATE).iterdir():  # the network, its YAML, and what that names
+                file.replace(out / file.name)
+            outcome.network, outcome.share = Network.load(out / NETWORK).path, share
             break
-    for left in out.glob("candidate_*"):
-        left.unlink()
+    shutil.rmtree(out / CANDIDATE, ignore_errors=True)
     (out / RESULT).write_text(json.dumps(outcome.to_dict(), indent=1) + "\n")
     write_report(outcome, former, recipe)
     return outcome
@@ -153,24 +157,6 @@ def _held_back(footage: Footage, drive: str) -> Iterator[Shot]:
             picture = cv2.cvtColor(footage.read(still, following), cv2.COLOR_RGB2BGR)
             yield Shot(number * _NEXT_NS + following * _PAIR_NS, f"{still.name}{'_next' if following else ''}",
                        Frame.from_array(picture))
-
-
-def _rename(network: Network, path: Path) -> Path:
-    """Give a network its final name; the YAML names itself and the int8 file."""
-    import yaml
-
-    sidecar = network.path.with_suffix(".yaml")
-    facts = yaml.safe_load(sidecar.read_text())
-    facts["name"] = path.stem
-    if network.int8 is not None:
-        facts["int8"]["file"] = path.with_suffix(".int8.onnx").name
-        network.int8.replace(path.with_suffix(".int8.onnx"))
-    network.path.replace(path)
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=160,
-                                                        allow_unicode=True))
-    sidecar.unlink()
-    Network.load(path)
-    return path
 
 
 def write_report(outcome: Outcome, former: Network, recipe: AdaptRecipe) -> None:

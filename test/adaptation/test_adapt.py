@@ -238,7 +238,7 @@ def test_a_worse_network_is_refused(lr, reason, former, footage, told, tmp_path,
     outcome = adapt(footage, former, tmp_path / "run", recipe, scored=[Dataset.load(told)], device="cpu")
     assert outcome.network is None and not all(check.passed for check in outcome.checks)
     assert reason in "".join(outcome.lines())
-    assert not list((tmp_path / "run").glob("*.onnx"))
+    assert not list((tmp_path / "run").rglob("*.onnx"))
     assert "worse: refused" in (tmp_path / "run" / "report.html").read_text()
     assert any(line.startswith("refused") for line in outcome.lines())
 
