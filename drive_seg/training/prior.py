@@ -21,7 +21,7 @@ COST = 0.003
 
 @torch.no_grad()
 def fit_prior(network: Segmenter, sources: Sequence[Source], allowed: np.ndarray, table: ClassTable,
-              size: tuple[int, int], images: int = 120) -> list[float]:
+              size: tuple[int, int], images: int = 60) -> list[float]:
     """Offsets of the class logits with the greatest mean IoU on training pictures as they are, unaugmented.
 
     sources, allowed: see data.load_sources. A class is scored with those within it, as CamVid's tree may be terrain;

@@ -51,8 +51,8 @@ def blend(trained: Segmenter, table: ClassTable, former: Network, share: float) 
     """A network between a trained one and the file that its run started from: `share` of the file's weights, the rest
     of the trained one's, batch norms folded (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 
-    table: the trained network's classes; for one that the file lacks the weights that it began with count. To be
-    asked and exported, not trained. Raises RunError.
+    table: the trained network's classes; one that the file lacks keeps what it has learned, or it would fall silent
+    again. To be asked and exported, not trained. Raises RunError.
     """
     width = trained.classify.in_channels / Segmenter(1).classify.in_channels
     folded = _read(former, width)
@@ -61,6 +61,9 @@ def blend(trained: Segmenter, table: ClassTable, former: Network, share: float) 
     start = _unfold(folded, plain, former.table, table, width)
     ours, theirs = fold(trained), fold(start)
     mixed = {name: value.lerp(theirs.state_dict()[name], share) for name, value in ours.state_dict().items()}
+    new = [c.id for c in table.classes if c.name not in former.table.names]
+    for name in ("classify.weight", "classify.bias"):
+        mixed[name][new] = ours.state_dict()[name][new]
     ours.load_state_dict(mixed)
     return _unfold(ours, plain, table, table, width)
 
