@@ -135,8 +135,8 @@ def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dat
     sides = []
     try:
         for network in (former, new):
-            network = replace(network, int8=None)  # both in the same arithmetic
-            opened = open_engine(engine, network)
+            network = replace(network, int8=None)  # both in the same arithmetic and at the same input size
+            opened = open_engine(engine, network, input_size=outcome.footage.size)
             # What is typical of the new network was fitted on this very footage: shift is told from the former's data.
             judged = replace(network, typical=former.typical)
             sides.append(Side(judged, Segmenter(opened, network.table, surface=network.surface)))
