@@ -92,7 +92,7 @@ def no_picture(message):
 
 
 FAULTS = [(raw, unreadable, "bytes in"), (raw, of_a_wrong_step, "step is 5"), (jpeg, unreadable, "bytes in"),
-          (jpeg, no_picture, "is not an image that OpenCV reads")]
+          (jpeg, no_picture, "is not an image of a known kind")]
 
 
 @pytest.mark.parametrize(("make", "spoil", "why"), FAULTS)
