@@ -77,7 +77,7 @@ def test_no_frame_waits_for_the_ground_s_tables(graph, colour_network_path, scen
     assert not received["grid"]
     may_build.set()
     assert show(graph, camera, image(scene, 99), received)
-    assert graph.spin_until(lambda: "geometry" not in health[-1].data)
+    assert show_until(graph, camera, image(scene, 100), lambda: "geometry" not in health[-1].data)
 
 
 def test_health_tells_the_newest_reason(graph, colour_network_path, scene):
