@@ -10,6 +10,8 @@ SOURCE = Path(__file__).parents[2]
 ROOT = ElementTree.parse(SOURCE / "package.xml").getroot()
 
 ROSDEP_KEYS = {
+    "backports": "python3-rosbags-pip",  # it brings backports.zstd, which Python 3.14 has as compression.zstd
+    "compression": "python3-rosbags-pip",
     "cv2": "python3-opencv",
     "llvmlite": "python3-numba",  # numba stands on it
     "numba": "python3-numba",
