@@ -33,14 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compile, then build the plan; 0 when it is there and fits. Raises EngineError or NetworkError."""
+    """Build the plan, then compile; 0 when it is there and fits. Raises EngineError or NetworkError."""
     from drive_seg.compile_ahead import compile_ahead
 
     network = Network.load(args.network or default_network())
-    start = time.monotonic()
-    compile_ahead(network)
-    print(f"compiled for this processor in {time.monotonic() - start:.0f} s")
+
+    def compile_now() -> None:
+        start = time.monotonic()
+        compile_ahead(network)
+        print(f"compiled for this processor in {time.monotonic() - start:.0f} s")
+
     if args.cpu:
+        compile_now()
         return 0
     from drive_seg.files import plan_folder
     from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
                                rebuild=args.rebuild, path=args.output)
     print(json.dumps(stored.sidecar["built"]))
     print(f"plan: {path}")
+    compile_now()
     return 0
 
 

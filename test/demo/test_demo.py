@@ -182,7 +182,7 @@ def test_frames_without_a_mask_are_counted_and_after_a_while_marked(tmp_path):
     assert (summary["frames_in"], summary["published"], summary["dropped"]) == (3, 1, 2)
     assert summary["latency_ms"] == {"p50": 40.0, "p95": 40.0, "p99": 40.0}
     assert summary["device"] == "A CPU, big"
-    report.draw(open_source(tmp_path), sent, masks, tmp_path)
+    report.draw(open_source(tmp_path, rate=3.0), sent, masks, tmp_path)
     with_mask, without = (shot.frame.bgr() for shot in open_source(tmp_path / "overlay.mp4"))
     assert with_mask[200, 20, 1] > with_mask[200, 20, 2] + 20, "green"
     assert np.abs(without[20:, :].astype(int) - paint_scene(240, 320)[20:]).mean() < 30, "the bare frame"

@@ -81,7 +81,7 @@ def test_ids_with_a_gap_are_scored_and_drawn_as_classes(street, colour_network_p
 @pytest.mark.parametrize(("args", "match"), [
     (["--data", "nowhere", "--split", "val"], "no data set at nowhere"),
     (["--data", "STREET", "--split", "test"], "no split 'test'"),
-    (["--data", "STREET", "--split", "val", "--network", "missing.onnx"], "no network at missing.onnx"),
+    (["--data", "STREET", "--split", "val", "--network", "missing.onnx"], "there is no file missing.onnx"),
 ])
 def test_errors_are_one_line(street, colour_network_path, capsys, args, match):
     args = [a.replace("STREET", str(street)) for a in args]
