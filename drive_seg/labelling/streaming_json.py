@@ -12,6 +12,7 @@ from drive_seg.errors import DriveSegError
 
 _CHUNK = 1 << 16
 _SPACE = re.compile(r"[ \t\r\n]*")
+_MORE_OF_A_NUMBER = re.compile(r"[0-9.eE+-]*")
 
 
 class JsonError(DriveSegError, ValueError):
@@ -86,8 +87,8 @@ class _Reader:
                 if self._more():
                     continue
                 raise JsonError(f"{self._path} is not JSON ({error.msg})", "export it again") from error
-            if end == len(self._text) and self._more():
-                continue  # a number may go on
+            if _MORE_OF_A_NUMBER.fullmatch(self._text, end) and self._more():
+                continue  # "1." of "1.5" is a 1 to the decoder
             self._at = end
             return value
 
