@@ -103,7 +103,7 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     run = Adaptation(footage, former, out, recipe, rehearsal=rehearsal, resume=resume, device=device)
     run.run(progress)
     outcome = Outcome(out, footage, steps=run.step, seconds=run.seconds)
-    told = [{"name": d.name, "licence": d.licence, "images": len(d.pairs("train"))} for d in rehearsal]
+    labelled = [{"name": d.name, "licence": d.licence, "images": len(d.pairs("train"))} for d in rehearsal]
     sets = [d for d in (*rehearsal, *scored) if "val" in d.splits]
     blends = BLENDS if recipe.method == "self-training" else BLENDS[:1]
     for share in blends:
@@ -111,7 +111,7 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
         candidate = run.teacher.cpu() if not share else blend(run.teacher.cpu(), former.table, former, share)
         shutil.rmtree(out / CANDIDATE, ignore_errors=True)
         facts = provenance_of(former, footage, recipe, step=run.step, seconds=run.seconds, device=run.device.type,
-                              rehearsal=told, share=share)
+                              rehearsal=labelled, share=share)
         try:
             network = write_network(candidate, out / CANDIDATE / NETWORK, former, footage, facts, int8=int8)
         except (DriveSegError, ValueError) as error:  # such as logits without end, or no road left anywhere
@@ -137,7 +137,7 @@ def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dat
         for network in (former, new):
             network = replace(network, int8=None)  # both in the same arithmetic and at the same input size
             opened = open_engine(engine, network, input_size=outcome.footage.size)
-            # What is typical of the new network was fitted on this very footage: shift is told from the former's data.
+            # What is typical of the new network was fitted on this very footage: shift is judged by the former's data.
             judged = replace(network, typical=former.typical)
             sides.append(Side(judged, Segmenter(opened, network.table, surface=network.surface)))
         outcome.held_back = [compare_drive(*sides, _held_back(outcome.footage, drive), f"{drive}, held back")

@@ -214,9 +214,9 @@ class Adaptation:
         images = self._tensor([image for image, _ in samples])
         codes = torch.from_numpy(np.stack([codes for _, codes in samples]))
         if rehearsed:
-            told = [self._samples[request] for request in self._requests(rehearsed)]
-            images = torch.cat([images, torch.stack([image for image, _ in told])])
-            codes = torch.cat([codes, torch.stack([code for _, code in told])])
+            samples = [self._samples[request] for request in self._requests(rehearsed)]
+            images = torch.cat([images, torch.stack([image for image, _ in samples])])
+            codes = torch.cat([codes, torch.stack([code for _, code in samples])])
         return images, codes, kept
 
     def _requests(self, count: int) -> list[data.Request]:

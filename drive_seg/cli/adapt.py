@@ -29,13 +29,13 @@ from tqdm import tqdm
 from drive_seg.adaptation.footage import INDEX, Footage
 from drive_seg.adaptation.recipe import METHODS, AdaptRecipe
 from drive_seg.adaptation.run import FOOTAGE, adapt, look_at_footage
-from drive_seg.cli.options import add_settings, open_pipeline, out_folder, settings_of
+from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder, settings_of
 from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.labelling.pick import expected, name_drives
 from drive_seg.network import Network
 from drive_seg.resources import default_network
-from drive_seg.sources.open import KINDS, open_source
+from drive_seg.sources.open import KINDS
 
 RECIPE = "adaptation.json"
 
@@ -123,11 +123,7 @@ def _loaded(path: Path) -> AdaptRecipe:
 
 
 def _look(args: argparse.Namespace) -> Footage:
-    sources = [open_source(text, duration=args.duration, topic=args.topic) for text in args.inputs]
-    for text, source in zip(args.inputs, sources, strict=True):
-        if source.live:
-            raise CommandError(f"{text} is a camera", "record a drive first")
-    drives = name_drives(sources)
+    drives = name_drives(open_recorded(args))
     with (open_pipeline(args) as pipeline,
           tqdm(total=expected(drives, 1), unit="frame", disable=None, file=sys.stderr) as bar):
         return look_at_footage(drives, pipeline.segmenter, args.out, anyway=args.anyway, progress=bar.update)

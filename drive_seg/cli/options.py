@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from drive_seg.arguments import size
-from drive_seg.errors import ParameterError
+from drive_seg.errors import CommandError, ParameterError
 from drive_seg.parameter_file import NODE, read_parameters
 from drive_seg.pipeline import Pipeline
 from drive_seg.settings import TABLE, Setting, Settings, of_groups
+from drive_seg.sources.frame_source import FrameSource
+from drive_seg.sources.open import open_source
 
 _STANDARD_OUTPUT = Path("-")
 _LETTER = {int: "N", float: "X", str: "NAME"}
@@ -99,6 +101,16 @@ def node_parameters(args: argparse.Namespace) -> dict[str, Any]:
 def open_pipeline(args: argparse.Namespace, ego: np.ndarray | None = None) -> Pipeline:
     """The pipeline that the options of add_settings ask for. ego: see Pipeline. Raises one of CANNOT_OPEN."""
     return Pipeline.open(settings_of(args), ego=ego, progress=print_line, warn=_warn)
+
+
+def open_recorded(args: argparse.Namespace) -> list[FrameSource]:
+    """The sources that args.inputs, --duration and --topic name, for a command that reads them more than once. Raises
+    SourceError, and CommandError for a live camera."""
+    sources = [open_source(text, duration=args.duration, topic=args.topic) for text in args.inputs]
+    for text, source in zip(args.inputs, sources, strict=True):
+        if source.live:
+            raise CommandError(f"{text} is a live camera, whose frames can't be read twice", "record a drive first")
+    return sources
 
 
 def _warn(line: str) -> None:

@@ -22,11 +22,10 @@ import sys
 
 from tqdm import tqdm
 
-from drive_seg.cli.options import add_settings, open_pipeline, out_folder
-from drive_seg.errors import CommandError
+from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder
 from drive_seg.labelling.pick import expected, lines, name_drives, pick
 from drive_seg.labelling.select import NEAR
-from drive_seg.sources.open import KINDS, open_source
+from drive_seg.sources.open import KINDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pick; returns the exit code."""
-    sources = [open_source(text, duration=args.duration, topic=args.topic) for text in args.inputs]
-    for text, source in zip(args.inputs, sources, strict=True):
-        if source.live:
-            raise CommandError(f"{text} is a camera, which can't be looked at twice", "record a drive first")
+    sources = open_recorded(args)
     drives = name_drives(sources)
     with (open_pipeline(args, sources[0].ego_mask) as pipeline,
           tqdm(total=expected(drives, args.every), unit="frame", disable=None, file=sys.stderr) as bar):
