@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_MEMORY = ("memory", "bad_alloc", "failed to map segment", "Cannot allocate", "start new thread")
+_MEMORY = ("memory", "alloc", "failed to map segment", "start new thread")
 
 
 def is_memory(error: BaseException) -> bool:

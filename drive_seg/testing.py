@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from drive_seg.errors import ParameterError
 from drive_seg.replay.compare import Comparison, Limits, compare, find_result
 from drive_seg.replay.frames import read_frames
 from drive_seg.replay.job import Job, run_job
@@ -99,4 +100,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         values["input_height"], values["input_width"] = values.pop("size")
     if "mount" in values:
         values |= asdict(values.pop("mount"))
-    return Settings.from_values(values, exact=False)
+    try:
+        return Settings.from_values(values, exact=False)
+    except ParameterError as error:
+        raise ReplayError(error.reason, error.fix) from error

@@ -34,7 +34,8 @@ def test_opening_with_little_memory_says_so(megabytes):
 
 
 @pytest.mark.parametrize(("error", "memory"), [
-    (MemoryError(), True), (RuntimeError("std::bad_alloc"), True), (RuntimeError("can't start new thread"), True),
+    (MemoryError(), True), (RuntimeError("std::bad_alloc"), True), (RuntimeError("can't alloc"), True),
+    (RuntimeError("can't start new thread"), True),
     (ImportError("libopenvino.so: failed to map segment from shared object"), True),
     (ImportError("libopenvino.so: undefined symbol: x"), False)])
 def test_what_is_said_of_an_error(error, memory):
