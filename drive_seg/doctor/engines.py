@@ -48,8 +48,7 @@ def _open(name: str) -> str:
 def _gpu() -> str:
     from drive_seg.runtimes.tensorrt.driver import first_gpu
 
-    device = first_gpu()
-    return "{}, compute capability {}.{}".format(device.name, *device.compute_capability)
+    return first_gpu().title
 
 
 def _tensorrt() -> str:

@@ -100,9 +100,7 @@ def _opened(backend=None):
 
 def _kernels(network: Network, images: list[np.ndarray], args: argparse.Namespace, findings: Findings) -> None:
     with _opened() as gpu:
-        device = gpu.device
-        findings.say("GPU", "{}, compute capability {}.{}, {}".format(
-            gpu.name, *gpu.compute_capability, "integrated" if device.integrated else "discrete"))
+        findings.say("GPU", f"{gpu.device.title}, {'integrated' if gpu.device.integrated else 'discrete'}")
         findings.say("kernels", f"{load_kernels(gpu)}, by {gpu.backend}")
         check_kernels(gpu, network, images, findings, quick=args.kernels_only)
     if args.kernels_only:

@@ -24,8 +24,9 @@ class FixedLogits:
         self.logits_shape = logits.shape
         padded = np.full((*logits.shape[1:], channels(len(logits))), np.nan, np.float16)  # NaN: nothing may read it
         padded[..., : len(logits)] = logits.transpose(1, 2, 0)
-        self.logits = gpu.constant(padded)
+        self.logits = gpu.allocate(padded.nbytes)
         try:
+            gpu.write(self.logits, padded)
             self.pixels = gpu.allocate(2 * channels(3) * input_size[0] * input_size[1])
         except CudaError:
             gpu.free(self.logits)

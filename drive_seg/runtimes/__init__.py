@@ -134,4 +134,4 @@ def describe_gpu() -> str:
 
     device = first_gpu()
     open_backend()
-    return "{} (compute capability {}.{}), {}".format(device.name, *device.compute_capability, load_library().title)
+    return f"{device.title}, {load_library().title}"

@@ -50,9 +50,8 @@ class HostGpu:
     memory run out.
     """
 
-    name = "processor"
     compute_capability = (0, 0)
-    device = Device(name, compute_capability, 16 << 20, 0, False, None)
+    device = Device("processor", compute_capability, 16 << 20, 0, False, None)
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.broken: str | None = None
@@ -87,12 +86,6 @@ class HostGpu:
     def view(self, buffer: Buffer) -> np.ndarray:
         """The device's side of a buffer."""
         return self.live[buffer.pointer][_GUARD: _GUARD + buffer.nbytes]
-
-    def constant(self, values: np.ndarray) -> Buffer:
-        values = np.ascontiguousarray(values)
-        buffer = self.allocate(values.nbytes)
-        self.write(buffer, values)
-        return buffer
 
     def free(self, buffer: Buffer) -> None:
         whole = self.live.pop(buffer.pointer)

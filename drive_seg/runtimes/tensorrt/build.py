@@ -132,8 +132,7 @@ def _read_back(library: Library, network) -> dict:
     ends = {tensor.dtype for tensor in tensors}
     if ends != {trt.float16}:
         raise EngineError(f"{library.title} gives the network's ends the types {ends}, expected fp16; please report it")
-    precision = "int8 and fp16" if types.get("INT8") else "fp16"
-    return {"precision": f"{precision}, {len(wide)} layer{'s' * (len(wide) > 1)} fp32" if wide else precision,
+    return {"precision": f"fp16, {len(wide)} layer{'s' * (len(wide) > 1)} fp32" if wide else "fp16",
             "layer_types": dict(sorted(types.items())), "fp32": wide,
             "shapes": {tensor.name: list(tensor.shape) for tensor in tensors}}
 

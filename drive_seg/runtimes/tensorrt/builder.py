@@ -6,22 +6,19 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from drive_seg.core.engine import EngineError
 from drive_seg.network import Network
+from drive_seg.runtimes import Progress
 from drive_seg.runtimes.tensorrt import plan as plans
 from drive_seg.runtimes.tensorrt.build import OPTIONS, Order, listed
 from drive_seg.runtimes.tensorrt.library import Library
 from drive_seg.runtimes.tensorrt.plan import PlanCache, PlanKey, StoredPlan
 
 ANY_GPU = "any"
-
-Progress = Callable[[str], None]
-"""Takes one line at a time on how far building is."""
 
 
 @dataclass(frozen=True)

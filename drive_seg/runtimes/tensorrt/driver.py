@@ -25,6 +25,11 @@ class Device:
     integrated: bool
     bus_id: str | None
 
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return "{} (compute capability {}.{})".format(self.name, *self.compute_capability)
+
 
 def load_driver() -> ctypes.CDLL:
     """The CUDA driver library, initialised, with at least one GPU. Raises EngineError naming the fix."""

@@ -16,16 +16,16 @@ from drive_seg.core.engine import Engine, EngineError, Loaded
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.files import plan_folder as folder_for
 from drive_seg.network import Network
-from drive_seg.runtimes import sensors
+from drive_seg.runtimes import Progress, sensors
 from drive_seg.runtimes.tensorrt.backends import CudaError
-from drive_seg.runtimes.tensorrt.builder import Progress, Target, obtain_plan
+from drive_seg.runtimes.tensorrt.builder import Target, obtain_plan
 from drive_seg.runtimes.tensorrt.driver import first_gpu
-from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError, greatest_room
+from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 from drive_seg.runtimes.tensorrt.kernels import load_kernels
 from drive_seg.runtimes.tensorrt.library import Library, load_library
-from drive_seg.runtimes.tensorrt.memory import GREATEST_FRAME, FrameMemory
+from drive_seg.runtimes.tensorrt.memory import FrameMemory
 from drive_seg.runtimes.tensorrt.plan import StoredPlan
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
@@ -94,7 +94,7 @@ def bound(what: str) -> Iterator[None]:
 
 
 class TensorRtEngine(Engine):
-    """See drive_seg.core.engine.Engine. Its memory is taken when it is made, for frames up to memory.GREATEST_FRAME."""
+    """See drive_seg.core.engine.Engine. Its memory is taken when it is made (see FrameMemory.reserve)."""
 
     name = "tensorrt"
     on_cpu = False
@@ -111,7 +111,7 @@ class TensorRtEngine(Engine):
         self.loaded = Loaded(network.path.name, network.sha256, library)
         self.precision = precision
         self.library = library
-        self.device = "{} (compute capability {}.{})".format(gpu.name, *gpu.compute_capability)
+        self.device = gpu.device.title
         self.input_size = runner.input_size
         self._gpu: Gpu | None = gpu
         self._runner = runner
@@ -121,7 +121,7 @@ class TensorRtEngine(Engine):
         self._memory = FrameMemory(gpu, progress)
         with gpu.current():
             try:
-                self._memory.make_room(greatest_room(runner), "{1}x{0}".format(*GREATEST_FRAME))
+                self._memory.reserve(runner.input_size, runner.logits_shape[0])
             except BaseException:
                 self._memory.close()
                 raise

@@ -13,17 +13,9 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
-from drive_seg.runtimes.tensorrt.intake import PLACE, WORD, Intake, places, taps
+from drive_seg.runtimes.tensorrt.intake import Intake, places, taps
 from drive_seg.runtimes.tensorrt.kernels import NOT_FINITE, DecodeArguments, PrepareArguments
-from drive_seg.runtimes.tensorrt.memory import (
-    ALIGNMENT,
-    GREATEST_FRAME,
-    GREATEST_PIXEL,
-    LONGEST_SIDE,
-    FrameMemory,
-    Room,
-    padded,
-)
+from drive_seg.runtimes.tensorrt.memory import ALIGNMENT, FrameMemory, Room, padded
 from drive_seg.runtimes.tensorrt.tiling import THREADS, decode_tiling, prepare_tiling
 
 
@@ -57,16 +49,6 @@ class NotFiniteError(EngineError):
 def channels(n: int) -> int:
     """Channels of a tensor with n of them in TensorRT's format HWC8: padded to a multiple of 8."""
     return -(-n // 8) * 8
-
-
-def greatest_room(runner: NetworkRunner) -> Room:
-    """For every frame with no more pixels than memory.GREATEST_FRAME, into this network."""
-    height, width = GREATEST_FRAME
-    pixels = padded(height * width)
-    entries = [*runner.input_size, LONGEST_SIDE, LONGEST_SIDE, *[runner.logits_shape[0]] * 3]
-    tables = sum(padded(PLACE.itemsize * n) for n in entries)
-    image = ALIGNMENT + GREATEST_PIXEL * pixels + WORD * LONGEST_SIDE  # each row may be padded to whole words
-    return Room(image, 4 * pixels, tables)  # tiles are never more than pixels
 
 
 class FramePath:

@@ -41,7 +41,7 @@ class Gpu:
     def __init__(self, backend: Bindings | Pycuda | None = None) -> None:
         """backend: by default the one that is installed. Raises EngineError without a driver, a GPU or a backend."""
         self.device = first_gpu()
-        self.name, self.compute_capability = self.device.name, self.device.compute_capability
+        self.compute_capability = self.device.compute_capability
         self._backend = backend or open_backend()
         self._context = self._stream = self._done = self._module = None
         self._functions: dict[str, object] = {}
@@ -113,16 +113,6 @@ class Gpu:
             self._call("cuMemFree", pointer)
             raise
         return Buffer(pointer, nbytes, np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address)))
-
-    def constant(self, values: np.ndarray) -> Buffer:
-        """Memory on the GPU that holds a copy of `values`."""
-        buffer = self.allocate(values.nbytes)
-        try:
-            self.write(buffer, values)
-        except CudaError:
-            self.free(buffer)
-            raise
-        return buffer
 
     def free(self, buffer: Buffer) -> None:
         """Give memory back; once."""

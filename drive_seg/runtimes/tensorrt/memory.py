@@ -6,15 +6,11 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
+from drive_seg.runtimes.tensorrt.intake import PLACE, WORD
 
-GREATEST_FRAME = (1080, 1920)
-"""(height, width) of frames for which memory is taken at configuring; a larger one makes it grow when it comes."""
-
-GREATEST_PIXEL = 4
-"""Bytes of a pixel in them."""
-
-LONGEST_SIDE = 4096
-"""Pixels of a side of frames that have no more pixels than the greatest, but another shape."""
+_GREATEST_FRAME = (1080, 1920)  # (height, width); memory for it is taken at configuring
+_GREATEST_PIXEL = 4  # bytes
+_LONGEST_SIDE = 4096  # pixels, of frames that have no more of them than the greatest, but another shape
 
 ALIGNMENT = 256
 """Bytes. Each image and table begins at a multiple of it: the kernels read and write whole words there."""
@@ -46,6 +42,17 @@ class FrameMemory:
         self._room = Room(0, 0, 0)
         self.ticket = 0
         """Bytes of the last frame, whatever its layout."""
+
+    def reserve(self, input_size: tuple[int, int], classes: int) -> None:
+        """Take enough for every frame that has no more pixels than 1920x1080, into a network of that (height, width)
+        and so many classes. Raises EngineError, inside `gpu.current()`, when the GPU has no more.
+        """
+        height, width = _GREATEST_FRAME
+        pixels = padded(height * width)
+        entries = [*input_size, _LONGEST_SIDE, _LONGEST_SIDE, *[classes] * 3]
+        image = ALIGNMENT + _GREATEST_PIXEL * pixels + WORD * _LONGEST_SIDE  # each row may be padded to whole words
+        tables = sum(padded(PLACE.itemsize * n) for n in entries)
+        self.make_room(Room(image, 4 * pixels, tables), f"{width}x{height}")  # tiles are never more than pixels
 
     def make_room(self, room: Room, what: str) -> None:
         """See that there is so much at least. what: needs it, for the line. Whoever uses what was there must be closed.

@@ -200,7 +200,9 @@ def test_reads_each_byte_of_a_frame_about_once(host_kernels, rng, height, width,
     gpu = HostGpu(host_kernels)
     frame_bytes = gpu.allocate(intake.rows * intake.pitch)
     columns, rows = taps(network_size[1], intake.halved[1]), taps(network_size[0], intake.halved[0])
-    tables = [gpu.constant(columns), gpu.constant(rows)]
+    tables = [gpu.allocate(table.nbytes) for table in (columns, rows)]
+    for buffer, table in zip(tables, (columns, rows), strict=True):
+        gpu.write(buffer, table)
     pixels = gpu.allocate(2 * 8 * network_size[0] * network_size[1])
     tiles = prepare_tiling(columns, rows, intake)
     host_kernels.count_sectors()

@@ -8,8 +8,8 @@ import pytest
 
 from drive_seg.core.engine import EngineError
 from drive_seg.gpu_check.inspector import formats
-from drive_seg.runtimes.tensorrt.jit_cache import JitCache
 from drive_seg.runtimes.tensorrt.library import load_library
+from drive_seg.runtimes.tensorrt.runner import JitCache
 
 CALLS = {
     "Runtime": ["deserialize_cuda_engine"],
