@@ -15,6 +15,7 @@ from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError, Loaded
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.files import plan_folder as folder_for
+from drive_seg.loading import fix_for_memory
 from drive_seg.network import Network
 from drive_seg.runtimes import Progress, sensors
 from drive_seg.runtimes.tensorrt.backends import CudaError
@@ -90,7 +91,8 @@ def bound(what: str) -> Iterator[None]:
     except (EngineError, FrameError):
         raise
     except Exception as error:
-        raise EngineError(f"{what} failed ({type(error).__name__}: {error})", "please report it") from error
+        raise EngineError(f"{what} failed ({type(error).__name__}: {error})",
+                          fix_for_memory(error) or "please report it") from error
 
 
 class TensorRtEngine(Engine):
@@ -135,18 +137,22 @@ class TensorRtEngine(Engine):
 
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode. After an error of the GPU every later frame fails too."""
-        if self._failed:
-            raise EngineError(f"the GPU engine stopped after an error ({self._failed})",
-                              "configure the node again; where that fails too, start the program again (CUDA forgets"
-                              " some errors only then)")
         try:
-            with bound(self.library), self._busy, self._gpu.current():
+            with bound(self.library), self._busy, self._running().current():
                 return self._path_for(Intake.of(frame, self.input_size), size).run(frame, stages)
         except (NotFiniteError, FrameError):  # of this frame alone
             raise
         except BaseException as error:
-            self._failed = str(error) or type(error).__name__
+            self._failed = self._failed or str(error) or type(error).__name__
             raise
+
+    def _running(self) -> Gpu:
+        """Its GPU, while the engine's lock is held. Raises EngineError once it failed or was closed."""
+        if self._gpu is None or self._failed:
+            raise EngineError(f"the GPU engine stopped after an error ({self._failed})",
+                              "configure the node again; where that fails too, start the program again (CUDA forgets"
+                              " some errors only then)")
+        return self._gpu
 
     @property
     def graph_refused(self) -> str | None:

@@ -74,7 +74,7 @@ def load(path: Path, key: PlanKey) -> StoredPlan | str:
         return f"there is no plan at {path}" if isinstance(error, FileNotFoundError) else f"{path}: {error.strerror}"
     try:
         sidecar = json.loads(sidecar_of(path).read_text())
-        expected, plan = sidecar["key"], sidecar["plan"]
+        expected, plan = dict(sidecar["key"]), sidecar["plan"]
         stored_format, size, digest = sidecar["format"], plan["bytes"], plan["sha256"]
         sidecar["built"]["precision"]
     except (OSError, ValueError, KeyError, TypeError):

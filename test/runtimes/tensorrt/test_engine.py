@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from drive_seg.core.frame import Frame
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
-from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
+from drive_seg.runtimes.tensorrt.engine import TensorRtEngine, bound
 from drive_seg.runtimes.tensorrt.frame_path import NotFiniteError
 
 
@@ -210,6 +211,29 @@ def test_another_class_table_is_refused(gpu, colour_network):
     runner.logits_shape = (7, *runner.logits_shape[1:])
     with pytest.raises(EngineError, match="7 classes, its class table has 5"):
         TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
+
+
+def test_a_frame_that_waits_while_the_engine_is_closed_says_so(gpu, colour_network, scene):
+    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+
+    class Turn:
+        """The lock, as a frame gets it that another thread's `close` came before."""
+
+        def __enter__(self) -> None:
+            engine._busy = threading.Lock()
+            engine.close()
+
+        def __exit__(self, *_) -> None:
+            pass
+
+    engine._busy = Turn()
+    with pytest.raises(EngineError, match="closed.*configure"):
+        engine.decode(Frame.from_array(scene), (360, 640), {})
+
+
+def test_memory_of_the_processor_that_ends_names_the_fix():
+    with pytest.raises(EngineError, match="TensorRT failed .MemoryError.*free some memory"), bound("TensorRT"):
+        raise MemoryError
 
 
 def test_a_closed_engine_says_so(gpu, colour_network, scene):

@@ -74,9 +74,10 @@ def edit(path: Path, **changes) -> None:
     (lambda plan, side: side.write_text("[]"), "no readable sidecar"),
     (lambda plan, side: edit(side, plan={}), "no readable sidecar"),
     (lambda plan, side: edit(side, key={}), "was built for onnx_sha256 None"),
+    (lambda plan, side: edit(side, key="none"), "no readable sidecar"),
     (lambda plan, side: edit(side, format=1), "format 1"),
 ], ids=["truncated", "empty", "one byte", "no plan", "no sidecar", "sidecar cut", "sidecar binary", "sidecar list",
-        "no hash", "no key", "format"])
+        "no hash", "no key", "key of another kind", "format"])
 def test_damage_is_never_loaded(stored, damage, says):
     damage(stored, plans.sidecar_of(stored))
     said = plans.load(stored, KEY)
