@@ -153,3 +153,18 @@ def _read_heads(row: dict) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if set(row) - set(lists) or not all(isinstance(one, list) for one in lists.values()):
         raise ValueError(f"`heads` must be {{add: [names], drop: [names]}}, it is {row!r}")
     return tuple(map(str, lists["add"])), tuple(map(str, lists["drop"]))
+
+
+def ego_region(ignored: np.ndarray, least_width: float = 0.3) -> np.ndarray:
+    """The vehicle itself among the ignored pixels: what hangs together, reaches the lower edge and is at least that
+    share of the picture wide. Slivers, as the frame that rectification leaves, are no part of it.
+
+    ignored: (H, W) bool. Returns (H, W) bool.
+    """
+    whole = cv2.morphologyEx(ignored.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=4)
+    wide = stats[:, cv2.CC_STAT_WIDTH] >= least_width * ignored.shape[1]
+    low = np.zeros(len(stats), np.bool_)
+    low[np.unique(pieces[-1])] = True
+    low[0] = False  # what is not ignored
+    return (low & wide)[pieces]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from drive_seg.core.classes import ClassTable, Group, SegClass
-from drive_seg.evaluation.dataset import Dataset, DatasetError, LabelClass
+from drive_seg.evaluation.dataset import Dataset, DatasetError, LabelClass, ego_region
 from drive_seg.evaluation.relation import labelled_classes, possible_classes
 from drive_seg.training import augment, synthetic_obstacles
 from drive_seg.training.losses import IGNORE, CodeBook
@@ -154,21 +154,6 @@ def family(table: ClassTable) -> np.ndarray:
     """The class that each class is within, itself for one of its own: (C,) int64."""
     ids = {c.name: c.id for c in table.classes}
     return np.array([ids[c.within] if c.within else c.id for c in table.classes], np.int64)
-
-
-def ego_region(ignored: np.ndarray, least_width: float = 0.3) -> np.ndarray:
-    """The vehicle itself among the ignored pixels: what hangs together, reaches the lower edge and is at least that
-    share of the picture wide. Slivers, as the frame that rectification leaves, are no part of it.
-
-    ignored: (H, W) bool. Returns (H, W) bool.
-    """
-    whole = cv2.morphologyEx(ignored.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=4)
-    wide = stats[:, cv2.CC_STAT_WIDTH] >= least_width * ignored.shape[1]
-    low = np.zeros(len(stats), np.bool_)
-    low[np.unique(pieces[-1])] = True
-    low[0] = False  # what is not ignored
-    return (low & wide)[pieces]
 
 
 def _without_seams(codes: np.ndarray, vague: Sequence[int], width: int = 7) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drive_seg.core.classes import Group
-from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.evaluation.dataset import Dataset, DatasetError, ego_region
 
 CLASSES = {0: {"name": "rest", "group": ["background", "obstacle"]}, 2: {"name": "road", "group": "road"}}
 IMAGE, LABELS = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
@@ -86,3 +86,16 @@ def test_labels_of_the_wrong_kind(make_dataset, labels, match):
     pair = Dataset.load(make_dataset(CLASSES, None, [(IMAGE, labels)])).pairs("val")[0]
     with pytest.raises(DatasetError, match=match):
         pair.read()
+
+
+def test_the_ego_vehicle_is_what_is_ignored_at_the_lower_edge():
+    ignored = np.zeros((100, 200), np.bool_)
+    ignored[85:, 20:180] = True  # the bonnet
+    ignored[70:86, 95:105] = True  # a star on it
+    ignored[:, :1] = ignored[99] = True  # the frame of a rectified picture
+    ignored[40:50, 20:30] = True  # something that is not labelled
+    ignored[80:, 190:] = True  # a bin at the edge
+    found = ego_region(ignored)
+    assert found[85:99, 20:180].all() and found[70:86, 96:104].all()
+    assert not found[40:50, 20:30].any() and not found[:60].any() and not found[80:98, 185:].any()
+    assert not ego_region(np.zeros((20, 30), np.bool_)).any()

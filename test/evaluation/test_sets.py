@@ -1,5 +1,6 @@
 """One network on several data sets, and what min_confidence trades."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -36,6 +37,26 @@ def test_tables_of_several_sets(street, tmp_path, colour_network_path, capsys):
     assert {len(row) for row in curve} == {2 + 1 + 4}
     values = np.array([[float(cell) for cell in row[1:-1]] for row in curve])
     assert (np.diff(values[:, 0]) > 0).all() and (np.diff(values[:, 2]) >= 0).all()
+
+
+def test_several_input_sizes_get_a_row_each(street, colour_network_path, capsys):
+    words = ["--data", str(street), "--network", str(colour_network_path), "--engine", "openvino", "--every", "2"]
+    assert sets.main([*words, "--size", "96x160", "--size", "192x320"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "| data |" in line]
+    assert [row[0] for row in rows] == ["| 96x160", "| 192x320"]
+    assert float(rows[0][1]) > 0 and float(rows[1][1]) == 1
+
+
+def test_an_ego_mask_from_the_labels_lets_the_road_above_it_be_reached(street, segmenter):
+    """The lower edge shows the vehicle, which no label has and the network takes for an obstacle."""
+    for pair in Dataset.load(street).pairs("val"):
+        image, truth = cv2.imread(str(pair.image)), cv2.imread(str(pair.labels), cv2.IMREAD_UNCHANGED)
+        image[-12:], truth[-12:] = (20, 30, 200), 99
+        cv2.imwrite(str(pair.image), image)
+        cv2.imwrite(str(pair.labels), truth)
+    dataset = Dataset.load(street)
+    without, masked = (sets.score_set(segmenter, dataset, "val", ego=ego).report["drivable"] for ego in (False, True))
+    assert without["missed"] == 1 > 0.2 > masked["missed"]
 
 
 def test_what_is_wrong_is_told_in_a_line(tmp_path, colour_network_path, capsys):

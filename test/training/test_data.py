@@ -159,19 +159,6 @@ def test_a_class_that_no_set_tells_apart_does_not_swallow_the_other(finer):
     assert data.allowed_classes(datasets[0], table, datasets[:2])[2] == (2,)
 
 
-def test_the_ego_vehicle_is_what_is_ignored_at_the_lower_edge():
-    ignored = np.zeros((100, 200), np.bool_)
-    ignored[85:, 20:180] = True  # the bonnet
-    ignored[70:86, 95:105] = True  # a star on it
-    ignored[:, :1] = ignored[99] = True  # the frame of a rectified picture
-    ignored[40:50, 20:30] = True  # something that is not told
-    ignored[80:, 190:] = True  # a bin at the edge
-    found = data.ego_region(ignored)
-    assert found[85:99, 20:180].all() and found[70:86, 96:104].all()
-    assert not found[40:50, 20:30].any() and not found[:60].any() and not found[80:98, 185:].any()
-    assert not data.ego_region(np.zeros((20, 30), np.bool_)).any()
-
-
 def test_ego_sets_teach_the_ego_vehicle(world, tmp_path):
     """In the sets that the recipe names, and in no other."""
     datasets = [Dataset.load(root) for root in world]
