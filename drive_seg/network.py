@@ -122,7 +122,11 @@ def _checked(path: Path, expected: str | None, sidecar: Path) -> str:
                            " sha256 does not cover",
                            f"merge them with `python -c \"import onnx; onnx.save(onnx.load('{path.name}'),"
                            f" '{path.name}')\"`, and write its new sha256 into {sidecar.name}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            whole.update(block)
+    digest = whole.hexdigest()
     if digest != expected:
         raise NetworkError(f"{path} is damaged or not the network that {sidecar.name} describes",
                            f"its sha256 is {digest}, expected {expected}; fetch or export it again")

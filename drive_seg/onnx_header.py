@@ -5,6 +5,7 @@ The numbers of the fields are those of onnx.proto3, of the kinds those of Tensor
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ class OnnxHeader:
 def read_header(path: Path) -> OnnxHeader | None:
     """What an ONNX file says of itself; None for a file that is not ONNX, of which a runtime says what is wrong."""
     try:
-        model = memoryview(path.read_bytes())
+        with path.open("rb") as file:
+            model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # weights are passed over unread
         graph = next((value for field, value in _fields(model) if field == 7), None)
         return None if graph is None else _graph(graph)
     except (ValueError, IndexError, TypeError):
