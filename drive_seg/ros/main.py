@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from drive_seg.ros import transport
 from drive_seg.ros.log import Throttle
+from drive_seg.ros.unread import LeftOver
 
 if TYPE_CHECKING:
     from rclpy.executors import Executor
@@ -78,14 +79,21 @@ def spin(executor: Executor, node: Node) -> None:
 
     rclpy has an exception of any callback end the process, and one request with an unknown type number raises in
     rclpy's own. Raises what an executor raises that has done nothing else for ten seconds: then it is not a callback.
+    A message that can't be read comes to no callback at all: it is logged here.
     """
-    throttle, well = Throttle(), time.monotonic()
+    throttle, well, left_over = Throttle(), time.monotonic(), LeftOver()
     # Not spin(): the signal handler's thread wakes the executor before it ends ROS. An executor that is back in its
     # wait by then is woken by nobody, once /clock has stopped and with it every timer.
     while node.context.ok():
         try:
             executor.spin_once(timeout_sec=_LONGEST_WAIT)
             well = time.monotonic()
+            unread = left_over.take()
+            line = None if unread is None else throttle.line(
+                "unread", f"a message can't be read, it is left out: {unread}: its publisher sends damaged data, or"
+                " another version of this message type: use the same ROS distribution there")
+            if line is not None:
+                node.get_logger().warning(line)
         except Exception as error:
             if not node.context.ok() or type(error).__name__ == "ExternalShutdownException" \
                     or time.monotonic() - well > _LONGEST_TROUBLE:

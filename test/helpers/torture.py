@@ -89,7 +89,7 @@ class Live:
                                         env=transport.environment(), stderr=self._log, stdout=self._log)
         self.watched = psutil.Process(self.process.pid)
         self.peak = 0
-        self.again = 0  # frames that were sent again
+        self.again: Counter[str] = Counter()  # times that a frame was sent again, by cause
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
         self.node = rclpy.create_node("torture", context=self._context)
@@ -146,15 +146,29 @@ class Live:
 
     def answer(self, message: Image | CompressedImage) -> Image | None:
         """Send a frame, again where no answer comes: the node hears best effort, as of any camera. Its labels, None
-        where none come."""
+        where none come. `again` counts what was sent again, and why."""
         camera = self.compressed if isinstance(message, CompressedImage) else self.raw
         stamp = stamp_of(message)
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             camera.publish(message)
-            self.again += attempt > 0
             if self.until(lambda: stamp in self.labels, _PATIENCE / _ATTEMPTS):
                 break
+            self.again[self._why_none()] += 1
         return self.labels.get(stamp)
+
+    def _why_none(self) -> str:
+        """Why the node gives no masks: what it says itself, else whether it still computes."""
+        if not self.alive:
+            return "the node has ended"
+        said = self.health[-1][1] if self.health else ""
+        if said.startswith("FAULT"):
+            return f"the camera was at fault ({said[7:60]})"
+        used = self.watched.cpu_times()
+        self.spin(0.5)
+        now = self.watched.cpu_times()
+        if now.user + now.system - used.user - used.system > 0.1:
+            return "the node was busy"
+        return "lost on the way (best effort)"
 
     def call(self, kind: type, service: str, request: object, seconds: float = _PATIENCE) -> object | None:
         client = self.node.create_client(kind, f"{_NAME}/{service}")
@@ -351,7 +365,8 @@ def fuzz(table: Table, out: Path, network: Path | None, frames: list[np.ndarray]
         table.add(f"{name}: messages, of which valid", f"{number + 1} ({kinds}), {valid}")
         table.add(f"{name}: masks of valid frames that are the offline ones", f"{right} of {valid}", right == valid)
         table.add(f"{name}: masks of valid frames that differ", wrong, wrong == 0)
-        table.add(f"{name}: valid frames that were sent again, as no answer came in 2 s", node.again)
+        table.add(f"{name}: sent again, as no answer came in 2 s",
+                  "; ".join(f"{n} {why}" for why, n in node.again.most_common()) or 0)
         table.add(f"{name}: masks of the {refused} messages that are not frames", len(made_up), not made_up)
         table.add(f"{name}: crashes", 0 if node.alive else node.process.poll(), node.alive)
         table.add(f"{name}: memory when warm, at the end, at most (MB)",

@@ -3,6 +3,8 @@
 import pytest
 import torture
 from bags import raw, write_bag
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CameraInfo
 
 
 @pytest.fixture
@@ -15,6 +17,28 @@ def table():
 @pytest.mark.parametrize("compressed", [False, True], ids=["raw", "compressed"])
 def test_fuzzed_messages(domain, table, tmp_path, colour_network_path, compressed):
     torture.fuzz(table, tmp_path, colour_network_path, torture.moving(), 200, compressed)
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["raw", "compressed"])
+def test_bytes_that_are_no_message_leave_the_next_frame_alone(domain, tmp_path, colour_network_path, compressed):
+    log, frames = tmp_path / "log", torture.moving()
+    image = bytes(serialize_message(torture.picture(frames[0], 0, compressed)))
+    info = bytes(serialize_message(CameraInfo(distortion_model="plumb_bob")))
+    bad = [data for whole in (image, info) for data in (
+        whole[: len(whole) // 2], whole[:4], whole[:5], whole[:8] + b"\xff\xff\xff\xff" + whole[12:],
+        b"\x07", b"\xff" * 40, b"\x00\x01\x00\x00" + b"\xff" * 64)]
+    with torture.live(colour_network_path, log, compressed) as node:
+        camera = node.compressed if compressed else node.raw
+        for number, data in enumerate(bad, start=1):
+            (camera if number <= len(bad) // 2 else node.info).publish(data)
+            frame = torture.picture(frames[number % 12], number, compressed)
+            camera.publish(frame)
+            stamp = torture.stamp_of(frame)
+            assert node.until(lambda stamp=stamp: stamp in node.labels), f"no masks after {data[:20]!r}"
+        node.spin(0.5)
+    said = log.read_text(errors="replace")
+    assert "a message can't be read, it is left out" in said
+    assert "rcutils_reset_error" not in said, "one error is taken before the next one is set"
 
 
 def test_injected_faults(domain, table, tmp_path, colour_network_path):
