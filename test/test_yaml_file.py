@@ -1,13 +1,20 @@
 """Hostile YAML gets one line, at once."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
+import drive_seg
+from drive_seg.cli.train import _read_classes
+from drive_seg.errors import CommandError
+from drive_seg.labelling import class_map
+from drive_seg.labelling.record import LabelError
 from drive_seg.yaml_file import YamlError, quoted, read_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -71,3 +78,35 @@ def test_the_command_says_it_in_one_line(tmp_path, colour_network_path, kind):
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
     assert done.returncode == 2 and done.returncode != -signal.SIGKILL
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_works_while_a_file_is_read(tmp_path):
+    path = tmp_path / "net.yaml"
+    path.write_text("a: [" + "1, " * 650_000 + "1]")  # as long as is allowed: it takes seconds
+    code = f"from pathlib import Path; from drive_seg.yaml_file import read_yaml; print('begun', flush=True);" \
+           f" read_yaml(Path({str(path)!r})); print('done', flush=True)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    rest, said = process.communicate(timeout=120)
+    assert rest == "" and process.returncode == -signal.SIGINT and said.strip().endswith("KeyboardInterrupt")
+
+
+def test_every_yaml_that_a_user_may_give_is_read_with_these_guards():
+    package = Path(drive_seg.__file__).parent
+    unguarded = [(file.name, line.strip()) for file in package.rglob("*.py") for line in file.read_text().splitlines()
+                 if re.search(r"yaml\.(safe_load|load|full_load|unsafe_load)\((?!yaml\.safe_dump)", line)]
+    assert unguarded == [("yaml_file.py", "document = yaml.load(text, _LOADER)")]
+
+
+@pytest.mark.parametrize("kind", ["bomb", "merges", "deep", "itself"])
+def test_class_tables_of_labels_and_of_training_too(tmp_path, kind):
+    path = tmp_path / "classes.yaml"
+    path.write_text(HOSTILE[kind][0])
+    with pytest.raises(LabelError) as of_labels:
+        class_map.load(path)
+    with pytest.raises(CommandError) as of_training:
+        _read_classes(path)
+    for error in (of_labels.value, of_training.value):
+        assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 600

@@ -21,6 +21,7 @@ from drive_seg.training import augment, export, quantise, trust
 from drive_seg.training.calibrate import Calibration
 from drive_seg.training.energy import normal_energy
 from drive_seg.training.model import Segmenter
+from drive_seg.yaml_file import read_yaml
 
 _ENERGY_PICTURES = 60
 _CHECK_PICTURES = 12
@@ -77,7 +78,7 @@ def write_network(network: Segmenter, path: Path, former: Network, footage: Foot
 
 def _set_surface(path: Path, limit: float) -> None:
     sidecar = path.with_suffix(".yaml")
-    facts = yaml.safe_load(sidecar.read_text())
+    facts = read_yaml(sidecar)
     facts["unknown"]["surface"] = limit
     sidecar.write_text(yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=110))
 

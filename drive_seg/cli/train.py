@@ -21,12 +21,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from drive_seg.cli.options import out_folder
 from drive_seg.core.classes import ClassTable, ClassTableError
 from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.yaml_file import YamlError, read_yaml
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +83,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _read_classes(file: Path) -> ClassTable:
     try:
-        content = yaml.safe_load(file.read_text())
+        content = read_yaml(file)
         return ClassTable.from_dicts(content["classes"] if isinstance(content, dict) else content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, ClassTableError) as error:
+    except (OSError, YamlError, KeyError, ClassTableError) as error:
+        if isinstance(error, YamlError):
+            raise CommandError(f"--classes: {error.reason}", error.fix) from error
         reason = "it has no `classes`" if isinstance(error, KeyError) else error
         raise CommandError(f"--classes {file}: {reason}", "name a network's .yaml, or a file like it") from error

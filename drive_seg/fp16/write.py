@@ -10,6 +10,7 @@ import onnx
 import yaml
 
 from drive_seg.fp16.typed import fp32_layers, load_onnx, typed_fp16
+from drive_seg.yaml_file import read_yaml
 
 
 def fp16_beside(path: Path, model: onnx.ModelProto | None = None, keep: Iterable[str] | None = None) -> dict[str, str]:
@@ -28,7 +29,7 @@ def fp16_beside(path: Path, model: onnx.ModelProto | None = None, keep: Iterable
 def write_fp16(path: Path, keep: Iterable[str] | None = None) -> Path:
     """Write NAME.fp16.onnx beside NAME.onnx, and name it in NAME.yaml. Returns its path. See fp16_beside."""
     sidecar = path.with_suffix(".yaml")
-    facts = yaml.safe_load(sidecar.read_text())
+    facts = read_yaml(sidecar)
     facts["fp16"] = fp16_beside(path, keep=keep)
     sidecar.write_text(yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True))
     return path.with_name(facts["fp16"]["file"])

@@ -12,6 +12,7 @@ from drive_seg.evaluation.dataset import LabelClass
 from drive_seg.labelling.formats.masks import Colour, id_name, read_label_map
 from drive_seg.labelling.known_classes import GROUPS, IDS, IGNORED, plain
 from drive_seg.labelling.record import UNTOLD, LabelError
+from drive_seg.yaml_file import YamlError, read_yaml
 
 IGNORE = UNTOLD
 """The id in the new data set of pixels that nothing is said about."""
@@ -53,13 +54,13 @@ def load(path: Path) -> ClassMap:
                              "write them as YAML with their groups (see drive-seg import --help)")
         return ClassMap(base.ids, base.classes, by_colour)
     try:
-        facts = yaml.safe_load(path.read_text())
+        facts = read_yaml(path)
         rows = facts["classes"]
         if isinstance(rows, dict):
             rows = [{"id": id_, **row} for id_, row in rows.items()]
         return _read(rows, facts.get("ignore"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path} is not valid YAML: {error}") from error
+    except YamlError as error:
+        raise LabelError(error.reason, error.fix) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise LabelError(f"{path}: `classes` must give each class an id, a name and a group ({error})") from error
 

@@ -18,6 +18,7 @@ from drive_seg.evaluation.dataset import Dataset
 from drive_seg.training import data, log
 from drive_seg.training.model import Segmenter
 from drive_seg.training.recipe import Recipe
+from drive_seg.yaml_file import read_yaml
 
 CHECKPOINT = "checkpoint.pt"
 RECIPE = "recipe.json"
@@ -185,7 +186,7 @@ def _check_files(folder: Path, *names: str, fix: str = "") -> None:
 def read_table(folder: Path) -> tuple[ClassTable, bool]:
     """The run's classes, and whether they came from a file (--classes) and not from the first data set."""
     with damage_told(folder / CLASSES, "is damaged"):
-        content = yaml.safe_load((folder / CLASSES).read_text())
+        content = read_yaml(folder / CLASSES)
         from_file = isinstance(content, dict)
         return ClassTable.from_dicts(content["classes"] if from_file else content), from_file
 
@@ -198,5 +199,5 @@ def write_table(folder: Path, table: ClassTable, from_file: bool) -> None:
 
 def _read_data(folder: Path) -> list[dict]:
     with damage_told(folder / DATA, "is damaged"):
-        rows = yaml.safe_load((folder / DATA).read_text())
+        rows = read_yaml(folder / DATA)
         return [{key: row[key] for key in ("name", "licence", "images", "folder")} for row in rows]

@@ -35,6 +35,7 @@ from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes import open_engine
 from drive_seg.training.energy import fit_energy
+from drive_seg.yaml_file import read_yaml
 
 SHARE = 0.01
 """Share of the true road cells of the training pictures that may turn unknown by their surface."""
@@ -88,7 +89,7 @@ def with_energy(network: Network, dataset: Dataset, *, engine: str = "auto") -> 
 def write(network: Network, fitted: dict) -> None:
     """Put the fitted values into the network's YAML, leaving the rest as it is."""
     path = network.path.with_suffix(".yaml")
-    facts = yaml.safe_load(path.read_text())
+    facts = read_yaml(path)
     facts["unknown"] = (facts.get("unknown") or {}) | fitted["unknown"]
     if "surface" not in fitted["unknown"]:
         facts["unknown"].pop("surface", None)
