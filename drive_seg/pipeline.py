@@ -32,8 +32,8 @@ from drive_seg.settings import Settings
 CANNOT_OPEN = (ParameterError, NetworkError, EngineError, SelfTestError, EgoMaskError)
 """What Model.open and Pipeline raise; each names the fix."""
 
-Say = Callable[[str], None]
-"""Takes a line of text."""
+Say = Callable[[str], object]
+"""Takes a line of text; what it returns does not count, as that of a logger."""
 
 _ENGINES = 4  # on a CPU, at most: each takes some hundred MB
 _SPARES = (0.75, 0.5)  # shares of the input size
@@ -135,9 +135,9 @@ class Answer:
     error: Exception | None = None
 
     @property
-    def sound(self) -> bool:
-        """Whether it is what the network says of a frame that can be believed."""
-        return self.believed and self.error is None
+    def sound(self) -> Segmentation | None:
+        """The result where it is what the network says of a frame that can be believed, else None."""
+        return self.segmentation if self.believed and self.error is None else None
 
 
 class Pipeline:

@@ -38,7 +38,7 @@ def test_it_says_what_the_segmenter_says(make, colour_engine, colour_network, sc
     pipeline = make()
     frame = Frame.from_array(scene)
     answer = pipeline.answer(frame, pipeline.look(frame, 1.0, 1.0))
-    assert answer.sound and answer.segmentation is not None
+    assert answer.sound is not None and answer.sound is answer.segmentation
     for result in (answer.segmentation, pipeline.segment(scene)):
         for name in ("labels", "classes", "confidence", "drivable"):
             assert np.array_equal(getattr(result, name), getattr(expected, name)), name
@@ -64,7 +64,7 @@ def test_what_is_published_of_a_frame_that_can_not_be_used(make, scene, policy):
         raise EngineError("out of memory", "free some")
 
     answers = [pipeline.answer(frame, False), pipeline.answer(frame, True, decode=broken)]
-    assert [(a.sound, a.believed) for a in answers] == [(False, False), (False, True)]
+    assert [(a.sound, a.believed) for a in answers] == [(None, False), (None, True)]
     for answer in answers:
         if policy == "silent":
             assert answer.segmentation is None

@@ -23,7 +23,7 @@ class Messages(ABC):
     """Makes messages. rclpy's classes and those of rosbags take the same fields by name, but other arrays."""
 
     @abstractmethod
-    def kind(self, name: str) -> type:
+    def kind(self, name: str) -> type[Any]:
         """The class of a message, by its full name."""
 
     def make(self, name: str, **fields: Any) -> Any:

@@ -41,6 +41,7 @@ class Result:
     def ground(self) -> tuple[GroundMessages, Sight] | None:
         """The ground and what the frame shows of it, walked once for grid, scan and points."""
         labels, drivable = self.segmentation.labels, self.segmentation.drivable
+        assert drivable is not None  # asked for: these outputs need it
         ground = self.find_ground(self.frame.size, labels.shape)
         return None if ground is None else (ground, ground.camera.see(labels, drivable))
 
@@ -84,8 +85,9 @@ class Notice:
     depth: int = 1
 
 
-def _image(name: str, field: str, **options: bool) -> Output:
-    return Output(name, IMAGE, lambda r: r.messages.image(r.header, getattr(r.segmentation, field), "mono8"), **options)
+def _image(name: str, field: str, *, needs_drivable: bool = False, mask: bool = False) -> Output:
+    return Output(name, IMAGE, lambda r: r.messages.image(r.header, getattr(r.segmentation, field), "mono8"),
+                  needs_drivable, mask=mask)
 
 
 def _on_ground(name: str, kind: str, make: Callable[[Result, GroundMessages, Sight], Any],

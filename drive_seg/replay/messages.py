@@ -27,7 +27,7 @@ class BagMessages(Messages):
             types.register(get_types_from_msg(text, name))
         return types
 
-    def kind(self, name: str) -> type:
+    def kind(self, name: str) -> type[Any]:
         """See Messages."""
         return self.types.types[name]
 

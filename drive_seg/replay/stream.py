@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.health.status import Health
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.stopwatch import stage
-from drive_seg.outputs.ground import GROUND_ERRORS, CameraState, GroundTables
+from drive_seg.outputs.ground import GROUND_ERRORS, CameraState, GroundTables, Size
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.outputs.table import Result
 from drive_seg.pipeline import Pipeline
@@ -58,8 +58,8 @@ def stream(bag: Bag, topic: Topic, pipeline: Pipeline, folder: Path, *, outputs:
                         result.name_labels(pipeline.segmenter.table, item.source.log_ns)
                     for report in item.reports:
                         result.report(report)
-                if item.segmentation is not None:
-                    _publish(item, result, pipeline.settings.overlay_quality)
+                if item.result is not None:
+                    result.write(item.source, item.result, item.stages)
                 record = _record(item, measure, truth)
                 lines.add(record)
                 yield record
@@ -73,22 +73,19 @@ def stream(bag: Bag, topic: Topic, pipeline: Pipeline, folder: Path, *, outputs:
 class _Work:
     """One frame on its way through the stages.
 
-    camera: on its vehicle. decoded: what the engine said of it, after these milliseconds (timed). error: of the image
-    or the engine. segmentation: what the node would publish, None for nothing. problem: why the frame failed. ground:
-    None where nothing can be measured of it. withheld: the camera can't be believed. reports: what the node would
-    report of its health since the frame before.
+    frame: or why the image has none. camera: on its vehicle. decoded: what the engine said or raised, after these
+    milliseconds (timed). result: what the node would publish, None for nothing. problem: why the frame failed.
+    withheld: the camera can't be believed. reports: what the node would report of its health since the frame before.
     """
 
     source: BagImage
     stages: dict[str, float]
-    frame: Frame | None = None
+    frame: Frame | FrameError
     camera: CameraState | None = None
     timed: dict[str, float] = field(default_factory=dict)
-    decoded: Decoded | None = None
-    error: EngineError | FrameError | None = None
-    segmentation: Segmentation | None = None
+    decoded: Decoded | EngineError | FrameError | None = None
+    result: Result | None = None
     problem: str | None = None
-    ground: GroundMessages | None = None
     withheld: bool = False
     health: str = Health.READY.value
     reasons: tuple[str, ...] = ()
@@ -97,9 +94,9 @@ class _Work:
     def take_decoded(self, stages: dict[str, float]) -> Decoded:
         """What the engine said, or what it raised: see Pipeline.answer."""
         stages.update(self.timed)
-        if self.error is not None:
-            raise self.error
-        assert self.decoded is not None
+        if isinstance(self.decoded, (EngineError, FrameError)):
+            raise self.decoded
+        assert self.decoded is not None  # every frame has been decoded
         return self.decoded
 
 
@@ -111,16 +108,17 @@ def _read(bag: Bag, topic: Topic, camera: BagCamera | None, max_pixels: int) -> 
             source = next(images, None)
         if source is None:
             return
-        item = _Work(source, stages, camera=None if camera is None else camera.at(source))
+        state = None if camera is None else camera.at(source)
+        frame: Frame | FrameError
         try:
             with stage(stages, "receive"):
-                item.frame = source.frame(max_pixels)
+                frame = source.frame(max_pixels)
         except FrameError as error:
-            item.error = error
-        yield item
+            frame = error
+        yield _Work(source, stages, frame, state)
 
 
-def _decode(items: Iterator[_Work], pipeline: Pipeline) -> Iterator[_Work]:
+def _decode(items: Generator[_Work, None, None], pipeline: Pipeline) -> Generator[_Work, None, None]:
     """The same items, in their order, with what the network says of each; as many frames at a time as engines.
 
     Also of frames that the camera's health will not believe: that is known only from the frames before.
@@ -131,13 +129,13 @@ def _decode(items: Iterator[_Work], pipeline: Pipeline) -> Iterator[_Work]:
         free.put(engine)
 
     def work(item: _Work) -> _Work:
-        if item.frame is None:
+        if isinstance(item.frame, FrameError):
             return item
         engine = free.get()
         try:
             item.decoded = engine.decode(item.frame, pipeline.size_of(item.frame), item.timed)
         except (EngineError, FrameError) as error:
-            item.error = error
+            item.decoded = error
         finally:
             free.put(engine)
         return item
@@ -162,12 +160,11 @@ class _Stages:
     """What the node does with a frame, in the bag's time: look at the camera's health and take what it can believe."""
 
     def __init__(self, pipeline: Pipeline, camera: BagCamera | None) -> None:
-        self._pipeline, self._camera = pipeline, camera
-        self._tables = None if camera is None else GroundTables(BAG, camera.mount, pipeline.ego)
-        self._measured = False  # at least once, so the settings are not simply wrong
+        self._pipeline = pipeline
+        self._ground = None if camera is None else _Ground(camera, pipeline)
         self._reporter: HealthReporter | None = None
 
-    def run(self, items: Iterator[_Work]) -> Iterator[_Work]:
+    def run(self, items: Generator[_Work, None, None]) -> Iterator[_Work]:
         """The same items with their results."""
         with contextlib.closing(items):
             for item in items:
@@ -178,59 +175,78 @@ class _Stages:
                 monitor = self._pipeline.monitor
                 item.reports = self._reporter.before(item.source.log_ns)
                 monitor.received(now)
-                if item.frame is None:
-                    item.problem = self._pipeline.failed(item.error, now)
+                if isinstance(item.frame, FrameError):
+                    item.problem = self._pipeline.failed(item.frame, now)
                 else:
-                    self._segment(item, now)
-                    if self._tables is not None and item.segmentation is not None:
-                        self._look_at_ground(item, now)
+                    segmentation = self._segment(item, item.frame, now)
+                    if segmentation is not None:
+                        item.result = self._result(item, item.frame, segmentation, now)
                 state, item.reasons = monitor.state(now)
                 item.health = state.value
                 item.reports += self._reporter.after(item.source.log_ns)
                 yield item
 
-    def _segment(self, item: _Work, now: float) -> None:
+    def _segment(self, item: _Work, frame: Frame, now: float) -> Segmentation | None:
         with stage(item.stages, "health"):
-            believed = self._pipeline.look(item.frame, item.source.stamp_ns / 1e9, now)
-        answer = self._pipeline.answer(item.frame, believed, decode=item.take_decoded)
-        item.segmentation, item.withheld = answer.segmentation, not believed
+            believed = self._pipeline.look(frame, item.source.stamp_ns / 1e9, now)
+        answer = self._pipeline.answer(frame, believed, decode=item.take_decoded)
+        item.withheld = not believed
         if isinstance(answer.error, (EngineError, FrameError)):
             item.problem = self._pipeline.failed(answer.error, now)
         elif answer.error is not None:
             raise answer.error  # a bug
-        elif answer.sound:
-            stages = answer.segmentation.stages
+        elif answer.sound is not None:
+            stages = answer.sound.stages
             item.stages.update(stages)
-            self._pipeline.finished(answer.segmentation, sum(stages.values()) / 1e3, 0, now)
+            self._pipeline.finished(answer.sound, sum(stages.values()) / 1e3, 0, now)
+        return answer.segmentation
 
-    def _look_at_ground(self, item: _Work, now: float) -> None:
+    def _result(self, item: _Work, frame: Frame, segmentation: Segmentation, now: float) -> Result:
+        ground = None
+        if self._ground is not None and item.camera is not None:
+            ground = self._ground.find(item.camera, frame.size, segmentation.labels.shape, now)
+        header = BAG.header(item.source.stamp_ns, item.source.frame_id)
+        return Result(BAG, header, frame, segmentation, self._pipeline.settings.overlay_quality,
+                      lambda camera_size, size: ground)
+
+
+class _Ground:
+    """The tables of a camera on its vehicle."""
+
+    def __init__(self, camera: BagCamera, pipeline: Pipeline) -> None:
+        self._camera, self._pipeline = camera, pipeline
+        self._tables = GroundTables(BAG, camera.mount, pipeline.ego)
+        self._measured = False  # at least once, so the settings are not simply wrong
+
+    def find(self, camera: CameraState, camera_size: Size, size: Size, now: float) -> GroundMessages | None:
+        """The ground for labels of `size`, of an image of camera_size, (height, width) each.
+
+        None where nothing can be measured; health gets the reason. Raises one of GROUND_ERRORS where the settings are
+        wrong.
+        """
         try:
-            item.ground = self._tables.find(item.camera, item.frame.size, item.segmentation.labels.shape)
-            self._measured = True
+            ground = self._tables.find(camera, camera_size, size)
         except GROUND_ERRORS as error:
             if self._camera.pose_from == "parameters" and not self._measured:
-                raise  # a mistake in the settings, for the user to mend
+                raise
             self._pipeline.monitor.failed("geometry", f"no grid, scan or points, {error.reason}", error.fix, now)
-
-
-def _publish(item: _Work, result: ResultBag, quality: int) -> None:
-    header = BAG.header(item.source.stamp_ns, item.source.frame_id)
-    result.write(item.source, Result(BAG, header, item.frame, item.segmentation, quality,
-                                     lambda camera_size, size: item.ground), item.stages)
+            return None
+        self._measured = True
+        return ground
 
 
 def _record(item: _Work, measure: Measure, truth: Truth | None) -> dict:
     record = {"index": item.source.index, "stamp_ns": item.source.stamp_ns, "log_ns": item.source.log_ns,
               "health": item.health, "reasons": list(item.reasons), "problem": item.problem, "withheld": item.withheld,
               "ms": _rounded(item.stages)}
-    if item.segmentation is None:
+    if item.result is None:
         measure.gap()
         if truth is not None:
             truth.skip()
         return record
-    measured = measure.add(item.segmentation)  # the same dictionary is completed when the next frame is added
+    measured = measure.add(item.result.segmentation)  # the same dictionary is completed when the next frame is added
     if truth is not None:
-        measured["truth"] = truth.add(item.source, item.segmentation)
+        measured["truth"] = truth.add(item.source, item.result.segmentation)
     measured.update(record)
     return measured
 

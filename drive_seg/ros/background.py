@@ -49,7 +49,7 @@ def configure_in_background(node: LifecycleNode) -> None:
         wanted = request.transition
         if wanted.label != "configure" if wanted.label else wanted.id != Transition.TRANSITION_CONFIGURE:
             return change(request, response)
-        done = Future(executor=node.executor)
+        done: Future[ChangeState.Response] = Future(executor=node.executor)
         done.add_done_callback(lambda _: None)  # without one, nothing wakes the executor
 
         def work() -> None:

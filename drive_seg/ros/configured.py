@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from rclpy.lifecycle import LifecyclePublisher
 from rclpy.publisher import Publisher
 
 from drive_seg.outputs.warm import warm_up
@@ -31,11 +32,11 @@ class Configured:
             warm_up()
             self.publishers: dict[Output, Publisher] = {}
             for output in OUTPUTS:
-                publisher = node.create_lifecycle_publisher(output.type, output.topic, output.qos)
+                publisher: LifecyclePublisher = node.create_lifecycle_publisher(output.type, output.topic, output.qos)
                 opened.callback(node.destroy_lifecycle_publisher, publisher)
                 self.publishers[output] = publisher
-            for publisher in publish_label_info(node, self.model.network.table):
-                opened.callback(node.destroy_publisher, publisher)
+            for latched in publish_label_info(node, self.model.network.table):
+                opened.callback(node.destroy_publisher, latched)
             self.pose_source = PoseSource(node, settings)
             opened.callback(self.pose_source.close)
             self._opened = opened.pop_all()

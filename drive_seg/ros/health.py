@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from std_msgs.msg import Header, String
 
 from drive_seg.core.health.monitor import Monitor
@@ -39,7 +40,7 @@ class HealthPublisher:
     def __init__(self, node: Node, monitor: Monitor, topic: HealthTopic) -> None:
         self._node, self._monitor, self._topic = node, monitor, topic
         self._name = node.get_fully_qualified_name().removeprefix("/")  # of several cameras, each in its namespace
-        self._diagnostics = node.create_publisher(ROS.kind(ARRAY), DIAGNOSTICS, 10)
+        self._diagnostics: Publisher = node.create_publisher(ROS.kind(ARRAY), DIAGNOSTICS, 10)
         self._timers = [node.create_timer(CHECK_S, self.update),
                         node.create_timer(1.0, self.update, clock=Clock(clock_type=ClockType.STEADY_TIME))]
         self._changes = Changes()

@@ -11,11 +11,13 @@ import numpy as np
 
 from drive_seg.outputs.messages import Messages
 
+_Array = array.array  # RosMessages.array hides the module's name
+
 
 class RosMessages(Messages):
     """Makes messages that rclpy publishes."""
 
-    def kind(self, name: str) -> type:
+    def kind(self, name: str) -> type[Any]:
         """See Messages."""
         return _class(name)
 
@@ -28,20 +30,20 @@ class RosMessages(Messages):
             setattr(message, f"_{field}", values)
         return message
 
-    def array(self, values: np.ndarray) -> array.array:
+    def array(self, values: np.ndarray) -> _Array:
         """See Messages."""
         # rclpy takes an array.array of the field's type as it is; anything else is checked element by element.
         out = array.array(values.dtype.char)
-        out.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+        out.frombytes(np.ascontiguousarray(values).data.cast("B"))
         return out
 
-    def memory(self, size: int) -> array.array:
+    def memory(self, size: int) -> _Array:
         """See Messages."""
         return array.array("B", bytes(size))
 
 
 @cache
-def _class(name: str) -> type:
+def _class(name: str) -> type[Any]:
     package, _, kind = name.split("/")
     return getattr(import_module(f"{package}.msg"), kind)
 

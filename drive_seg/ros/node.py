@@ -89,6 +89,7 @@ class SegmentationNode(LifecycleNode):
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen to the camera."""
+        assert self.configured is not None  # the life cycle configures first
         self.active = Active(self, self.configured, self._health_topic)
         self.get_logger().info(f"active: waiting for images on {self.active.topic}")
         return super().on_activate(state)

@@ -23,11 +23,12 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
         described.additional_constraints = "one of " + ", ".join(setting.choices)
     elif not setting.live:
         described.additional_constraints = "read when the node is configured"
-    if setting.low is not None and setting.kind is float:
-        limits = FloatingPointRange(from_value=float(setting.low), to_value=float(setting.high))
-        described.floating_point_range = [limits]
-    elif setting.low is not None:
-        described.integer_range = [IntegerRange(from_value=int(setting.low), to_value=int(setting.high))]
+    if setting.low is not None and setting.high is not None:
+        if setting.kind is float:
+            limits = FloatingPointRange(from_value=float(setting.low), to_value=float(setting.high))
+            described.floating_point_range = [limits]
+        else:
+            described.integer_range = [IntegerRange(from_value=int(setting.low), to_value=int(setting.high))]
     return described
 
 

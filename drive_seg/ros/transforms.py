@@ -10,6 +10,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.time import Time
+from rclpy.timer import Timer
 from std_msgs.msg import Header
 
 from drive_seg.core.mounted import POSE_LAG, TIME_JUMP
@@ -34,7 +35,9 @@ class Transforms:
         import tf2_ros
 
         self._tf2, self._node = tf2_ros, node
-        self._buffer = self._listener = self._timer = None
+        self._buffer: Any = None
+        self._listener: Any = None
+        self._timer: Timer | None = None
         self._since = self._asked = 0.0
         self._lock = threading.Lock()
 
@@ -76,7 +79,7 @@ class Transforms:
                 self._stop()
 
     def _stop(self) -> None:
-        if self._listener is not None:
+        if self._timer is not None:
             self._node.destroy_timer(self._timer)
             self._listener.unregister()
             self._listener = self._buffer = self._timer = None

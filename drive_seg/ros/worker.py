@@ -109,7 +109,7 @@ class Worker:
             stages.update(answer.segmentation.stages)
             result = self._result(message, frame, answer.segmentation)
             self._publish(result, masks, stages)
-        if not answer.sound:
+        if answer.sound is None:
             if answer.segmentation is not None:
                 self.wait()
                 self._publish(result, others, {})
@@ -119,7 +119,7 @@ class Worker:
             return
         with stage(stages, "health"):
             took = time.monotonic() - start
-            self.pipeline.finished(answer.segmentation, took, self.mailbox.dropped, self._clock())
+            self.pipeline.finished(answer.sound, took, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
         self._publish_beside(result, others, stages)
         changed = self.pipeline.keep_budget(self._clock())

@@ -14,7 +14,7 @@ from drive_seg.runtimes.form import check_form
 if TYPE_CHECKING:
     from drive_seg.network import Network
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 """Takes one line at a time, on the choice of a runtime and on what takes long."""
 
 
