@@ -20,7 +20,11 @@ _MOVES = {"Identity", "Cast", "Transpose", "Reshape", "Resize", "Upsample", "Squ
 """Operators that change where a value is and how it is stored, not what it means."""
 
 _EXTERNAL = 1
+_NOT_PROTOBUF = "not a protobuf message"
 _DEEPEST = 8  # graphs within graphs
+
+_Part = int | memoryview
+"""What a field holds: a number, or the bytes of a text or of a message."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,21 @@ def read_header(path: Path) -> OnnxHeader | None:
             model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # weights are passed over unread
         graph = next((value for field, value in _fields(model) if field == 7), None)
         return None if graph is None else _graph(graph)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError):
         return None
 
 
-def _graph(graph: memoryview) -> OnnxHeader:
-    weights, makers, inputs, outputs = set(), {}, [], []
+def _graph(graph: _Part) -> OnnxHeader:
+    weights: set[str] = set()
+    makers: dict[str, tuple[str, str]] = {}
+    inputs: list[Value] = []
+    outputs: list[Value] = []
     external: list[str] = []
     for field, value in _fields(graph):
         if field == 1:
-            operator, taken, given = "", [], []
+            operator = ""
+            taken: list[str] = []
+            given: list[str] = []
             for inner, part in _fields(value):
                 if inner == 1:
                     taken.append(_text(part))
@@ -90,9 +99,10 @@ def _made_by(name: str, makers: dict[str, tuple[str, str]]) -> str:
     return ""
 
 
-def _tensor(tensor: memoryview) -> tuple[str, list[str]]:
+def _tensor(tensor: _Part) -> tuple[str, list[str]]:
     """Name of a weight, and the files in which it is if not in this one."""
-    name, outside, where = "", False, []
+    name, outside = "", False
+    where: list[str] = []
     for field, value in _fields(tensor):
         if field == 8:
             name = _text(value)
@@ -105,7 +115,7 @@ def _tensor(tensor: memoryview) -> tuple[str, list[str]]:
     return name, where if outside else []
 
 
-def _external_in_attribute(attribute: memoryview, depth: int) -> list[str]:
+def _external_in_attribute(attribute: _Part, depth: int) -> list[str]:
     """Weights may also be in the attributes of operators, and in graphs that are attributes."""
     found: list[str] = []
     for field, value in _fields(attribute):
@@ -122,8 +132,9 @@ def _external_in_attribute(attribute: memoryview, depth: int) -> list[str]:
     return found
 
 
-def _value(info: memoryview) -> Value:
-    name, kind, shape = "", 0, None
+def _value(info: _Part) -> Value:
+    name, kind = "", 0
+    shape: tuple[int | None, ...] | None = None
     for field, value in _fields(info):
         if field == 1:
             name = _text(value)
@@ -131,22 +142,35 @@ def _value(info: memoryview) -> Value:
             tensor = next((part for inner, part in _fields(value) if inner == 1), None)
             for inner, part in _fields(tensor) if tensor is not None else ():
                 if inner == 1:
-                    kind = part
+                    kind = _number(part)
                 elif inner == 2:
                     shape = tuple(_side(side) for place, side in _fields(part) if place == 1)
     return Value(name, kind, shape)
 
 
-def _side(side: memoryview) -> int | None:
-    return next((value for field, value in _fields(side) if field == 1 and value > 0), None)
+def _side(side: _Part) -> int | None:
+    return next((number for field, value in _fields(side) if field == 1 and (number := _number(value)) > 0), None)
 
 
-def _text(value: memoryview) -> str:
-    return bytes(value).decode(errors="replace")
+def _text(value: _Part) -> str:
+    return bytes(_bytes(value)).decode(errors="replace")
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def _number(value: _Part) -> int:
+    if not isinstance(value, int):
+        raise ValueError(_NOT_PROTOBUF)
+    return value
+
+
+def _bytes(value: _Part) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError(_NOT_PROTOBUF)
+    return value
+
+
+def _fields(part: _Part) -> Iterator[tuple[int, _Part]]:
     """The fields of a message in protobuf's wire format: number, and value. Raises ValueError."""
+    message = _bytes(part)
     at, size = 0, len(message)
     while at < size:
         key, at = _varint(message, at)
@@ -159,7 +183,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         if wire == 2:
             length, at = _varint(message, at)
         if length is None or at + length > size or not field:
-            raise ValueError("not a protobuf message")
+            raise ValueError(_NOT_PROTOBUF)
         yield field, message[at : at + length]
         at += length
 
@@ -173,4 +197,4 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise ValueError("not a protobuf message")
+    raise ValueError(_NOT_PROTOBUF)

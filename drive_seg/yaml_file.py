@@ -68,7 +68,7 @@ def quoted(value: object) -> str:
     return text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "..."
 
 
-def _count(value: Any, known: dict[int, int], open_: set[int]) -> float:
+def _count(value: Any, known: dict[int, float], open_: set[int]) -> float:
     """Values in a value with every reference followed; infinite for one that contains itself."""
     if not isinstance(value, (dict, list, tuple, set)):
         return 1

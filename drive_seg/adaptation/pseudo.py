@@ -49,8 +49,9 @@ def steady(labels: np.ndarray, image: np.ndarray, other_labels: np.ndarray, othe
     height, width = labels.shape
     grey, other_grey = (cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
                         for p in (image, other))
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    there, back = flow.calc(grey, other_grey, None), flow.calc(other_grey, grey, None)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    nothing = np.zeros((height, width, 2), np.float32)
+    there, back = flow.calc(grey, other_grey, nothing.copy()), flow.calc(other_grey, grey, nothing)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     at = (x + there[..., 0], y + there[..., 1])
     returned = cv2.remap(back, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1e3)

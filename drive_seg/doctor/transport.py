@@ -51,7 +51,8 @@ def _own_profile(path: str) -> Finding:
     except (OSError, ElementTree.ParseError) as error:
         return Finding("images", Level.WARNING, f"your Fast DDS profile can't be read ({error})",
                        "correct the path, or unset the variable: the node then uses its own profile")
-    sizes = [int(e.text) for e in root.iter() if e.tag.endswith("segment_size") and (e.text or "").strip().isdigit()]
+    texts = [(e.text or "").strip() for e in root.iter() if e.tag.endswith("segment_size")]
+    sizes = [int(text) for text in texts if text.isdecimal()]
     if max(sizes, default=0) < _HOLDS_AN_IMAGE:
         return Finding("images", Level.WARNING, f"your Fast DDS profile {path} has no shared-memory segment that holds"
                        " an image: best-effort images are lost", "give its SHM transport a segment_size of 67108864")

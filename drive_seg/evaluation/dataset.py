@@ -58,11 +58,7 @@ class Pair:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """The image (H, W, 3) uint8 BGR and its class ids (H, W) uint8. Raises DatasetError."""
-        image = read_pixels(self.image, cv2.IMREAD_COLOR)
-        labels = read_pixels(self.labels, cv2.IMREAD_UNCHANGED)
-        for path, pixels in ((self.image, image), (self.labels, labels)):
-            if pixels is None:
-                raise DatasetError(f"{path} is missing or no image")
+        image, labels = _picture(self.image, cv2.IMREAD_COLOR), _picture(self.labels, cv2.IMREAD_UNCHANGED)
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise DatasetError(f"{self.labels} must be an 8-bit picture with one channel of class ids")
         if labels.shape != image.shape[:2]:
@@ -80,6 +76,13 @@ class Pair:
                                f" {', '.join(map(str, strange))} ({share:.1%} of its pixels), which dataset.yaml does"
                                " not name",
                                "add to `classes`, or make it `ignore`")
+
+
+def _picture(path: Path, flags: int) -> np.ndarray:
+    pixels = read_pixels(path, flags)
+    if pixels is None:
+        raise DatasetError(f"{path} is missing or is not an image")
+    return pixels
 
 
 @dataclass(frozen=True)

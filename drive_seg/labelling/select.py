@@ -43,7 +43,9 @@ def worth(candidates: Sequence[Candidate]) -> tuple[np.ndarray, dict[str, np.nda
         middle = np.median(values)
         deviation = max(1.4826 * float(np.median(np.abs(values - middle))), _FLOORS[name])
         outstanding[name] = (values - middle) / deviation
-    total = sum(weight * np.clip(outstanding[name] / _FAR, 0, 1) for name, weight in WEIGHTS.items())
+    total = np.zeros(len(candidates))
+    for name, weight in WEIGHTS.items():
+        total += weight * np.clip(outstanding[name] / _FAR, 0, 1)
     return _BASE + (1 - _BASE) * total, outstanding
 
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from drive_seg.errors import DriveSegError
 
 _CHUNK = 1 << 16
-_SPACE = re.compile(r"[ \t\r\n]*")
+_NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _MORE_OF_A_NUMBER = re.compile(r"[0-9.eE+-]*")
 
 
@@ -54,7 +54,8 @@ class _Reader:
     def peek(self) -> str:
         """The next character that is not white space; "" at the end."""
         while True:
-            self._at = _SPACE.match(self._text, self._at).end()
+            found = _NOT_SPACE.search(self._text, self._at)
+            self._at = found.start() if found else len(self._text)
             if self._at < len(self._text) or not self._more():
                 return self._text[self._at:self._at + 1]
 

@@ -151,10 +151,11 @@ def _in_processes(jobs: Sequence[Job], workers: int, done: Done) -> Iterator[tup
         for slot in range(workers):
             start(slot)
         while busy:
-            for here in wait(list(busy)):
+            ready = wait(list(busy))
+            for here in [pipe for pipe in busy if pipe in ready]:
                 index, process, slot = busy.pop(here)
                 try:
-                    outcome = here.recv()
+                    outcome: Outcome = here.recv()
                 except (EOFError, OSError):  # it is gone, and its bag with it
                     process.join()
                     outcome = Outcome(jobs[index].bag, jobs[index].folder, _why_gone(process.exitcode))

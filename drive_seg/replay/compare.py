@@ -89,7 +89,7 @@ class Comparison:
 def find_results(root: Path) -> dict[str, Path]:
     """Result folders by name: of one bag, or of a whole --out folder. Raises ReplayError when there is none."""
     root = root.expanduser()
-    found = {}
+    found: dict[str, Path] = {}
     for file in [root / "summary.json", *sorted(root.glob("**/summary.json"))]:
         if file.is_file() and (file.parent / "frames.jsonl").is_file() and ".partial" not in str(file):
             found.setdefault(str(file.parent.relative_to(root)), file.parent)
@@ -129,14 +129,14 @@ def compare(a: Path, b: Path, limits: Limits) -> Comparison:
     sums = np.zeros(2)
     least = np.ones(2)
     seen = measured = 0
-    for key, one, other in _pairs(a, b, changed):
+    for key, ours, theirs in _pairs(a, b, changed):
         seen += 1
-        if one is None or other is None:
-            result.only_in_a += other is None
-            result.only_in_b += one is None
+        if ours is None or theirs is None:
+            result.only_in_a += theirs is None
+            result.only_in_b += ours is None
             continue
         measured += 1
-        labels, drivable = _agreement(one, other)
+        labels, drivable = _agreement(ours, theirs)
         index = changed[key]
         result.different += labels < limits.labels or drivable < limits.drivable
         sums += (1 - labels, 1 - drivable)

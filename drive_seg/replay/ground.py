@@ -34,7 +34,7 @@ class BagCamera:
         """Take note of a message of one of `topics`, in the order of recording."""
         if topic.type == CAMERA_INFO:
             self._info = message
-        elif topic.type == TF:
+        elif topic.type == TF and self._transforms is not None:
             self._transforms.add(message, topic.name == _TF_STATIC)
 
     def at(self, image: BagImage) -> CameraState:

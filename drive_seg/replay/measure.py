@@ -39,30 +39,34 @@ class Measure:
     def add(self, segmentation: Segmentation) -> dict:
         """The record of one frame. Its `flicker` is filled in when the next frame is added."""
         labels, drivable = segmentation.labels, segmentation.drivable
-        last, before = self._last, self._before
-        comparable = last is not None and last.labels.shape == labels.shape
-        comparable_before = comparable and before is not None and before.labels.shape == labels.shape
+        assert drivable is not None  # a replay asks for it
+        last = _of_size(self._last, labels)
+        before = None if last is None else _of_size(self._before, labels)
         counts, confidence, changed, flicker = _count(
-            labels, segmentation.confidence, last.labels if comparable else labels,
-            before.labels if comparable_before else labels)
-        digest = hashlib.sha256(np.ascontiguousarray(labels))
-        digest.update(np.ascontiguousarray(drivable))
+            labels, segmentation.confidence, labels if last is None else last.labels,
+            labels if before is None else before.labels)
+        digest = hashlib.sha256(np.ascontiguousarray(labels).data)
+        digest.update(np.ascontiguousarray(drivable).data)
         record = {
             "shares": {name: round(float(counts[id_]) / labels.size, 6) for id_, name in LABEL_NAMES.items()},
             "drivable": round(cv2.countNonZero(drivable) / labels.size, 6),
             "confidence": round(confidence / labels.size / 255, 5),
-            "changed": round(changed / labels.size, 6) if comparable else None,
+            "changed": round(changed / labels.size, 6) if last is not None else None,
             "flicker": None,
             "digest": digest.hexdigest()[:16],
         }
-        if comparable_before:
+        if last is not None and before is not None:
             last.record["flicker"] = round(flicker / labels.size, 6)
-        self._before, self._last = last, _Seen(labels, record)
+        self._before, self._last = self._last, _Seen(labels, record)
         return record
 
     def gap(self) -> None:
         """A frame is missing: what comes next has no neighbour to differ from."""
         self._before = self._last = None
+
+
+def _of_size(seen: _Seen | None, labels: np.ndarray) -> _Seen | None:
+    return seen if seen is not None and seen.labels.shape == labels.shape else None
 
 
 @njit(cache=True, nogil=True)

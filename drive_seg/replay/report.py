@@ -159,7 +159,7 @@ def _png(image: np.ndarray) -> str:
 
 
 def _uri(kind: str, data: np.ndarray) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
 def _palette() -> dict[int, list[float]]:
@@ -190,7 +190,7 @@ def _charts(columns: Columns, points: list[np.ndarray]) -> list[dict]:
     road = {"name": "drivable", "values": _curve(columns, "drivable", points), "rgb": list(DRIVABLE_COLOUR)}
     shares = [{"name": name, "values": _curve(columns, f"share_{name}", points), "rgb": list(LABEL_COLOURS[label])}
               for label, name in LABEL_NAMES.items() if name in ("road", "pavement", "obstacle", "unknown")]
-    charts = [
+    charts: list[dict[str, Any]] = [
         {"title": "Share of the picture", "format": "share", "lines": [road, *shares], "events": True},
         {"title": "Confidence", "format": "number", "zoom": True,
          "lines": [{"name": "mean", "values": _curve(columns, "confidence", points)}], "events": True},
@@ -240,8 +240,8 @@ def _histograms(columns: Columns) -> list[dict]:
         low, high = float(values.min()), float(max(top, values.min() + 1e-6))
         counts, _ = np.histogram(np.minimum(values, high), _BINS, (low, high))
         digits = 3 if not unit else 1
-        middle, low, high = (f"{value * factor:.{digits}f} {unit}" for value in (np.median(values), low, high))
-        out.append({"title": title, "counts": counts.tolist(), "note": f"median {middle}", "low": low, "high": high})
+        note, least, most = (f"{value * factor:.{digits}f} {unit}" for value in (np.median(values), low, high))
+        out.append({"title": title, "counts": counts.tolist(), "note": f"median {note}", "low": least, "high": most})
     return out
 
 

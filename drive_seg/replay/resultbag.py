@@ -15,7 +15,7 @@ import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
-from rosbags.rosbag2.storage_mcap import zstd
+from rosbags.rosbag2.storage_mcap import McapWriter, zstd
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.core.stopwatch import stage
@@ -27,7 +27,7 @@ from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN
 from drive_seg.outputs.table import Result
 from drive_seg.replay.health import HealthReport
 from drive_seg.replay.messages import BAG
-from drive_seg.sources.bag import Bag, BagImage
+from drive_seg.sources.bag import Bag, BagError, BagImage
 
 NODE = "/drive_seg"
 OUTPUTS = tuple(output.name for output in table.OUTPUTS)
@@ -72,7 +72,7 @@ class ResultBag:
     def __enter__(self) -> ResultBag:
         self._writer.__enter__()
         storage = self._writer.storage
-        if hasattr(storage, "compressor"):  # level 3, the default, takes half as long again and saves little
+        if isinstance(storage, McapWriter):  # level 3, the default, takes half as long again and saves little
             storage.compressor = partial(zstd.compress, level=1)
         for notice in table.NOTICES:
             durability = QosDurability.TRANSIENT_LOCAL if notice.latched else QosDurability.VOLATILE
@@ -175,7 +175,10 @@ class ResultReader:
 
 def _image(message: Any, kind: str) -> np.ndarray:
     if kind == JPEG:
-        return cv2.imdecode(message.data, cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
+        if picture is None:
+            raise BagError("an overlay of the result bag is not a whole JPEG", "replay the drive again")
+        return picture
     if kind == GRID:
         return message.data.reshape(message.info.height, message.info.width)
     if kind == SCAN:

@@ -66,8 +66,8 @@ class Truth:
             raise TruthError(str(error)) from error
         _read(files[0])
         where = files[0].parent
-        numbers = [int(p.stem) if p.stem.isdecimal() else None for p in files]
-        if None not in numbers and len(set(numbers)) == len(files):
+        numbers = [int(p.stem) for p in files if p.stem.isdecimal()]
+        if len(set(numbers)) == len(files):
             by_stamp = not _are_indices(numbers, frames, stamps)
             if not by_stamp and max(numbers) >= frames:
                 raise TruthError(f"{where} has labels for frame {max(numbers)}, the bag has {frames} frames",

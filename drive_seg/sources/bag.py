@@ -191,7 +191,7 @@ class Bag:
             except MessageError as error:
                 problem = str(error)
             if found.name != topic.name:
-                if message is not None:
+                if message is not None and take is not None:
                     take(found, message)
                 continue
             if message is None:

@@ -12,7 +12,7 @@ import re
 import shutil
 import struct
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -104,6 +104,8 @@ class Rosbag2Reader(_Rosbag2Reader):
 class _McapFile(_McapReader):
     """Reads by scanning what has no complete index."""
 
+    path: Any  # a Path, or while it is opened a _PatchedFile, of which rosbags calls `open`
+
     def open(self) -> None:
         file = Path(self.path)
         patches = _as_ros2(file)
@@ -139,7 +141,7 @@ class _Folder(_DirectoryReader):
     STORAGE_PLUGINS = {"mcap": _McapFile, "sqlite3": Sqlite3Reader}
 
     def messages(self, connections: Collection[Connection], start: int | None = None, stop: int | None = None,
-                 ) -> Iterator[tuple[Connection, int, bytes]]:
+                 ) -> Generator[tuple[Connection, int, bytes], None, None]:
         wanted = {(c.topic, c.msgtype): c for c in connections}
         for storage in self.storages:
             own = [c for c in storage.connections if (c.topic, c.msgtype) in wanted]
@@ -260,7 +262,7 @@ def _found(listed: list[str], files: dict[str, Path]) -> list[str]:
     missing = [name for name, there in found.items() if there is None]
     others = [name for name in files if name not in found.values()]
     if not missing:
-        return list(found.values())
+        return [there for there in found.values() if there is not None]
     if len(missing) == 1 and len(others) == 1 and _kind(Path(missing[0])) == _kind(Path(others[0])):
         return [there or others[0] for there in found.values()]
     there = f"there is {', '.join(others)}" if others else "nothing else is there"

@@ -144,8 +144,9 @@ def _log_level_setter() -> Callable[[int], int]:
     """OpenCV 4 has cv2.setLogLevel, OpenCV 5 has it elsewhere; a build without either only complains."""
     utils = getattr(cv2, "utils", None)
     for place in (cv2, getattr(utils, "logging", None)):
-        if hasattr(place, "setLogLevel"):
-            return place.setLogLevel
+        setter = getattr(place, "setLogLevel", None)
+        if setter is not None:
+            return setter
     return lambda level: level
 
 

@@ -124,7 +124,7 @@ def _shadow(rng: Random, image: np.ndarray) -> np.ndarray:
     """A cast shadow: a soft-edged polygon, as of a house, or a dappled field, as of a tree."""
     height, width = image.shape[:2]
     if chance(rng, 0.6):
-        mask = np.zeros((height, width), np.float32)
+        mask: np.ndarray = np.zeros((height, width), np.float32)
         corners = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 6)), 2)) * (width, height)
         cv2.fillPoly(mask, [cv2.convexHull(corners.astype(np.int32))], 1.0)
         mask = cv2.blur(mask, (2 * int(rng.integers(1, 8)) + 1,) * 2)
@@ -173,7 +173,7 @@ def _night(rng: Random, image: np.ndarray) -> np.ndarray:
 def _rain(rng: Random, image: np.ndarray) -> np.ndarray:
     """Streaks and drops."""
     height, width = image.shape[:2]
-    layer = np.zeros((height, width), np.uint8)
+    layer: np.ndarray = np.zeros((height, width), np.uint8)
     slant, length = rng.normal(0, 0.25), rng.uniform(8, 25)
     for x, y in rng.uniform(0, 1, (int(rng.integers(40, 250)), 2)) * (width, height):
         cv2.line(layer, (int(x), int(y)), (int(x + slant * length), int(y + length)), int(rng.integers(40, 110)), 1)
@@ -211,13 +211,15 @@ def _sharpen(rng: Random, image: np.ndarray) -> np.ndarray:
 def _noise(rng: Random, image: np.ndarray) -> np.ndarray:
     noise = np.empty(image.shape, np.int8)
     cv2.setRNGSeed(int(rng.integers(2**31)))
-    cv2.randn(noise, 0, float(rng.uniform(2, 14)))
+    cv2.randn(noise, np.zeros(3), np.full(3, rng.uniform(2, 14)))  # a single number would be the first channel's
     return np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
 
 
 def _jpeg(rng: Random, image: np.ndarray) -> np.ndarray:
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded
 
 
 def _resurface(rng: Random, image: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 
 def check_number(name: str, value: object, *, least: float = -math.inf, above: float = -math.inf,
@@ -15,11 +16,11 @@ def check_number(name: str, value: object, *, least: float = -math.inf, above: f
     raise ValueError(f"{name} must be a number {' and '.join(said)}, it is {value!r}")
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value from JSON is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """See is_number."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -17,7 +17,7 @@ def draw_curves(log: Path, picture: Path) -> None:
     """Draws loss, and mIoU of each data set's val split, over the step, one panel above the other."""
     entries = run_log.read(log)
     loss = {"loss": [(e["step"], e["loss"]) for e in entries if "loss" in e]}
-    scores: dict[str, list[tuple[int, float]]] = {}
+    scores: dict[str, list[tuple[float, float]]] = {}
     for entry in entries:
         for name, score in entry.get("val", {}).items():
             if score["miou"] is not None:  # a val split that shows no class alone

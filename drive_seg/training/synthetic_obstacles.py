@@ -96,7 +96,7 @@ def add_paint(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]
     if horizon is None:
         return
     height, width = codes.shape
-    layer = np.zeros((height, width), np.float32)
+    layer: np.ndarray = np.zeros((height, width), np.float32)
     kind = rng.random()
     if kind < 0.6:
         _line(rng, layer, horizon)
@@ -111,7 +111,7 @@ def add_paint(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]
         level = rng.uniform(150, 255)
         tone = np.array(((1, 1, 1), (1, 0.8, 0.25), (1, 0.9, 0.5))[int(rng.integers(3))]) * level
         picture = np.broadcast_to(tone.astype(np.float32), image.shape)
-        layer *= rng.uniform(0.5, 1)
+        layer = layer * rng.uniform(0.5, 1)
     else:
         picture = image * np.float32(rng.uniform(0.45, 1.5)) + rng.normal(0, 8, 3).astype(np.float32)
     alpha = layer[..., None]
@@ -170,7 +170,7 @@ def _outline(rng: Random, tall: int, wide: int) -> np.ndarray:
             half = rng.uniform(0.1, 0.4, 2) * (wide, tall)
             middle = np.array([wide, tall]) * rng.uniform(0.25, 0.75, 2)
             if rng.random() < 0.5:
-                cv2.ellipse(mask, (middle, 2 * half, float(rng.uniform(-40, 40))), 1, -1)
+                cv2.ellipse(mask, (middle.tolist(), (2 * half).tolist(), float(rng.uniform(-40, 40))), 1, -1)
             else:
                 a, b = (middle - half).astype(int), (middle + half).astype(int)
                 cv2.rectangle(mask, a.tolist(), b.tolist(), 1, -1)

@@ -162,3 +162,10 @@ def test_weights_in_an_attribute_are_found_too(tmp_path):
 def test_what_is_no_onnx_has_no_header(tmp_path, data):
     (tmp_path / "x.onnx").write_bytes(data)
     assert read_header(tmp_path / "x.onnx") is None
+
+
+def test_a_number_where_a_name_should_be_is_not_onnx(tmp_path):
+    number = b"\x08" + b"\x80" * 5 + b"\x20"  # 2 ** 40 as the first input of an operator
+    node = b"\x0a" + bytes([len(number)]) + number
+    (tmp_path / "x.onnx").write_bytes(b"\x3a" + bytes([len(node)]) + node)
+    assert read_header(tmp_path / "x.onnx") is None

@@ -240,6 +240,12 @@ def test_looks_keep_shape_and_kind(loaded):
         assert image.dtype == np.uint8
 
 
+def test_noise_is_in_every_channel_and_of_its_own():
+    noisy = augment._noise(np.random.default_rng(0), np.full((96, 128, 3), 120, np.uint8)).astype(float)
+    assert (noisy.std((0, 1)) > 1.5).all()
+    assert np.abs(np.corrcoef(noisy.reshape(-1, 3).T) - np.eye(3)).max() < 0.1
+
+
 def test_things_on_the_road_are_obstacles_and_paint_stays_road():
     rng = np.random.default_rng(0)
     codes = np.zeros((96, 128), np.uint8)
