@@ -13,8 +13,8 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
 
 from drive_seg.bench.measure import Stages, interleave, percentile
-from drive_seg.bench.node_way import TOPICS
 from drive_seg.bench.ros_frames import RosFrames
+from drive_seg.bench.ways import TOPICS
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.stopwatch import stage
 from drive_seg.pipeline import Model, Pipeline
@@ -120,7 +120,7 @@ class _Way:
 
 
 def _camera_info() -> CameraInfo:
-    camera = next(iter(CLIPS.values())).camera
+    camera = next(clip.camera for clip in CLIPS.values() if clip.camera is not None)
     info = CameraInfo(width=camera.width, height=camera.height, distortion_model=camera.model)
     info.k, info.d = list(camera.matrix), list(camera.distortion)
     return info

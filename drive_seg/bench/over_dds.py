@@ -18,7 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from drive_seg.bench.measure import inference, percentile
-from drive_seg.bench.node_way import TOPICS
+from drive_seg.bench.ways import TOPICS
 from drive_seg.demo.child import Child
 from drive_seg.errors import CommandError
 from drive_seg.play.feed import Log

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from drive_seg.bench.bisenet import write_bisenetv2
-from drive_seg.bench.cost import count
 from drive_seg.bench.measure import Stages, interleave, percentile
+from drive_seg.bench.networks import count, write_bisenetv2
 from drive_seg.network import Network
 from drive_seg.runtimes.openvino import OpenVinoEngine
 

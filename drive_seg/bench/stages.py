@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from drive_seg.bench import every_output
-from drive_seg.bench.bisenet import write_bisenetv2
 from drive_seg.bench.measure import Stages, interleave, percentile, summary
-from drive_seg.bench.nav2_way import Nav2Way
-from drive_seg.bench.node_way import NodeWay
-from drive_seg.bench.resized import at_size
+from drive_seg.bench.networks import at_size, write_bisenetv2
 from drive_seg.bench.ros_frames import RosFrames
 from drive_seg.bench.torch_eager import TorchEager
+from drive_seg.bench.ways import Nav2Way, NodeWay
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from drive_seg.bench import table
-from drive_seg.bench.cost import count
 from drive_seg.bench.measure import interleave, summary
-from drive_seg.bench.resized import at_size
+from drive_seg.bench.networks import at_size, count
 from drive_seg.bench.resolutions import compare
 from drive_seg.bench.targets import check
 from drive_seg.core.decode import Decoder
@@ -162,7 +161,7 @@ def test_all_run_at_the_size_and_precision_that_were_asked_for(footage, colour_n
 
 
 def test_the_nav2_way_labels_as_ours_does(colour_network):
-    from drive_seg.bench.nav2_way import full_size_softmax
+    from drive_seg.bench.ways import full_size_softmax
 
     logits = np.random.default_rng(5).normal(0, 3, (5, 12, 20)).astype(np.float32)
     labels, confidence = full_size_softmax(logits, (90, 170))
