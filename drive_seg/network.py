@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -146,7 +146,7 @@ def _mapping(facts: dict, key: str) -> dict:
     return value or {}
 
 
-def _number(value: object, name: str, above: float = -math.inf) -> float:
+def _number(value: Any, name: str, above: float = -math.inf) -> float:
     try:
         number = float(value)  # YAML 1.1 reads 1e-3 as text
     except (TypeError, ValueError):
@@ -183,10 +183,14 @@ def _version(facts: dict, precision: str, sidecar: Path) -> tuple[Path | None, s
 
 def _input_size(facts: dict) -> tuple[int, int]:
     height, width = facts.get("height"), facts.get("width")
-    if any(isinstance(side, bool) or not isinstance(side, int) or not 0 < side <= _LARGEST for side in (height, width)):
+    if not _is_side(height) or not _is_side(width):
         raise ValueError(f"`input` must give height and width in whole pixels, e.g. {{height: 352, width: 480}}, it is"
                          f" {quoted(facts)}")
     return height, width
+
+
+def _is_side(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST
 
 
 def _trust(facts: dict, classes: int) -> TrustModel | None:
@@ -206,7 +210,9 @@ def _typical(facts: dict) -> Typical | None:
     rows = _mapping(facts, "typical")
     if not rows:
         return None
-    return Typical(*(tuple(_numbers(rows, key, 2, "unknown: typical")) for key in ("confidence", "unknown")))
+    (mean, deviation), (unknown_mean, unknown_deviation) = (
+        _numbers(rows, key, 2, "unknown: typical") for key in ("confidence", "unknown"))
+    return Typical((mean, deviation), (unknown_mean, unknown_deviation))
 
 
 def _self_test(facts: dict) -> SelfTest | None:

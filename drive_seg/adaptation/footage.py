@@ -201,15 +201,16 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
     count = drive.source.count
     every = 1 if count is None else max(1, -(-count // most))
     kept: list[tuple[str, bool]] = []
-    first = last = None
+    first: int | None = None  # stamps of the drive's first and last frame
+    last: int | None = None
     waiting: tuple[int, np.ndarray] | None = None  # stamp and descriptor of the last kept frame, till its next one came
     for index, shot in enumerate(drive.source):
         footage.seen += 1
         progress()
         wanted = index % every == 0
-        late = waiting is not None and shot.stamp_ns - waiting[0] >= _APART_NS
+        late = waiting if waiting is not None and shot.stamp_ns - waiting[0] >= _APART_NS else None
         try:
-            if not wanted and not late:
+            if not wanted and late is None:
                 shot.frame  # noqa: B018  whether it can be read counts
                 last = shot.stamp_ns
                 continue
@@ -227,8 +228,8 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
         result = segmenter.segment(shot.frame, drivable=False)
         descriptor = describe(bgr, result, len(segmenter.table))
         small = cv2.cvtColor(network_input(shot.frame, footage.size), cv2.COLOR_RGB2BGR)
-        if late:
-            if float(distances(descriptor, waiting[1][None])[0]) < _SAME_SCENE:
+        if late is not None:
+            if float(distances(descriptor, late[1][None])[0]) < _SAME_SCENE:
                 name = kept[-1][0]
                 _write(footage.folder / f"{name}_next.jpg", small)
                 kept[-1] = (name, True)
@@ -247,8 +248,9 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
                     (footage.folder / f"{name}.jpg").unlink()
                     (footage.folder / f"{name}_next.jpg").unlink(missing_ok=True)
                 kept, every = kept[::2], 2 * every
-    timed = not isinstance(drive.source, ImageSource) and first is not None
-    return kept, (last - first) / 1e9 if timed else 0.0
+    if first is None or last is None or isinstance(drive.source, ImageSource):
+        return kept, 0.0
+    return kept, (last - first) / 1e9
 
 
 def _different(descriptors: list[np.ndarray], enough: int = 200) -> int:

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from drive_seg.adaptation.footage import Footage, FootageError, collect
 from drive_seg.adaptation.judge import Check, judge
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.comparison.networks import Compared, Side, compare_drive, compare_labelled
-from drive_seg.comparison.page import Section, compared_sections, table, write_page
+from drive_seg.comparison.page import Cell, Section, compared_sections, table, write_page
 from drive_seg.core.frame import Frame
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.errors import DriveSegError
@@ -132,22 +133,21 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
 
 
 def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dataset], engine: str) -> None:
-    sides = []
-    try:
-        for network in (former, new):
+    with ExitStack() as opened:
+        def side(network: Network) -> Side:
             network = replace(network, int8=None)  # both in the same arithmetic and at the same input size
-            opened = open_engine(engine, network, input_size=outcome.footage.size)
+            runtime = open_engine(engine, network, input_size=outcome.footage.size)
+            opened.callback(runtime.close)
             # What is typical of the new network was fitted on this very footage: shift is judged by the former's data.
             judged = replace(network, typical=former.typical)
-            sides.append(Side(judged, Segmenter(opened, network.table, surface=network.surface)))
+            return Side(judged, Segmenter(runtime, network.table, surface=network.surface))
+
+        sides = (side(former), side(new))
         outcome.held_back = [compare_drive(*sides, _held_back(outcome.footage, drive), f"{drive}, held back")
                              for drive in outcome.footage.drives
                              if any(still.drive == drive for still in outcome.footage.held_back)]
         outcome.labelled = [compare_labelled(*sides, dataset, "val") for dataset in sets]
         outcome.checks = judge(outcome.held_back, outcome.labelled)
-    finally:
-        for side in sides:
-            side.segmenter.engine.close()
 
 
 def _held_back(footage: Footage, drive: str) -> Iterator[Shot]:
@@ -162,7 +162,7 @@ def _held_back(footage: Footage, drive: str) -> Iterator[Shot]:
 def write_report(outcome: Outcome, former: Network, recipe: AdaptRecipe) -> None:
     """One page: before and after, the checks, and the pictures that changed most."""
     footage, shipped = outcome.footage, outcome.network is not None
-    rows = [[check.name, (check.said, ""), ("passed", "good") if check.passed else ("worse", "bad")]
+    rows: list[list[Cell]] = [[check.name, (check.said, ""), ("passed", "good") if check.passed else ("worse", "bad")]
             for check in outcome.checks]
     tiles = [(str(len(footage.training)), "frames trained on"), (str(len(footage.held_back)), "frames held back"),
              (f"{outcome.seconds / 60:.1f} min", f"{outcome.steps} steps")]
@@ -170,9 +170,11 @@ def write_report(outcome: Outcome, former: Network, recipe: AdaptRecipe) -> None
         if one.gain is not None:
             tiles.append((f"{100 * one.gain:+.2f}", f"points on {one.name}"))
     for one in outcome.held_back[:1]:
-        tiles += [(f"{100 * one.agreement['labels']:.1f} %", "labels as before, held back"),
-                  (f"{100 * (one.new['confidence'] - one.former['confidence']):+.2f}", "confidence, points")]
-    made = [[name, (str(value), "")] for name, value in (
+        tiles.append((f"{100 * one.agreement['labels']:.1f} %", "labels as before, held back"))
+        before, after = one.former["confidence"], one.new["confidence"]
+        if before is not None and after is not None:
+            tiles.append((f"{100 * (after - before):+.2f}", "confidence, points"))
+    made: list[list[Cell]] = [[name, (str(value), "")] for name, value in (
         ("former network", f"{former.name}, SHA-256 {former.sha256}"),
         ("inputs", ", ".join(f"{name} ({source})" for name, source in footage.drives.items())),
         ("frames", f"{footage.seen} seen, {footage.unreadable} unreadable, {footage.blank} blank,"

@@ -58,9 +58,12 @@ class Adaptation:
         if len(self.stills) < recipe.batch:
             raise AdaptError(f"{len(self.stills)} frames to train on are fewer than a batch of {recipe.batch}",
                              "give more footage")
-        self.crop = tuple(max(STRIDE, round(recipe.crop * side / STRIDE) * STRIDE) for side in footage.size)
+        height, width = (max(STRIDE, round(recipe.crop * side / STRIDE) * STRIDE) for side in footage.size)
+        self.crop = (height, width)
         self._rehearsal = [dataset.name for dataset in rehearsal]
-        self._samples, sources, allowed = None, [], np.eye(len(self.table), dtype=np.bool_)
+        self._samples: data.Samples | None = None
+        sources: list[data.Source] = []
+        allowed = np.eye(len(self.table), dtype=np.bool_)
         if rehearsal:
             sources, allowed = data.load_sources(list(rehearsal), "train", self.table)
             base = Recipe(seed=recipe.seed, phases=(Phase(1.0, self.crop, (0.9, 1.7)),))
@@ -69,9 +72,10 @@ class Adaptation:
             raise AdaptError("the statistics of a network file are folded into its weights, so there is nothing to"
                              " re-estimate", "give labelled pictures of its former domain with --data, or another"
                              " --method")
-        width = float((former.provenance.get("recipe") or {}).get("width", 1.0))
-        pictures = self._rehearsed() if recipe.method == "statistics" else self._seen()
-        self.student = restore(former, self.table, width, pictures).eval()
+        factor = float((former.provenance.get("recipe") or {}).get("width", 1.0))
+        learnt = self._samples if recipe.method == "statistics" else None
+        pictures = self._seen() if learnt is None else self._rehearsed(learnt)
+        self.student = restore(former, self.table, factor, pictures).eval()
         for module in self.student.backbone.shallow_modules():
             module.requires_grad_(False)
         self.student.to(self.device, memory_format=torch.channels_last)
@@ -213,15 +217,15 @@ class Adaptation:
             samples.append((augment.change_look(rng, image, codes, self.recipe.look, look), codes))
         images = self._tensor([image for image, _ in samples])
         codes = torch.from_numpy(np.stack([codes for _, codes in samples]))
-        if rehearsed:
-            samples = [self._samples[request] for request in self._requests(rehearsed)]
+        if self._samples is not None and rehearsed:
+            samples = [self._samples[request] for request in self._requests(self._samples, rehearsed, self.step)]
             images = torch.cat([images, torch.stack([image for image, _ in samples])])
             codes = torch.cat([codes, torch.stack([code for _, code in samples])])
         return images, codes, kept
 
-    def _requests(self, count: int) -> list[data.Request]:
-        sources = len(self._samples.sources)
-        numbers = range(self.step * count, (self.step + 1) * count)
+    def _requests(self, samples: data.Samples, count: int, step: int) -> list[data.Request]:
+        sources = len(samples.sources)
+        numbers = range(step * count, (step + 1) * count)
         return [data.Request(number // sources, number % sources, self.crop, (0.9, 1.7)) for number in numbers]
 
     def _teach(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -289,12 +293,9 @@ class Adaptation:
         places = np.unique(np.linspace(0, len(self.stills) - 1, min(_PICTURES, len(self.stills))).astype(int))
         return self._tensor([self.footage.read(self.stills[i]) for i in places])
 
-    def _rehearsed(self) -> torch.Tensor:
-        saved, self.step = getattr(self, "step", 0), 0
-        pictures = torch.stack([self._samples[replace(request, scales=(1.0, 1.0), look=0.0)][0]
-                                for request in self._requests(_PICTURES)])
-        self.step = saved
-        return pictures
+    def _rehearsed(self, samples: data.Samples) -> torch.Tensor:
+        return torch.stack([samples[replace(request, scales=(1.0, 1.0), look=0.0)][0]
+                            for request in self._requests(samples, _PICTURES, 0)])
 
     def _code_book(self, sources: Sequence[data.Source], allowed: np.ndarray) -> CodeBook:
         """With loss weights by how much of the footage the former network calls each class."""

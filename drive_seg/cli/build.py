@@ -59,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
         if args.compute_capability is None:
             raise EngineError(f"{error}; or name the GPU that the plan is for with --compute-capability") from None
         here = None
-    capability = args.compute_capability or here.compute_capability
-    is_here = here is not None and here.compute_capability == capability
-    target = Target(here.name if is_here else ANY_GPU, capability, is_here)
+    if here is not None and args.compute_capability in (None, here.compute_capability):
+        target = Target(here.name, here.compute_capability, True)
+    else:
+        target = Target(ANY_GPU, args.compute_capability, False)
     path, stored = obtain_plan(network, args.size or network.input_size, library, target, folder, print,
                                rebuild=args.rebuild, path=args.output)
     print(json.dumps(stored.sidecar["built"]))

@@ -35,7 +35,7 @@ from drive_seg.comparison import report
 from drive_seg.comparison.networks import Side, compare_drive, compare_labelled, worse_sets
 from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset
-from drive_seg.labelling.pick import name_drives
+from drive_seg.labelling.pick import expected, name_drives
 from drive_seg.replay.compare import Comparison, Limits, compare, draw_worst, find_results
 from drive_seg.replay.settings import ReplayError
 from drive_seg.sources.bag import BagError
@@ -80,7 +80,8 @@ def _run(args: argparse.Namespace) -> int:
     limits = Limits(args.min_labels, args.min_drivable, args.max_frames)
     ours, theirs = find_results(args.a), find_results(args.b)
     if len(ours) == len(theirs) == 1:
-        pairs = [(next(iter(ours)), *ours.values(), *theirs.values())]
+        (name, folder), = ours.items()
+        pairs = [(name, folder, next(iter(theirs.values())))]
     else:
         pairs = [(name, folder, theirs[name]) for name, folder in ours.items() if name in theirs]
     missing = sorted(ours.keys() ^ theirs.keys()) if len(pairs) != 1 or len(ours) + len(theirs) > 2 else []
@@ -125,9 +126,8 @@ def _compare_networks(args: argparse.Namespace) -> int:
     text = sys.stderr if is_standard_output(args.json) else sys.stdout
     with ExitStack() as stack:
         former, new = (_open(args, path, stack) for path in (args.a, args.b))
-        total = sum(len(dataset.pairs(args.split)) for dataset in datasets)
-        counts = [drive.source.count for drive in sources]
-        total = None if None in counts else total + sum(-(-count // args.every) for count in counts)
+        frames = expected(sources, args.every)
+        total = None if frames is None else frames + sum(len(dataset.pairs(args.split)) for dataset in datasets)
         with tqdm(total=total, unit="picture", disable=None, file=sys.stderr) as bar:
             done = [compare_labelled(former, new, dataset, args.split, bar.update) for dataset in datasets]
             done += [compare_drive(former, new, drive.source, drive.name, every=args.every, progress=bar.update)
@@ -146,7 +146,7 @@ def _compare_networks(args: argparse.Namespace) -> int:
 
 def _open(args: argparse.Namespace, path: Path, stack: ExitStack) -> Side:
     pipeline = stack.enter_context(open_pipeline(argparse.Namespace(**{**vars(args), "network": str(path)})))
-    return Side(pipeline.segmenter.engine.network, pipeline.segmenter)
+    return Side(pipeline.model.network, pipeline.segmenter)
 
 
 def _positive(text: str) -> int:

@@ -81,7 +81,7 @@ def _segment(footage: FrameSource, pipeline: Pipeline, out: Path, with_confidenc
             for stage, milliseconds in result.stages.items():
                 stages[stage].append(milliseconds)
             pixels += np.bincount(result.labels.ravel(), minlength=256)
-            drivable += np.count_nonzero(result.drivable)
+            drivable += np.count_nonzero(result.drivable_mask)
             frames += 1
     seen = frames + len(skipped)
     if not seen:

@@ -95,9 +95,8 @@ class Compared:
     @property
     def gain(self) -> float | None:
         """Change of the mean IoU of road, pavement and obstacle; None without truth."""
-        if self.former.get("planning_iou") is None or self.new.get("planning_iou") is None:
-            return None
-        return self.new["planning_iou"] - self.former["planning_iou"]
+        former, new = self.former.get("planning_iou"), self.new.get("planning_iou")
+        return None if former is None or new is None else new - former
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -114,11 +113,11 @@ def compare_labelled(former: Side, new: Side, dataset: Dataset, split: str,
     """Both networks on a split of a data set. Raises DatasetError, FrameError or EngineError."""
     result = Compared(f"{dataset.name}, {split}", "labelled")
     judge, collected = Judge(dataset), _Collected(apart=1)
-    scores = tuple(Scores(dataset, side.segmenter.table) for side in (former, new))
+    scores = (Scores(dataset, former.segmenter.table), Scores(dataset, new.segmenter.table))
     told = better = worse = 0
     for index, pair in enumerate(dataset.pairs(split)):
         image, truth = pair.read()
-        answers = tuple(side.segmenter.segment(image) for side in (former, new))
+        answers = (former.segmenter.segment(image), new.segmenter.segment(image))
         for score, answer in zip(scores, answers, strict=True):
             score.add(answer, truth)
         codes = change_codes(answers[0].labels, answers[1].labels, truth, judge)
@@ -127,8 +126,7 @@ def compare_labelled(former: Side, new: Side, dataset: Dataset, split: str,
         better += int((codes == BETTER).sum())
         worse += int((codes == WORSE).sum())
         progress()
-    reports = tuple(score.report() for score in scores)
-    result.reports = reports
+    result.reports = reports = (scores[0].report(), scores[1].report())
     result.former, result.new = (_figures(report) for report in reports)
     result.better, result.worse = better / max(1, told), worse / max(1, told)
     return collected.into(result)
@@ -164,7 +162,7 @@ def compare_drive(former: Side, new: Side, source: FrameSource | Iterable, name:
         before = shot.stamp_ns
         try:
             frame = shot.frame
-            answers = tuple(side.segmenter.segment(frame) for side in (former, new))
+            answers = (former.segmenter.segment(frame), new.segmenter.segment(frame))
         except FrameError as error:
             result.skipped.append(f"frame {shot.name}: {error}")
             for watcher in watchers:
@@ -238,7 +236,7 @@ class _Collected:
         sure = former.confidence >= SURE
         self._sure += int(sure.sum())
         self._sure_same += int((sure & (codes == SAME)).sum())
-        one, other = former.drivable > 0, new.drivable > 0
+        one, other = former.drivable_mask > 0, new.drivable_mask > 0
         self._both += int((one & other).sum())
         self._either += int((one | other).sum())
         if share == 0:
@@ -277,7 +275,7 @@ def _example(name: str, image: np.ndarray, former: Segmentation, new: Segmentati
                           interpolation=how)
 
     return Example(name, small(image, cv2.INTER_AREA), small(former.labels), small(new.labels),
-                   small(former.drivable), small(new.drivable), small(codes), share,
+                   small(former.drivable_mask), small(new.drivable_mask), small(codes), share,
                    float((codes == BETTER).mean()) if judged else None,
                    float((codes == WORSE).mean()) if judged else None,
                    regions(former.labels, new.labels, codes), codes.shape[1])

@@ -18,6 +18,9 @@ from drive_seg.core.classes import LABEL_NAMES
 from drive_seg.core.overlay import draw_overlay
 from drive_seg.replay.report import jpeg
 
+Cell = str | tuple[str, str]
+"""A cell of a table: text, or (text, class)."""
+
 NAMES = {
     "planning_iou": "mean IoU of road, pavement, obstacle", "road_iou": "road IoU", "pavement_iou": "pavement IoU",
     "obstacle_iou": "obstacle IoU", "miou": "mIoU", "pixel_accuracy": "pixels right", "boundary_iou": "Boundary IoU",
@@ -96,9 +99,9 @@ def write_page(file: Path, *, kicker: str, title: str, subtitle: str, verdict: s
         raise
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str | tuple[str, str]]]) -> str:
-    """An HTML table. A cell is text, or (text, class)."""
-    def cell(content: str | tuple[str, str], tag: str) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """An HTML table."""
+    def cell(content: Cell, tag: str) -> str:
         text, kind = content if isinstance(content, tuple) else (content, "number")
         return f'<{tag} class="{kind}">{escape(text)}</{tag}>'
 
@@ -123,7 +126,7 @@ def compared_sections(compared: Sequence[Compared]) -> list[Section]:
 
 def figures_table(one: Compared) -> str:
     """Former, new and difference of each figure."""
-    rows = []
+    rows: list[list[Cell]] = []
     for name in one.former:
         former, new = one.former[name], one.new.get(name)
         if former is None and new is None:

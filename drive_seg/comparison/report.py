@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from drive_seg.comparison.networks import Compared, Side, worse_sets
-from drive_seg.comparison.page import Section, compared_sections, show, table, write_page
+from drive_seg.comparison.page import Cell, Section, compared_sections, show, table, write_page
 from drive_seg.core.classes import LABEL_NAMES
 from drive_seg.replay.summary import describe
 
@@ -39,7 +39,7 @@ def write_report(file: Path, former: Side, new: Side, compared: Sequence[Compare
 def origin(former: Side, new: Side) -> Section:
     """Which networks they were, and on what."""
     facts = [describe(side.segmenter) for side in (former, new)]
-    rows = [[name, (str(facts[0][key]), ""), (str(facts[1][key]), "")] for name, key in (
+    rows: list[list[Cell]] = [[name, (str(facts[0][key]), ""), (str(facts[1][key]), "")] for name, key in (
         ("network", "network"), ("SHA-256", "network_sha256"), ("engine", "engine"), ("precision", "precision"),
         ("ran", "file"), ("input", "input_size"), ("classes", "classes"))]
     return Section("How it was made", table(("", "former", "new"), rows))

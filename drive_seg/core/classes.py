@@ -97,8 +97,8 @@ class ClassTable:
         return tuple(c.name for c in self.classes)
 
     @classmethod
-    def from_dicts(cls, rows: Sequence[Mapping]) -> ClassTable:
-        """Read the `classes` list of a network's YAML file. Raises ClassTableError."""
+    def from_dicts(cls, rows: object) -> ClassTable:
+        """Read the `classes` list of a network's YAML file, whatever that holds. Raises ClassTableError."""
         if not isinstance(rows, Sequence) or isinstance(rows, str):
             raise ClassTableError("`classes` must be a list of {id, name, group, colour, drivable}")
         return cls([_read_class(row) for row in rows])

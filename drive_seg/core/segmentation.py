@@ -24,6 +24,13 @@ class Segmentation:
     confidence: np.ndarray
     stages: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def drivable_mask(self) -> np.ndarray:
+        """`drivable`, for those who asked for it. Raises ValueError where nobody did."""
+        if self.drivable is None:
+            raise ValueError("the drivable area was not asked for: segment with drivable=True")
+        return self.drivable
+
     @classmethod
     def unknown(cls, size: tuple[int, int]) -> Segmentation:
         """The answer for an image (height, width) that can't be believed: nothing is known, nothing drivable."""

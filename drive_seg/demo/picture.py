@@ -29,6 +29,7 @@ def animate(video: Path, out: Path, *, start: float = 0.0, seconds: float = 6.0,
     height = round(width * frames[0].height / frames[0].width / 2) * 2
     with av.open(str(out), "w", format="webp", options={"loop": "0"}) as container:
         stream = container.add_stream("libwebp_anim", rate=rate)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"quality": str(quality), "compression_level": "6"}
         for number, frame in enumerate(frames):

@@ -74,7 +74,8 @@ def placements(segmenter: Segmenter, *, frames: int, per_frame: int = 3, seed: i
                     pasted, size, distance = placed
                     shown = pasted.image
                     objects.append((pasted, size, distance))
-                    road &= ~(cv2.dilate(pasted.where.astype(np.uint8), np.ones((1, 41), np.uint8)).any(axis=0))[None]
+                    wider = cv2.dilate(pasted.where.astype(np.uint8), np.ones((1, 41), np.uint8))
+                    road &= ~wider.any(axis=0, keepdims=True)
             if not objects:
                 continue
             result = segmenter.segment(shown)
@@ -86,10 +87,12 @@ def placements(segmenter: Segmenter, *, frames: int, per_frame: int = 3, seed: i
 
 
 def _view(source: ClipSource) -> GroundView:
-    seen = source.camera
+    seen, mounting = source.camera, source.mounting
+    if seen is None or mounting is None:
+        raise ValueError(f"nothing is known of the camera of {source.source}")
     camera = Camera((seen.height, seen.width), np.reshape(seen.matrix, (3, 3)), np.array(seen.distortion),
                     seen.model)
-    return GroundView(camera, CameraPose.mounted(source.mounting.height, source.mounting.pitch))
+    return GroundView(camera, CameraPose.mounted(mounting.height, mounting.pitch))
 
 
 def _pictures(source: ClipSource, count: int) -> Iterator[np.ndarray]:
@@ -135,7 +138,9 @@ def _closed(mask: np.ndarray, where: np.ndarray) -> bool:
 def left_out(segmenter: Segmenter, dataset: Dataset, split: str, images: int) -> list[tuple[float, float]]:
     """By value of SPECKS: share of true road that is not drivable, share of the drivable area that is not road."""
     sure = [c.id for c in dataset.classes if c.groups == (Group.ROAD,) and c.id != dataset.ignore]
-    maybe = [c.id for c in dataset.classes if Group.ROAD in c.groups and c.id not in sure] + [dataset.ignore]
+    maybe = [c.id for c in dataset.classes if Group.ROAD in c.groups and c.id not in sure]
+    if dataset.ignore is not None:
+        maybe.append(dataset.ignore)
     pairs = dataset.pairs(split)
     counts = np.zeros((len(SPECKS), 2))
     road_pixels = 0

@@ -54,12 +54,12 @@ def measure_pasted(network: Network, dataset: Dataset, *, engine: str = "auto", 
             clean = segmenter.segment(image)
             total += int(road.sum())
             unknown += int((clean.labels[road] == UNKNOWN).sum())
-            drivable += int((clean.drivable[road] != 0).sum())
+            drivable += int((clean.drivable_mask[road] != 0).sum())
             for kind in rng.choice(KINDS, per_image, replace=False):
                 pasted = paste(image, road, str(kind), rng)
                 if pasted is None:
                     continue
-                mask = segmenter.segment(pasted.image).drivable
+                mask = segmenter.segment(pasted.image).drivable_mask
                 for count in (counts[pasted.muted], by_kind[pasted.kind]):
                     count[0] += int((mask[pasted.where] != 0).sum())
                     count[1] += int(pasted.where.sum())

@@ -320,11 +320,12 @@ class _Writer:
         shutil.rmtree(self._pool)
 
     def _split(self, val_share: float) -> None:
-        own = all(place is not None for _, _, place in self._written)
+        given = [where for _, _, where in self._written if where is not None]
+        own = len(given) == len(self._written)
         drives = sorted({drive for _, drive, _ in self._written})
         notes = self._result.notes
         if own:
-            place = [where for _, _, where in self._written]
+            place = given
         elif len(drives) == 1 and val_share > 0 and len(self._written) > 1:
             order = sorted(range(len(self._written)), key=lambda i: self._written[i][0])
             first = min(len(order) - 1, max(1, round(len(order) * (1 - val_share))))
@@ -375,12 +376,19 @@ class _Writer:
             labels = next(self._folder.glob(f"*/labels/{stem}.png"))
             image = next(p for s in (".jpg", ".jpeg", ".png")
                          if (p := labels.parents[1] / "images" / f"{stem}{s}").is_file())
-            picture = read_pixels(image, cv2.IMREAD_COLOR)
-            ids = read_pixels(labels, cv2.IMREAD_UNCHANGED)
+            picture, ids = _read(image, cv2.IMREAD_COLOR), _read(labels, cv2.IMREAD_UNCHANGED)
             drawn = draw_overlay(picture, lut[ids], legend=index == 0)
             names = ", ".join(used[i].name for i in np.unique(ids).tolist() if i in used)
             cells.append(Cell(small(drawn), (f"{labels.parents[1].name}: {stem}", f"drive {drive or '-'}", names)))
         write_sheets(self._folder / "preview.jpg", cells)
+
+
+def _read(path: Path, flags: int) -> np.ndarray:
+    """What was written a moment ago."""
+    pixels = read_pixels(path, flags)
+    if pixels is None:
+        raise OSError(f"can't read {path}, which was just written: is the disk sound?")
+    return pixels
 
 
 def _write(path: Path, image: np.ndarray) -> None:

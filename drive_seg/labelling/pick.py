@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -40,6 +40,12 @@ LABEL_STUDIO_PREFIX = "/data/local-files/?d="
 _BLANK = 4.0  # standard deviation of the brightness under which a frame shows nothing
 _NEIGHBOURS = 0.2  # distance of descriptors above which frames that follow each other are of different scenes
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
+
+
+class _Writer(Protocol):
+    """What writes a label format."""
+
+    def add(self, name: str, classes: np.ndarray) -> None: ...
 
 
 class PickError(DriveSegError, RuntimeError):
@@ -155,7 +161,7 @@ def _write(drives: Sequence[Drive], segmenter: Segmenter, candidates: Sequence[C
     rows: dict[int, dict] = {}
     try:
         with ExitStack() as stack:
-            writers = [
+            writers: list[_Writer] = [
                 stack.enter_context(CvatWriter(partial / "annotations.xml", out.name, table, len(picks))),
                 stack.enter_context(LabelStudioWriter(partial / "label_studio", table, LABEL_STUDIO_PREFIX + "images/",
                                                       network.name)),
@@ -246,6 +252,5 @@ def lines(result: Picked) -> Iterator[str]:
 
 def expected(drives: Sequence[Drive], every: int) -> int | None:
     """How many frames will be looked at; None where it is not known."""
-    with contextlib.suppress(TypeError):
-        return sum(-(-drive.source.count // every) for drive in drives)
-    return None
+    counts = [drive.source.count for drive in drives if drive.source.count is not None]
+    return sum(-(-count // every) for count in counts) if len(counts) == len(drives) else None

@@ -40,8 +40,7 @@ class Result:
     @cached_property
     def ground(self) -> tuple[GroundMessages, Sight] | None:
         """The ground and what the frame shows of it, walked once for grid, scan and points."""
-        labels, drivable = self.segmentation.labels, self.segmentation.drivable
-        assert drivable is not None  # asked for: these outputs need it
+        labels, drivable = self.segmentation.labels, self.segmentation.drivable_mask
         ground = self.find_ground(self.frame.size, labels.shape)
         return None if ground is None else (ground, ground.camera.see(labels, drivable))
 

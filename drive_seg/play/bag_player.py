@@ -108,13 +108,14 @@ class BagPlayer:
                 return
 
     def _play_once(self, watched: Topic | None, duration: float | None, sent: Sent | None) -> None:
-        first_ns = start = None
+        began: tuple[float, int] | None = None  # seconds of the clock, and the time of the first message
         last_ns = -1
         count: Counter[str] = Counter()
         with contextlib.closing(background(self._messages(duration), _AHEAD)) as messages:
             for topic, log_ns, data in messages:
-                if start is None:
-                    start, first_ns = time.monotonic(), log_ns
+                if began is None:
+                    began = time.monotonic(), log_ns
+                start, first_ns = began
                 due = start + (log_ns - first_ns) / 1e9 / self._rate
                 self._wait_until(due, log_ns)
                 self._publish_clock(log_ns)

@@ -38,8 +38,7 @@ class Measure:
 
     def add(self, segmentation: Segmentation) -> dict:
         """The record of one frame. Its `flicker` is filled in when the next frame is added."""
-        labels, drivable = segmentation.labels, segmentation.drivable
-        assert drivable is not None  # a replay asks for it
+        labels, drivable = segmentation.labels, segmentation.drivable_mask
         last = _of_size(self._last, labels)
         before = None if last is None else _of_size(self._before, labels)
         counts, confidence, changed, flicker = _count(

@@ -42,8 +42,11 @@ def class_table(dataset: Dataset) -> ClassTable:
 
 
 def _new_class(index: int, told: LabelClass, count: int) -> SegClass:
-    hue = np.uint8([[[index * 180 // count, 200, 220]]])
-    colour = COLOURS.get(told.name) or tuple(int(v) for v in cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0])
+    colour = COLOURS.get(told.name)
+    if colour is None:
+        hue = np.array([[[index * 180 // count, 200, 220]]], np.uint8)
+        red, green, blue = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
+        colour = (red, green, blue)
     return SegClass(index, told.name, told.groups[0], colour, told.groups[0] is Group.ROAD)
 
 
@@ -108,7 +111,7 @@ def load_sources(datasets: list[Dataset], split: str, table: ClassTable,
 
     Returns the sources and the code book's table (codes, classes) bool. Codes 0..C-1 are the network's classes.
     """
-    sets = [(c,) for c in range(len(table))]
+    sets: list[tuple[int, ...]] = [(c,) for c in range(len(table))]
     obstacles = tuple(c.id for c in table.classes if c.group is Group.OBSTACLE)
     if obstacles and obstacles not in sets:
         sets.append(obstacles)  # what a thing that no class covers is labelled as
@@ -287,16 +290,18 @@ class Samples(TorchDataset):
         image, codes = source.images[index], source.codes[index]
         pastes = bool(self._cuts) and rng.random() < recipe.paste_share
         draws = rng.random() < recipe.thing_share
-        bonnet = self._ego is not None and source.name not in recipe.ego_sets and rng.random() < recipe.bonnet_share
-        if pastes or draws or bonnet:
+        bonnet = None  # the code that it gets
+        if self._ego is not None and source.name not in recipe.ego_sets and rng.random() < recipe.bonnet_share:
+            bonnet = self._ego
+        if pastes or draws or bonnet is not None:
             image, codes = image.copy(), codes.copy()
         if pastes:
             for _ in range(int(rng.integers(1, 4))):
                 paste(rng, image, codes, self._cuts[int(rng.integers(len(self._cuts)))], self._ground)
         if draws:
             self._draw_on_road(rng, image, codes)
-        if bonnet:
-            synthetic_obstacles.add_bonnet(rng, image, codes, self._ego)
+        if bonnet is not None:
+            synthetic_obstacles.add_bonnet(rng, image, codes, bonnet)
         focus = self._focus(rng, codes) if rng.random() < recipe.rare_share else None
         fill = augment.filling(rng, codes.shape, recipe.phases[-1].size)
         view = augment.random_view(rng, request.size, codes.shape, request.scales, focus, fill)
@@ -309,7 +314,9 @@ class Samples(TorchDataset):
     def _draw_on_road(self, rng: np.random.Generator, image: np.ndarray, codes: np.ndarray) -> None:
         for _ in range(int(rng.integers(0, 3))):
             synthetic_obstacles.add_paint(rng, image, codes, self._road)
-        for _ in range(int(rng.integers(0, 4)) if self._obstacle is not None else 0):
+        if self._obstacle is None:
+            return
+        for _ in range(int(rng.integers(0, 4))):
             lender = self.sources[int(rng.integers(len(self.sources)))]
             other = lender.images[int(rng.integers(len(lender.images)))]
             wall = rng.random() < self.recipe.wall_share

@@ -47,7 +47,7 @@ def compare(network: Segmenter, table: ClassTable, dataset: Dataset, size: tuple
                            "give --data the run's first data set")
     networks = {name: copy.deepcopy(fold(network)).to(dtype) for name, dtype in DTYPES.items()}
     classes = len(common.names)
-    counts = dict.fromkeys(DTYPES, 0)
+    counts = {name: np.zeros((classes, classes + 1), np.int64) for name in DTYPES}
     pairs = dataset.pairs(split)[::every]
     for pair in pairs:
         image, labels = pair.read()

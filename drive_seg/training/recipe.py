@@ -166,8 +166,8 @@ _WHOLE = {"seed": 0, "steps": 1, "batch": 2, "settle": 0, "lovasz_pixels": 1, "r
 _MAY_BE_LEFT = ("minutes", "workers")
 """The numbers that may be None."""
 
-_SHARE = {"least": 0, "most": 1}
-_POSITIVE = {"above": 0}
+_SHARE: dict[str, float] = {"least": 0, "most": 1}
+_POSITIVE: dict[str, float] = {"above": 0}
 _LIMITS: dict[str, dict[str, float]] = {
     "start": {"least": 0, "below": 1}, "minutes": _POSITIVE, "extra_share": _SHARE, "rare_share": _SHARE,
     "rare_image_share": _SHARE, "paste_share": _SHARE, "thing_share": _SHARE, "wall_share": _SHARE,

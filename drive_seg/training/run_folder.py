@@ -107,8 +107,8 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str, tab
     began = [(d["name"], d["images"]) for d in _read_data(out)]
     given = [(d.name, len(d.pairs("train"))) for d in datasets]
     if given != began:
-        began, given = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
-        raise RunError(f"{out} was trained on {began}, --data gives {given}",
+        then, asked = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
+        raise RunError(f"{out} was trained on {then}, --data gives {asked}",
                        f"give the same data sets in the same order, or {instead}")
     former, from_file = read_table(out)
     if table is None and from_file:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import yaml
@@ -58,7 +59,17 @@ def fit_surface(network: Network, dataset: Dataset, *, engine: str = "auto", ima
     return round(float(np.quantile(np.concatenate(strange), 1 - SHARE)), 3)
 
 
-def fit(network: Network, *datasets: Dataset, engine: str = "auto", images: int = 120) -> dict:
+class _Picture(Protocol):
+    def read(self) -> tuple[np.ndarray, Any]: ...
+
+
+class Pictures(Protocol):
+    """As much of a Dataset as `fit` needs: the pictures of a split; what is beside them does not count."""
+
+    def pairs(self, split: str) -> Sequence[_Picture]: ...
+
+
+def fit(network: Network, *datasets: Pictures, engine: str = "auto", images: int = 120) -> dict:
     """The `unknown: typical` and the `self_test` for the network's YAML, in the engine's most exact arithmetic. images:
     evenly spread training pictures, of each data set as many."""
     runtime = open_engine(engine, replace(network, int8=None))
@@ -81,9 +92,9 @@ def with_energy(network: Network, dataset: Dataset, *, engine: str = "auto") -> 
     """The network with its free energy fitted (see fit_energy), and the `unknown` that says so in its YAML."""
     trust = fit_energy(network, dataset, engine=engine)
     mean, std = ([round(float(value), 4) for value in values] for values in (trust.mean, trust.std))
-    facts = {"mean": mean, "std": std, "limit": round(trust.limit, 4)}
-    rounded = TrustModel(np.float32(mean), np.float32(std), facts["limit"])  # what will be read from the YAML
-    return replace(network, trust=rounded), facts
+    limit = round(trust.limit, 4)
+    rounded = TrustModel(np.array(mean, np.float32), np.array(std, np.float32), limit)  # what the YAML will say
+    return replace(network, trust=rounded), {"mean": mean, "std": std, "limit": limit}
 
 
 def write(network: Network, fitted: dict) -> None:
@@ -125,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         path = args.network or default_network()
         datasets, network = [Dataset.load(folder) for folder in args.data], replace(Network.load(path), surface=None)
-        dataset, energy = datasets[0], {}
+        dataset = datasets[0]
+        energy: dict[str, Any] = {}
         if network.trust is None:
             network, energy = with_energy(network, dataset, engine=args.engine)
         if args.surface:

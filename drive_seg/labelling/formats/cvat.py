@@ -103,14 +103,14 @@ def _painter(elements: list[ElementTree.Element], where: str):
                 if element.tag == "polygon":
                     shapes.fill_polygons(canvas, [_corners(element.get("points", ""))], value)
                 elif element.tag == "box":
-                    corners = shapes.rectangle(*(float(element.get(k)) for k in ("xtl", "ytl", "xbr", "ybr")))
+                    corners = shapes.rectangle(*(_number(element, k) for k in ("xtl", "ytl", "xbr", "ybr")))
                     shapes.fill_polygons(canvas, [corners], value)
                 elif element.tag == "ellipse":
-                    x, y, rx, ry = (float(element.get(k)) for k in ("cx", "cy", "rx", "ry"))
+                    x, y, rx, ry = (_number(element, k) for k in ("cx", "cy", "rx", "ry"))
                     turn = np.deg2rad(float(element.get("rotation", 0)))
                     shapes.fill_polygons(canvas, [shapes.circle(x, y, rx, ry, turn)], value)
                 elif element.tag == "mask":
-                    left, top, wide, high = (int(float(element.get(k))) for k in ("left", "top", "width", "height"))
+                    left, top, wide, high = (int(_number(element, k)) for k in ("left", "top", "width", "height"))
                     lengths = [int(part) for part in element.get("rle", "").split(",")]
                     mask = from_run_lengths(lengths, wide * high).reshape(high, wide)
                     shapes.paste_mask(canvas, mask, left, top, value)
@@ -123,6 +123,13 @@ def _painter(elements: list[ElementTree.Element], where: str):
         return canvas
 
     return paint
+
+
+def _number(element: ElementTree.Element, key: str) -> float:
+    text = element.get(key)
+    if text is None:
+        raise ValueError(f"a <{element.tag}> has no {key}")
+    return float(text)
 
 
 def _corners(text: str) -> np.ndarray:

@@ -124,8 +124,9 @@ def _painter(results: list[dict], where: str):
                 if kind == "polygonlabels":
                     ring = np.asarray(value["points"], float) * scale
                 elif kind == "ellipselabels":
-                    centre, radius = np.array([value["x"], value["y"]]), np.array([value["radiusX"], value["radiusY"]])
-                    ring = shapes.circle(*(centre * scale), *(radius * scale), np.deg2rad(value.get("rotation", 0)))
+                    x, y = np.array([value["x"], value["y"]]) * scale
+                    radius_x, radius_y = np.array([value["radiusX"], value["radiusY"]]) * scale
+                    ring = shapes.circle(x, y, radius_x, radius_y, np.deg2rad(value.get("rotation", 0)))
                 else:
                     ring = _turned(value, scale)
                 shapes.fill_polygons(canvas, [ring], id_)

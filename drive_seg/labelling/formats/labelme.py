@@ -55,7 +55,7 @@ def _painter(drawn: list[dict], path: Path):
                     shapes.fill_polygons(canvas, [shapes.rectangle(left, top, right, bottom)], id_)
                 elif kind == "circle":
                     radius = float(np.hypot(*(points[1] - points[0])))
-                    shapes.fill_polygons(canvas, [shapes.circle(*points[0], radius, radius)], id_)
+                    shapes.fill_polygons(canvas, [shapes.circle(points[0, 0], points[0, 1], radius, radius)], id_)
                 elif kind == "mask":
                     mask = decode(np.frombuffer(base64.b64decode(shape["mask"]), np.uint8), cv2.IMREAD_UNCHANGED)
                     left, top = (round(float(v)) for v in points[0])

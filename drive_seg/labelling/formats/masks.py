@@ -52,14 +52,14 @@ def read_label_map(path: Path) -> dict[Colour, str]:
         cvat = re.fullmatch(r"([^:]+):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::.*)?", text)
         camvid = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", text)
         if cvat:
-            name, values = cvat[1].strip(), [int(v) for v in cvat.groups()[1:]]
+            name, colour = cvat[1].strip(), (int(cvat[2]), int(cvat[3]), int(cvat[4]))
         elif camvid:
-            name, values = camvid[4].strip(), [int(v) for v in camvid.groups()[:3]]
+            name, colour = camvid[4].strip(), (int(camvid[1]), int(camvid[2]), int(camvid[3]))
         else:
             raise LabelError(f"{path}, line {number}: {text!r} is neither `name:r,g,b::` nor `r g b name`")
-        if max(values) > 255:
+        if max(colour) > 255:
             raise LabelError(f"{path}, line {number}: a colour has three values of 0..255")
-        names[tuple(values)] = name
+        names[colour] = name
     return names
 
 
@@ -120,11 +120,15 @@ def read_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise LabelError(f"{path} has {8 * rgb.itemsize} bits a channel", "save the mask with 8")
     if palette is None:
         return rgb, None
-    packed = rgb[..., 0].astype(np.int32) << 16 | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2]
-    known = palette[:, 0].astype(np.int32) << 16 | palette[:, 1].astype(np.int32) << 8 | palette[:, 2]
-    values, first = np.unique(known, return_index=True)
-    place = np.clip(np.searchsorted(values, packed), 0, len(values) - 1)
+    values, first = np.unique(_packed(palette), return_index=True)
+    place = np.clip(np.searchsorted(values, _packed(rgb)), 0, len(values) - 1)
     return first[place].astype(np.uint8), palette
+
+
+def _packed(rgb: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) uint8 as one number each, (...) int32."""
+    wide = rgb.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def _palette(path: Path) -> np.ndarray | None:
@@ -179,8 +183,8 @@ def read_voc(root: Path, pictures: Pictures, by_colour: dict[Colour, str]) -> It
         if label_map.is_file():
             by_colour = read_label_map(label_map)
         else:
-            palette = voc_palette()
-            by_colour = {tuple(int(v) for v in palette[i]): name for i, name in VOC_NAMES.items()}
+            rows = voc_palette().tolist()
+            by_colour = {(rows[i][0], rows[i][1], rows[i][2]): name for i, name in VOC_NAMES.items()}
     return read_masks(root / "SegmentationClass", pictures, MaskReader(by_colour, VOC_NAMES))
 
 
