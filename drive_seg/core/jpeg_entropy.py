@@ -210,28 +210,7 @@ def _walk(data, at, mcus, restart, blocks, tables, limits, sizes):
         upto = min(mcus, done + restart) if restart else mcus
         while done < upto:
             for component in blocks:
-                codes = tables[2 * component]
-                if count < 32:
-                    bits = (bits << np.uint64(32) | np.uint64(plain[position]) << np.uint64(24)
-                            | np.uint64(plain[position + 1]) << np.uint64(16)
-                            | np.uint64(plain[position + 2]) << np.uint64(8) | np.uint64(plain[position + 3]))
-                    position += 4
-                    count += 32
-                entry = codes[np.uint64(65536) + (bits >> np.uint64(count - _SHORT) & np.uint64(_BELOW_SHORT))]
-                if entry < 0:
-                    entry = codes[bits >> np.uint64(count - 16) & np.uint64(0xFFFF)]
-                    if entry < 0:
-                        return UNKNOWN_CODE
-                count -= entry & 0xFF
-                more = entry >> 8 & 0xFF
-                if more:
-                    raw = np.int64(bits >> np.uint64(count)) & ((1 << more) - 1)
-                    if raw < 1 << (more - 1):
-                        raw += 1 - (1 << more)
-                    previous[component] += raw
-                    if abs(previous[component]) > limits[component]:
-                        return TOO_LARGE
-                codes, largest, k = tables[2 * component + 1], sizes[component], 1
+                codes, largest, k = tables[2 * component], sizes[component], 0
                 while k < 64:
                     if count < 32:
                         bits = (bits << np.uint64(32) | np.uint64(plain[position]) << np.uint64(24)
@@ -246,9 +225,19 @@ def _walk(data, at, mcus, restart, blocks, tables, limits, sizes):
                             return UNKNOWN_CODE
                     count -= entry & 0xFF
                     more = entry >> 8 & 0xFF
-                    k += entry >> 16
-                    if more > largest[k]:
-                        return TOO_LARGE if k <= 64 else TOO_LONG
+                    if k:
+                        k += entry >> 16
+                        if more > largest[k]:
+                            return TOO_LARGE if k <= 64 else TOO_LONG
+                        continue
+                    codes, k = tables[2 * component + 1], 1  # the first is the difference to the block before
+                    if more:
+                        raw = np.int64(bits >> np.uint64(count)) & ((1 << more) - 1)
+                        if raw < 1 << (more - 1):
+                            raw += 1 - (1 << more)
+                        previous[component] += raw
+                        if abs(previous[component]) > limits[component]:
+                            return TOO_LARGE
                 if 64 < k < _END_OF_BLOCK:
                     return TOO_LONG
                 if 8 * position - count > 8 * end:
