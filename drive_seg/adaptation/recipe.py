@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
+
+from drive_seg.training.recipe_file import RecipeFile
 
 METHODS = ("self-training", "entropy", "statistics")
 
 
 @dataclass(frozen=True)
-class AdaptRecipe:
+class AdaptRecipe(RecipeFile):
     """method: `self-training`; or, to compare with, `entropy` (Tent, Wang et al., ICLR 2021: least entropy, by the
     scale and offset of the batch norms alone) or `statistics` (UBNA, Klingner et al., arXiv 2011.08502: batch norms'
     mean and variance, mixed with the former ones; needs labelled pictures of the former domain, as a network file no
     longer has its statistics).
     """
+
+    tuples: ClassVar[tuple[str, ...]] = ("keep", "scales")
 
     method: str = "self-training"
     seed: int = 0
@@ -60,22 +63,3 @@ class AdaptRecipe:
         for name in ("sure", "least", "follow", "ema", "mix", "rare", "rehearsal", "crop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0..1, it is {getattr(self, name)!r}")
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> AdaptRecipe:
-        """Raises ValueError for what is not a recipe; the message names the file and the value."""
-        try:
-            values = json.loads(path.read_text())
-            if not isinstance(values, dict):
-                raise ValueError("must be a JSON object with values of the recipe, such as {\"steps\": 500}")
-            if unknown := set(values) - {f.name for f in fields(cls)}:
-                raise ValueError(f"{', '.join(sorted(unknown))} is not part of the recipe")
-            for name in ("keep", "scales"):
-                if isinstance(values.get(name), list):
-                    values[name] = tuple(values[name])
-            return cls(**values)
-        except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from error

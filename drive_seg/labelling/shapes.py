@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -40,6 +40,14 @@ def paste_mask(canvas: np.ndarray, mask: np.ndarray, left: int, top: int, value:
     y0, x0 = max(0, top), max(0, left)
     part = canvas[y0:top + mask.shape[0], x0:left + mask.shape[1]]
     part[mask[y0 - top:y0 - top + part.shape[0], x0 - left:x0 - left + part.shape[1]]] = value
+
+
+def class_masks(classes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Of the ids 0..count-1 those that a picture (H, W) uint8 shows, each with its mask (H, W) bool."""
+    for id_ in range(count):
+        mask = classes == id_
+        if mask.any():
+            yield id_, mask
 
 
 def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -55,18 +55,8 @@ def _check_input(header: OnnxHeader) -> None:
     if image.kind not in (0, FLOAT):
         raise _WrongForm(f"takes the image as {_kind(image)}",
                          "export it with a float32 input: the runtime itself chooses what it computes in")
-    shape = image.shape
-    if shape is None:
-        return
-    if len(shape) != 4:
-        raise _WrongForm(f"takes {len(shape)} dimensions", "export it with an input of (1, 3, height, width)")
-    if shape[1] not in (None, _CHANNELS):
-        if shape[3] == _CHANNELS:
-            raise _WrongForm("takes the image as NHWC (channels last)",
-                             "export it as NCHW: (1, 3, height, width)")
-        raise _WrongForm(f"takes images of {shape[1]} channels", "export it for 3, in the order RGB")
-    if shape[0] not in (None, 1):
-        raise _WrongForm(f"takes {shape[0]} images at a time", "export it with a batch of 1")
+    _check_layout(image.shape, _CHANNELS, "(1, 3, height, width)", takes="takes", what="the image", many="images",
+                  channels=f"export it for {_CHANNELS} channels, in the order RGB")
 
 
 def _check_output(header: OnnxHeader, classes: int) -> None:
@@ -82,19 +72,24 @@ def _check_output(header: OnnxHeader, classes: int) -> None:
                          "export it without that: it must give logits")
     if logits.kind not in (0, FLOAT):
         raise _WrongForm(f"gives logits as {_kind(logits)}", "export it with a float32 output")
-    shape = logits.shape
+    _check_layout(logits.shape, classes, "(1, classes, height, width)", takes="gives", what="logits", many="results",
+                  channels=f"its class table has {classes} classes: use the one that belongs to this network")
+
+
+def _check_layout(shape: tuple[int | None, ...] | None, count: int, layout: str, *, takes: str, what: str, many: str,
+                  channels: str) -> None:
+    """Whether an input or output of `count` channels is NCHW with a batch of 1. The rest are words of the messages;
+    channels: the fix for another number of them."""
     if shape is None:
         return
     if len(shape) != 4:
-        raise _WrongForm(f"gives {len(shape)} dimensions", "export it with an output of (1, classes, height, width)")
-    if shape[1] not in (None, classes):
-        if shape[3] == classes:
-            raise _WrongForm("gives logits as NHWC (channels last)",
-                             "export it as NCHW: (1, classes, height, width)")
-        raise _WrongForm(f"gives {shape[1]} channels, its class table has {classes} classes",
-                         "use the class table that belongs to this network")
+        raise _WrongForm(f"{takes} {len(shape)} dimensions", f"export it with {layout}")
+    if shape[1] not in (None, count):
+        if shape[3] == count:
+            raise _WrongForm(f"{takes} {what} as NHWC (channels last)", f"export it as NCHW: {layout}")
+        raise _WrongForm(f"{takes} {shape[1]} channels", channels)
     if shape[0] not in (None, 1):
-        raise _WrongForm(f"gives {shape[0]} results at a time", "export it with a batch of 1")
+        raise _WrongForm(f"{takes} {shape[0]} {many} at a time", "export it with a batch of 1")
 
 
 def _names(values: tuple[Value, ...]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from drive_seg.network import STRIDE
 from drive_seg.training.checks import check_number, is_number, is_whole
+from drive_seg.training.recipe_file import RecipeFile
 
 LATER_START = 0.55
 """Recipe.start of a run that starts from another one and whose recipe does not say."""
@@ -35,8 +35,14 @@ class Phase:
         check_number("look of a phase", self.look, least=0, most=1)
 
 
+_NAMES = ("rare", "paste", "ego_sets")
+"""The lists of names."""
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(RecipeFile):
+    tuples: ClassVar[tuple[str, ...]] = _NAMES
+
     seed: int = 0
 
     # Length: steps, or minutes by the clock on the wall when given, validation and waiting included.
@@ -119,27 +125,11 @@ class Recipe:
         if not ends or ends != sorted(set(ends)):
             raise ValueError(f"phases must be one or more, each with a later `until` than the one before: {ends}")
 
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
-
     @classmethod
-    def load(cls, path: Path) -> Recipe:
-        """Raises ValueError for what is not a recipe; the message names the file and the value."""
-        try:
-            values = json.loads(path.read_text())
-            if not isinstance(values, dict):
-                raise ValueError("must be a JSON object with the recipe's values, such as {\"steps\": 4000}")
-            unknown = set(values) - {f.name for f in fields(cls)}
-            if unknown:
-                raise ValueError(f"{', '.join(sorted(unknown))} is not part of a recipe")
-            if "phases" in values:
-                values["phases"] = _read_phases(values["phases"])
-            for name in _NAMES:
-                if isinstance(values.get(name), list):
-                    values[name] = tuple(values[name])
-            return cls(**values)
-        except (ValueError, IsADirectoryError) as error:
-            raise ValueError(f"{path}: {error}") from error
+    def read(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """See RecipeFile."""
+        values = super().read(values)
+        return values | {"phases": _read_phases(values["phases"])} if "phases" in values else values
 
     def shares_of(self, names: list[str]) -> list[float]:
         """Share of the samples that each of these data sets gets, sum 1. Raises ValueError."""
@@ -155,9 +145,6 @@ class Recipe:
         """The phase at `progress` (0..1) of the run."""
         return next((p for p in self.phases if progress < p.until), self.phases[-1])
 
-
-_NAMES = ("rare", "paste", "ego_sets")
-"""The lists of names."""
 
 _WHOLE = {"seed": 0, "steps": 1, "batch": 2, "settle": 0, "lovasz_pixels": 1, "replicas": 1, "average_every": 1,
           "workers": 0}

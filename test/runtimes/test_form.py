@@ -75,7 +75,7 @@ WRONG = {
                      "outputs": [("out", F, [1, 1, HEIGHT, WIDTH])]},
                     r"one class: a soft-max over one channel is always 1: export two channels"),
     "another table": ({"nodes": [("Conv", ["image", "weights"], ["out"])], "classes": 3,
-                       "outputs": [("out", F, [1, 4, HEIGHT, WIDTH])]}, "gives 4 channels, its class table has 3"),
+                       "outputs": [("out", F, [1, 4, HEIGHT, WIDTH])]}, "gives 4 channels: its class table has 3"),
     "two dimensions": ({"nodes": [CONV, ("Flatten", ["logits"], ["out"])],
                         "outputs": [("out", F, [1, CLASSES * HEIGHT * WIDTH])]}, "gives 2 dimensions"),
 }

@@ -41,18 +41,15 @@ class CocoWriter:
         height, width = classes.shape
         self._images.append({"id": number, "file_name": name, "width": width, "height": height})
         segments, segment_ids = [], np.zeros(classes.shape, np.uint8)
-        for c in self._table.classes:
-            mask = classes == c.id
-            area = int(mask.sum())
-            if not area:
-                continue
+        for id_, mask in shapes.class_masks(classes, len(self._table)):
+            category, area = id_ + 1, int(mask.sum())
             box = list(shapes.bounds(mask))
             counts = run_lengths(mask.ravel(order="F"))
             self._instances.append({
-                "id": len(self._instances) + 1, "image_id": number, "category_id": c.id + 1, "area": area, "bbox": box,
+                "id": len(self._instances) + 1, "image_id": number, "category_id": category, "area": area, "bbox": box,
                 "iscrowd": 1, "segmentation": {"size": [height, width], "counts": counts}})
-            segments.append({"id": c.id + 1, "category_id": c.id + 1, "area": area, "bbox": box, "iscrowd": 0})
-            segment_ids[mask] = c.id + 1
+            segments.append({"id": category, "category_id": category, "area": area, "bbox": box, "iscrowd": 0})
+            segment_ids[mask] = category
         file = f"{Path(name).stem}.png"
         picture = np.zeros((height, width, 3), np.uint8)
         picture[..., 2] = segment_ids  # id = R + 256 G + 65536 B, and OpenCV writes BGR

@@ -36,13 +36,11 @@ class CvatWriter:
         """One picture. classes: (H, W) uint8 ids of the table, anything else where no label shall be."""
         height, width = classes.shape
         self._file.write(f'<image id="{self._count}" name={quoteattr(name)} width="{width}" height="{height}">\n')
-        for id_, label in enumerate(self._names):
-            mask = classes == id_
-            if not mask.any():
-                continue
+        for id_, mask in shapes.class_masks(classes, len(self._names)):
             left, top, wide, high = shapes.bounds(mask)
             rle = ", ".join(map(str, run_lengths(mask[top:top + high, left:left + wide].ravel())))
-            self._file.write(f'<mask label={quoteattr(label)} source="auto" occluded="0" rle="{rle}" left="{left}"'
+            label = quoteattr(self._names[id_])
+            self._file.write(f'<mask label={label} source="auto" occluded="0" rle="{rle}" left="{left}"'
                              f' top="{top}" width="{wide}" height="{high}" z_order="0"></mask>\n')
         self._file.write("</image>\n")
         self._count += 1

@@ -44,13 +44,11 @@ class LabelStudioWriter:
         """One picture. classes: (H, W) uint8 ids of the table, anything else where no label shall be."""
         height, width = classes.shape
         results = []
-        for id_, label in enumerate(self._names):
-            mask = classes == id_
-            if mask.any():
-                value = {"format": "rle", "rle": to_brush(mask), "brushlabels": [label]}
-                results.append({"id": f"{self._count}_{id_}", "type": "brushlabels", "from_name": "brush",
-                                "to_name": "image", "original_width": width, "original_height": height,
-                                "image_rotation": 0, "value": value})
+        for id_, mask in shapes.class_masks(classes, len(self._names)):
+            value = {"format": "rle", "rle": to_brush(mask), "brushlabels": [self._names[id_]]}
+            results.append({"id": f"{self._count}_{id_}", "type": "brushlabels", "from_name": "brush",
+                            "to_name": "image", "original_width": width, "original_height": height,
+                            "image_rotation": 0, "value": value})
         task = {"data": {"image": self._prefix + name},
                 "predictions": [{"model_version": self._version, "result": results}]}
         self._file.write(("[\n" if self._count == 0 else ",\n") + json.dumps(task))
