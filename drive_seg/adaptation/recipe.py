@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from drive_seg.training.checks import check_number, is_whole
 from drive_seg.training.recipe_file import RecipeFile
 
 METHODS = ("self-training", "entropy", "statistics")
@@ -56,10 +57,9 @@ class AdaptRecipe(RecipeFile):
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, it is {self.method!r}")
         for name in ("steps", "batch", "settle", "save_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of 1 or more, it is {getattr(self, name)!r}")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"minutes must be above 0, it is {self.minutes!r}")
+        if self.minutes is not None:
+            check_number("minutes", self.minutes, above=0)
         for name in ("sure", "least", "follow", "ema", "mix", "rare", "rehearsal", "crop"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in 0..1, it is {getattr(self, name)!r}")
+            check_number(name, getattr(self, name), least=0, most=1)

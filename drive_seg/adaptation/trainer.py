@@ -192,7 +192,7 @@ class Adaptation:
         return float(norm)
 
     def _set_rates(self) -> None:
-        """A rise, then half a cosine down to nought."""
+        """A rise, then half a cosine down to zero."""
         share = 0.5 + 0.5 * math.cos(math.pi * self.progress())
         share = max(2e-3, share * min(1.0, (self.step + 1) / self.recipe.settle))
         for group in self.optimizer.param_groups:

@@ -39,7 +39,7 @@ SURE = 250
 """Confidence, 0..255, from which a label of the former network is hardly ever wrong, and should stay."""
 
 _WIDTH = 480  # pixels of a kept picture
-_GAP_NS = 1_000_000_000  # between two frames that are no neighbours
+_GAP_NS = 1_000_000_000  # between two frames that are not neighbours
 _APART = 10  # frames between two kept pictures of a drive
 
 

@@ -7,8 +7,8 @@
       0: {name: background_or_unlabelled, group: [background, obstacle]}   # one of these, not known which
       2: {name: road, group: road}
 
-What a network that learns on from a file (`drive-seg train --start-from`) should get and lose, where it is not told by
---classes:
+What a network that learns on from a file (`drive-seg train --start-from`) should get and lose, where --classes does not
+say:
 
     heads:
       add: [crate]              # classes of this list that the network lacks, each of one group

@@ -1,7 +1,7 @@
 """What small things may the drivable area overlook? Sizes in metres, on real drives whose camera is calibrated.
 
 Objects that no class covers are drawn onto the road of the clips, as large as they would be where they stand, and it is
-counted whether the columns behind them stay closed. Beside it stands what the same rule costs on labelled pictures: the
+counted whether the columns behind them stay closed. Beside it stands what the same rule loses on labelled pictures: the
 share of true road that is left out. Each row is one value of DrivableRule.speck.
 
     python -m drive_seg.evaluation.small_objects --data CAMVID --data LUMS

@@ -237,7 +237,7 @@ class _Writer:
         """One picture; one that can't be read, or does not fit its labels, is noted."""
         image = read_pixels(record.image, cv2.IMREAD_COLOR)
         if image is None:
-            self._result.left_out.append(f"{record.name}: {record.image} is damaged or no image")
+            self._result.left_out.append(f"{record.name}: {record.image} is damaged or is not an image")
             return
         size = image.shape[:2]
         if record.size not in (None, size):

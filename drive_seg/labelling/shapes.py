@@ -43,7 +43,7 @@ def paste_mask(canvas: np.ndarray, mask: np.ndarray, left: int, top: int, value:
 
 
 def class_masks(classes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Of the ids 0..count-1 those that a picture (H, W) uint8 shows, each with its mask (H, W) bool."""
+    """The class ids below `count` that a picture (H, W) uint8 shows, each with its mask (H, W) bool."""
     for id_ in range(count):
         mask = classes == id_
         if mask.any():

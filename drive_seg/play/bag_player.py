@@ -185,7 +185,7 @@ def header_stamp_ns(data: bytes) -> int:
 def later_than(data: bytes, last_ns: int, log_ns: int) -> bytes:
     """A serialised message whose header stamp is later than last_ns: its own, or else that of its recording, log_ns.
 
-    What answers a frame is told by its stamp, which drivers let stand still or jump back.
+    The stamp says which frame an answer belongs to, and drivers let it stand still or jump back.
     """
     if header_stamp_ns(data) > last_ns:
         return data

@@ -76,7 +76,7 @@ def name_results(bags: Sequence[Path], patterns: Sequence[str]) -> list[str]:
 
 
 def _plain(bag: Path) -> Path:
-    """An absolute path without `.` and `..`, which are no names for a result."""
+    """An absolute path without `.` and `..`, which can't name a result."""
     return Path(os.path.normpath(bag.absolute()))
 
 

@@ -33,7 +33,7 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
 
 
 def declare(node: Node) -> None:
-    """Declare every parameter, and warn of names that were given and that nobody knows.
+    """Declare every parameter, and warn of given names that are not parameters.
 
     Raises ParameterError for a value, given at the start, that can't be one.
     """

@@ -119,7 +119,7 @@ class Bag:
     def image_topic(self, name: str | None = None) -> Topic:
         """The image topic of that name, or the bag's only camera.
 
-        Without a name, depth images and other encodings that are no pictures are passed over, a camera with a
+        Without a name, depth images and other encodings that are not pictures are passed over, a camera with a
         camera_info topic goes before images without, and raw before compressed. Where nothing is a picture, but there
         is only one camera, it is that: its frames will say what is wrong. Raises BagError, which lists what the bag
         has.

@@ -64,7 +64,7 @@ def test_a_picture_whose_header_claims_a_huge_one(make_dataset, part):
     data = file.read_bytes()
     file.write_bytes(data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:])
     (pair,) = Dataset.load(root).pairs("val")
-    with pytest.raises(DatasetError, match=rf"{part}/000.png is missing or no image"):
+    with pytest.raises(DatasetError, match=rf"{part}/000.png is missing or is not an image"):
         pair.read()
 
 

@@ -111,7 +111,7 @@ def read_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     pixels = read_pixels(path, cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise LabelError(f"{path} is missing or no image", "export it again")
+        raise LabelError(f"{path} is missing or is not an image", "export it again")
     palette = _palette(path)
     if pixels.ndim == 2:
         return pixels, None
