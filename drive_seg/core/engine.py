@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from drive_seg.core.health.network import Typical
 
 _Engine = TypeVar("_Engine", bound="Engine")
+
+Progress = Callable[[str], object]
+"""Takes one line at a time, on the choice of a runtime and on what takes long; what it returns does not count."""
 
 
 class EngineError(DriveSegError, RuntimeError):

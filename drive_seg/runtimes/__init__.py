@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drive_seg.core.engine import Engine, EngineError
+from drive_seg.core.engine import Engine, EngineError, Progress
 from drive_seg.loading import fix_for_memory, one_line
 from drive_seg.runtimes.form import check_form
 
 if TYPE_CHECKING:
     from drive_seg.network import Network
-
-Progress = Callable[[str], object]
-"""Takes one line at a time, on the choice of a runtime and on what takes long."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import EngineError, Progress
 from drive_seg.network import Network
-from drive_seg.runtimes import Progress
 from drive_seg.runtimes.tensorrt import plan as plans
 from drive_seg.runtimes.tensorrt.build import OPTIONS, Order, listed
 from drive_seg.runtimes.tensorrt.library import Library

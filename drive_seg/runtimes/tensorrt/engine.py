@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.decode import Decoded
-from drive_seg.core.engine import Engine, EngineError, Loaded
+from drive_seg.core.engine import Engine, EngineError, Loaded, Progress
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.files import plan_folder as folder_for
 from drive_seg.loading import fix_for_memory
 from drive_seg.network import Network
-from drive_seg.runtimes import Progress, sensors
+from drive_seg.runtimes import sensors
 from drive_seg.runtimes.tensorrt.backends import CudaError
 from drive_seg.runtimes.tensorrt.builder import Target, obtain_plan
 from drive_seg.runtimes.tensorrt.driver import first_gpu
