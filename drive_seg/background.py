@@ -5,11 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 _POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class _Made(Generic[T]):
+    item: T
 
 
 def background(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
@@ -17,10 +23,10 @@ def background(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
 
     An error of the iterator is raised here, after the items before it. Closing this generator ends the thread.
     """
-    waiting: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
+    waiting: queue.Queue[_Made[T] | BaseException | None] = queue.Queue(depth)  # None: that was all
     stop = threading.Event()
 
-    def put(entry: tuple[bool, T | BaseException | None]) -> bool:
+    def put(entry: _Made[T] | BaseException | None) -> bool:
         while not stop.is_set():
             try:
                 waiting.put(entry, timeout=_POLL_S)
@@ -32,11 +38,11 @@ def background(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     def work() -> None:
         try:
             for item in items:
-                if not put((True, item)):
+                if not put(_Made(item)):
                     return
-            put((False, None))
+            put(None)
         except BaseException as error:  # handed to the consumer, which is waiting
-            put((False, error))
+            put(error)
         finally:
             close = getattr(items, "close", None)
             if close is not None:
@@ -46,13 +52,13 @@ def background(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     thread.start()
     try:
         while True:
-            more, value = waiting.get()
-            if more:
-                yield value  # type: ignore[misc]
-            elif value is None:
+            entry = waiting.get()
+            if entry is None:
                 return
-            else:
-                raise value  # type: ignore[misc]
+            if isinstance(entry, BaseException):
+                raise entry
+            yield entry.item
+            del entry  # what the consumer is done with is not kept until the next one comes
     finally:
         stop.set()
         thread.join()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def compare(network: Network, folder: Path, repeats: int, sizes: Sequence[tuple[
     return rows
 
 
-def _timed(engine: OpenVinoEngine, size: tuple[int, int]):  # noqa: ANN202 - a way of measure.interleave
+def _timed(engine: OpenVinoEngine, size: tuple[int, int]) -> Callable[[int], Stages]:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 
     def way(number: int) -> Stages:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from drive_seg.core.frame import FrameError
 from drive_seg.errors import DriveSegError
 from drive_seg.sources.images import is_image
 
@@ -47,19 +49,34 @@ class Names:
         return iter(self._ids)
 
 
+Paint = Callable[[tuple[int, int], Names], np.ndarray]
+"""(height, width) and names -> raw ids (H, W) uint8, UNTOLD where no label is; raises LabelError."""
+
+
+@contextmanager
+def naming(where: object, fix: str = "export it again") -> Iterator[None]:
+    """Raises LabelError, which names where, for what reading a damaged label raises."""
+    try:
+        yield
+    except LabelError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, FrameError) as error:
+        missing = isinstance(error, KeyError)
+        raise LabelError(f"{where}: {f'{error} is missing' if missing else error}", fix) from error
+
+
 @dataclass(frozen=True)
 class Record:
     """One labelled picture.
 
     image: its file. name: what the labels call it, e.g. `drive_3/000120.jpg`. size: (height, width) that the labels are
-    for, None where they take the picture's. paint: (size, names) -> raw ids (H, W) uint8, UNTOLD where no label is;
-    raises LabelError. split, drive: where the format tells them.
+    for, None where they take the picture's. split, drive: where the format tells them.
     """
 
     image: Path
     name: str
     size: tuple[int, int] | None
-    paint: Callable[[tuple[int, int], Names], np.ndarray]
+    paint: Paint
     split: str | None = None
     drive: str | None = None
 

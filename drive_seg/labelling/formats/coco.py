@@ -16,7 +16,7 @@ import numpy as np
 from drive_seg.core.classes import ClassTable, Group
 from drive_seg.image_file import read_pixels
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Pictures, Record
+from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_coco_text, from_run_lengths, run_lengths
 from drive_seg.labelling.streaming_json import JsonError, elements
 
@@ -128,16 +128,12 @@ def _category(categories: dict[int, str], id_: Any) -> str:
     return categories.get(id_, f"category {id_}")  # one that the file does not name is listed as unknown
 
 
-def _instance_painter(labels: list[dict], categories: dict[int, str], where: str):
+def _instance_painter(labels: list[dict], categories: dict[int, str], where: str) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
         canvas = np.full(size, UNTOLD, np.uint8)
-        try:
+        with naming(where):
             drawn = [(_mask(label, size), names.id(_category(categories, label.get("category_id"))))
                      for label in labels]
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, LabelError):
-                raise
-            raise LabelError(f"{where}: {error}", "export it again") from error
         for mask, id_ in sorted(drawn, key=lambda one: -int(one[0].sum())):  # small things lie on large areas
             canvas[mask] = id_
         return canvas
@@ -163,7 +159,7 @@ def _mask(label: dict, size: tuple[int, int]) -> np.ndarray:
     return canvas > 0
 
 
-def _panoptic_painter(label: dict, categories: dict[int, str], path: Path, where: str):
+def _panoptic_painter(label: dict, categories: dict[int, str], path: Path, where: str) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
         file = _panoptic_file(path, label.get("file_name", ""))
         picture = read_pixels(file, cv2.IMREAD_COLOR)
@@ -172,12 +168,13 @@ def _panoptic_painter(label: dict, categories: dict[int, str], path: Path, where
         blue, green, red = (picture[..., i].astype(np.int32) for i in range(3))
         segments = red + 256 * green + 65536 * blue
         canvas = np.full(size, UNTOLD, np.uint8)
-        told = {0}
-        for segment in label["segments_info"]:
-            told.add(int(segment["id"]))
-            canvas[segments == int(segment["id"])] = names.id(_category(categories, segment.get("category_id")))
+        listed = {0}
+        with naming(where):
+            for segment in label["segments_info"]:
+                listed.add(int(segment["id"]))
+                canvas[segments == int(segment["id"])] = names.id(_category(categories, segment.get("category_id")))
         for id_ in np.unique(segments):
-            if int(id_) not in told:
+            if int(id_) not in listed:
                 canvas[segments == id_] = names.id(f"segment {int(id_)} (not in {path.name})")
         return canvas
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Pictures, Record
+from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_run_lengths, run_lengths
 
 _NOT_AREAS = ("points", "polyline", "tag", "cuboid", "skeleton")
@@ -92,10 +92,10 @@ def _read(path: Path, pictures: Pictures) -> Iterator[Record]:
             above[-1].remove(element)  # what has been read is not kept
 
 
-def _painter(elements: list[ElementTree.Element], where: str):
+def _painter(elements: list[ElementTree.Element], where: str) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
         canvas = np.full(size, UNTOLD, np.uint8)
-        try:
+        with naming(where):
             for element in sorted(elements, key=lambda e: int(e.get("z_order", 0))):
                 value = names.id(element.get("label", ""))
                 if element.tag == "polygon":
@@ -114,10 +114,6 @@ def _painter(elements: list[ElementTree.Element], where: str):
                     shapes.paste_mask(canvas, mask, left, top, value)
                 else:
                     raise LabelError(f"{where}: <{element.tag}> is not an area", "draw polygons or masks")
-        except (TypeError, ValueError) as error:
-            if isinstance(error, LabelError):
-                raise
-            raise LabelError(f"{where}: {error}", "export it again") from error
         return canvas
 
     return paint

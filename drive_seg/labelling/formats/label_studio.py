@@ -15,7 +15,7 @@ import numpy as np
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Pictures, Record
+from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_brush, to_brush
 from drive_seg.labelling.streaming_json import JsonError, elements
 
@@ -106,10 +106,10 @@ def _size(results: list[dict]) -> tuple[int, int] | None:
     return None
 
 
-def _painter(results: list[dict], where: str):
+def _painter(results: list[dict], where: str) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
         canvas = np.full(size, UNTOLD, np.uint8)
-        try:
+        with naming(where):
             for result in results:
                 kind, value = result.get("type"), result.get("value", {})
                 if kind not in _AREAS or not value.get(kind):
@@ -128,10 +128,6 @@ def _painter(results: list[dict], where: str):
                 else:
                     ring = _turned(value, scale)
                 shapes.fill_polygons(canvas, [ring], id_)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, LabelError):
-                raise
-            raise LabelError(f"{where}: {error}", "export it again") from error
         return canvas
 
     return paint

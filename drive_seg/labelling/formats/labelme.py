@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from drive_seg.core.frame import FrameError, decode
+from drive_seg.core.frame import decode
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Pictures, Record
+from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
 
 
 def is_labelme(whole: Any) -> bool:
@@ -38,10 +38,10 @@ def read(files: Sequence[Path], pictures: Pictures) -> Iterator[Record]:
         yield Record(beside if beside.is_file() else pictures.find(name), name, size, _painter(whole["shapes"], path))
 
 
-def _painter(drawn: list[dict], path: Path):
+def _painter(drawn: list[dict], path: Path) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
         canvas = np.full(size, UNTOLD, np.uint8)
-        try:
+        with naming(path, "save it again"):
             for shape in drawn:
                 kind = shape.get("shape_type") or "polygon"
                 points = np.asarray(shape["points"], float).reshape(-1, 2)
@@ -62,10 +62,6 @@ def _painter(drawn: list[dict], path: Path):
                     shapes.paste_mask(canvas, mask > 0, left, top, id_)
                 else:
                     raise LabelError(f"{path}: the shape {kind!r} is not an area", "draw polygons")
-        except (KeyError, TypeError, ValueError, IndexError, FrameError) as error:
-            if isinstance(error, LabelError):
-                raise
-            raise LabelError(f"{path}: {error!r}", "save it again") from error
         return canvas
 
     return paint
