@@ -7,6 +7,7 @@ message, and the next one prints twelve lines about that on stderr: at a camera'
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 _LONGEST = 1024  # bytes, RCUTILS_ERROR_MESSAGE_MAX_LENGTH
 
@@ -19,14 +20,15 @@ class LeftOver:
     """The error that a call of rclpy left behind in this thread. Finds none where rcutils can't be reached."""
 
     def __init__(self) -> None:
+        self._is_set: Callable[[], bool] | None = None
         try:
             library = ctypes.CDLL("librcutils.so")
-            self._is_set, self._text, self._reset = (library.rcutils_error_is_set, library.rcutils_get_error_string,
-                                                     library.rcutils_reset_error)
+            is_set, text, reset = (library.rcutils_error_is_set, library.rcutils_get_error_string,
+                                   library.rcutils_reset_error)
         except (OSError, AttributeError):
-            self._is_set = None
             return
-        self._is_set.restype, self._text.restype, self._reset.restype = ctypes.c_bool, _Text, None
+        is_set.restype, text.restype, reset.restype = ctypes.c_bool, _Text, None
+        self._is_set, self._text, self._reset = is_set, text, reset
 
     def take(self) -> str | None:
         """Its text, once; None where there is none."""
