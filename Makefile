@@ -24,7 +24,7 @@ EXTRAS   := ros,bench,test
 JAZZY_VENV := .venv-jazzy
 PYTEST   := $(BIN)/python -m pytest
 WORKERS  ?= 2
-PARALLEL := -n $(WORKERS) --dist loadgroup
+PARALLEL := -n $(WORKERS)
 
 .PHONY: help setup run check test slow-tests torture test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
 

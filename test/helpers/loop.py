@@ -8,8 +8,8 @@ A test's time is what it would be on a machine that does nothing else, as far as
 which the test's thread was ready to run and had no processor. It includes the fixtures that belong to the test or its
 module; those of the session are shared.
 
-With pytest-xdist (`-n 2 --dist loadgroup`) tests that follow real time (ROS graphs, processes, the benchmark) stay in
-one worker, so that they don't disturb each other, and all others go by file.
+With pytest-xdist (`-n 2`) tests that follow real time (ROS graphs, processes, the benchmark) run one
+after the other within their group, and all others go by file, so that what a file shares is made once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ LIST = Path(__file__).parents[1] / "slow_tests.txt"
 LIMIT = 0.5
 """Seconds."""
 
-_REAL_TIME = ("ros/", "demo/", "play/", "launch/", "cli/test_bench.py")
+_REAL_TIME = {"node": ("ros/",), "processes": ("demo/", "play/", "launch/", "cli/test_bench.py")}
+"""Groups of tests that follow real time: each one after the other."""
 
 _HEAD = "# Test functions that take over half a second, and the seconds. Written by `make slow-tests`.\n"
 _SCHEDSTAT = Path("/proc/self/schedstat")
@@ -51,10 +52,17 @@ class Loop:
         for item in items:
             if _function(item.nodeid) in self.listed:
                 item.add_marker(pytest.mark.slow)
-            if self.config.pluginmanager.hasplugin("xdist"):
-                file = item.path.relative_to(LIST.parent).as_posix()
-                group = "real time" if file.startswith(_REAL_TIME) else file
-                item.add_marker(pytest.mark.xdist_group(group))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object:
+        """pytest-xdist's own groups (`--dist loadgroup`) are lost with pytest 9."""
+        from xdist.scheduler import LoadScopeScheduling
+
+        class ByGroup(LoadScopeScheduling):
+            def _split_scope(self, nodeid: str) -> str:
+                return _group(nodeid)
+
+        return ByGroup(config, log)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
@@ -112,8 +120,14 @@ class Loop:
 
 
 def _function(nodeid: str) -> str:
-    """A test's name without its parameters, and without the group that pytest-xdist appends."""
-    return nodeid.partition("[")[0].partition("@")[0]
+    """A test's name without its parameters."""
+    return nodeid.partition("[")[0]
+
+
+def _group(nodeid: str) -> str:
+    """Which tests run one after the other: those of a group of _REAL_TIME, or of a file."""
+    file = nodeid.partition("::")[0].removeprefix("test/")
+    return next((group for group, places in _REAL_TIME.items() if file.startswith(places)), file)
 
 
 def _clock() -> float:
