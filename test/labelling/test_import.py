@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -285,6 +286,24 @@ def test_what_is_wrong_is_one_clear_error(spoil, words, street_folder, truth, tm
     assert main(["import", str(street_folder), "-o", str(tmp_path / "data")]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("write", "file", "pattern", "by", "words"), [
+    (cvat_masks, "annotations.xml", r' left="\d+"', "", "a <mask> has no left"),
+    (label_studio_brush, "export.json", '"rle": \\[', '"lengths": [', "'rle' is missing"),
+    (coco_panoptic, "annotations/panoptic.json", r'"segments_info": \[{"id"', '"segments_info": [{"no"',
+     "'id' is missing"),
+    (labelme, "north_0000.json", '"label": "sky", ', "", "'label' is missing"),
+])
+def test_a_damaged_shape_leaves_its_picture_out_and_is_named(write, file, pattern, by, words, street_folder, truth,
+                                                             tmp_path):
+    write(street_folder, truth)
+    text, spoilt = re.subn(pattern, by, (street_folder / file).read_text(), count=1)
+    assert spoilt
+    (street_folder / file).write_text(text)
+    result = import_labels(street_folder, tmp_path / "data")
+    assert sum(result.pictures.values()) == len(PICTURES) - 1
+    assert len(result.left_out) == 1 and words in result.left_out[0]
 
 
 def test_a_folder_that_is_there_stays(street_folder, truth, tmp_path):
