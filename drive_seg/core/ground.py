@@ -220,6 +220,22 @@ class GroundView:
         """Whether a pixel shows these measurable samples (bool). line, step: int, inside the table."""
         return (self._pixel[line, step] >= 0) & (step < self.limit[line])
 
+    @property
+    def fan(self) -> np.ndarray:
+        """(6,) float64 that `locate` computes with: x and y of the foot in metres, bearing of the first line and step
+        between lines in radians, steepest angle below the horizon and step between samples in radians."""
+        return np.array([*self.foot, self._first_bearing, self._bearing_step, self._steepest, self._depression_step])
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """(lines, steps) bool, samples that a pixel shows and that are measurable."""
+        return (self._pixel >= 0) & (np.arange(self.shape[1]) < self.limit[:, None])
+
+    def columns(self, line: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Column of the pixel that shows these samples, -1 where none does. line, step: int, inside the table."""
+        pixel = self._pixel[line, step]
+        return np.where(pixel >= 0, pixel % self.camera.size[1], -1)
+
     def place(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Where ground points x, y in base_link lie for the camera, with or without ego mask: uint8, of their shape.
 
