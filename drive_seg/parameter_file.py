@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from drive_seg.errors import DriveSegError, ParameterError
+from drive_seg.rig import look_up
 from drive_seg.settings import GROUPS, TABLE, Setting, of_groups, unknown
 
 NODE = "/drive_seg"
@@ -55,6 +56,8 @@ def read_parameters(path: Path, node: str | None = None, say: Callable[[str], No
                     ) -> dict[str, Any]:
     """The settings that a parameter file has for a node, by name: what `--ros-args --params-file` would give it.
 
+    Those of one of several cameras are `front.min_confidence`.
+
     node: its full name; by default /drive_seg or, where the file has nothing for that, the only one that it names. say:
     takes a line for each section and each name that is left out. Raises ParameterError for a file that can't be read or
     has nothing for the node, and for a value that can't be used.
@@ -62,7 +65,7 @@ def read_parameters(path: Path, node: str | None = None, say: Callable[[str], No
     sections = read_sections(path)
     wanted = NODE if node is None else "/" + node.strip("/")
     if node is None and not any(s.fits(wanted) for s in sections):
-        named = [s.node for s in sections if not s.wild and any(name in TABLE for name in s.values)]
+        named = [s.node for s in sections if not s.wild and any(name.rpartition(".")[2] in TABLE for name in s.values)]
         if len(named) > 1:
             raise ParameterError(f"{path} has parameters of {', '.join(named)}", "choose one with --node")
         if named:
@@ -78,14 +81,21 @@ def read_parameters(path: Path, node: str | None = None, say: Callable[[str], No
             say(f"{path}: the parameters of {section.node} are left out, this is {wanted}")
             continue
         for name, value in section.values.items():  # what comes later wins
-            if name in TABLE:
+            if (setting := TABLE.get(name.rpartition(".")[2])) is not None:
                 try:
-                    TABLE[name].check(value)
+                    setting.check(value)
                 except ParameterError as error:
                     raise ParameterError(f"{path}: {error.reason}", error.fix) from error
                 values[name] = value
             elif not _OF_ROS.fullmatch(name):
                 say(f"{path}: {unknown(name)}; it is left out")
+    cameras = values.get("cameras", ())
+    for name in [name for name in values if "." in name]:
+        try:
+            look_up(name, cameras)
+        except ParameterError as error:
+            say(f"{path}: {error.reason}; it is left out")
+            del values[name]
     return values
 
 
@@ -178,6 +188,7 @@ _HEAD = """\
 # Every parameter of the node with its default: copy it, keep what you change, and start with
 #     ros2 launch drive_seg seg.launch.py params_file:=/path/to/your.yaml
 # Those marked * can change while the node runs (ros2 param set); the others are read when it is configured.
+# With several cameras those marked + can be each camera's own: `front: {min_confidence: 0.8}`.
 /**:
   ros__parameters:
 """
@@ -191,9 +202,10 @@ def config_text() -> str:
         lines = [f"    # --- {title} ---"]
         for setting in of_groups([group]):
             allowed = f" ({setting.allowed})" if setting.allowed else ""
-            about = f"{'* ' if setting.live else ''}{setting.about}{allowed}"
+            marks = "*" * setting.live + "+" * setting.own
+            about = f"{marks} {setting.about}{allowed}".lstrip()
             lines += textwrap.wrap(about, _WIDTH, initial_indent="    # ", subsequent_indent="    #   ")
-            lines.append(f"    {setting.name}: {json.dumps(setting.default)}")
+            lines.append(f"    {setting.name}: {_json(setting.default)}")
         parts.append("\n".join(lines) + "\n")
     return _HEAD + "\n".join(parts)
 
@@ -204,7 +216,8 @@ _DOCS_HEAD = """\
 The node takes these as ROS 2 parameters, the commands read them from the same file (`--params-file`) and have them as
 options, with `-` for `_` (`--min-confidence 0.8`). *Live* ones can change while the node runs (`ros2 param set`); the
 others are read when it is configured, and a change is refused with the way to do it. A file of them can be loaded again
-(`ros2 param load`): what is as it was is not a change. `config/drive_seg.yaml` lists them all with their defaults.
+(`ros2 param load`): what is as it was is not a change. *Own* ones may differ between the cameras of one node, as
+`front.min_confidence` ([several cameras](cameras.md)). `config/drive_seg.yaml` lists them all with their defaults.
 
 Sections of a file belong to nodes as for ROS 2: `/**`, `/*`, `/**/drive_seg`, namespaces, nested names; of several that
 fit, the later wins. A command takes the section of `/drive_seg`, or the only node that the file names, or that of
@@ -220,12 +233,17 @@ def docs_text() -> str:
 
 
 def _table(settings: list[Setting]) -> str:
-    rows = ["| parameter | type | default | allowed | live | |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = ["| parameter | type | default | allowed | live | own | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for s in settings:
-        kind = {bool: "bool", int: "integer", float: "double", str: "string"}[s.kind]
-        default = f"`{json.dumps(s.default)}`" if s.default != "" else "empty"
-        rows.append(f"| `{s.name}` | {kind} | {default} | {s.allowed} | {'yes' if s.live else ''} | {s.about} |")
+        kind = {bool: "bool", int: "integer", float: "double", str: "string", tuple: "string array"}[s.kind]
+        default = f"`{_json(s.default)}`" if s.default != "" else "empty"
+        live, own = ("yes" if mark else "" for mark in (s.live, s.own))
+        rows.append(f"| `{s.name}` | {kind} | {default} | {s.allowed} | {live} | {own} | {s.about} |")
     return "\n".join(rows) + "\n"
+
+
+def _json(default: Any) -> str:
+    return json.dumps(list(default) if isinstance(default, tuple) else default)
 
 
 TEXTS: dict[str, Callable[[], str]] = {"config": config_text, "docs": docs_text}

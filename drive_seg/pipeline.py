@@ -56,19 +56,19 @@ class Model:
         self.network, self.engines, self.spares = network, engines, spares
 
     @classmethod
-    def open(cls, settings: Settings, *, cores: int | None = None, several: bool = False, progress: Say = _nobody,
-             warn: Say = _nobody) -> Model:
+    def open(cls, settings: Settings, *, cores: int | None = None, several: bool = False, most: int = _ENGINES,
+             progress: Say = _nobody, warn: Say = _nobody) -> Model:
         """Open what the settings ask for; where that takes long, `progress` gets lines meanwhile.
 
         several: on a CPU open engines of few threads for several frames at a time, which together are faster than one
-        of many. cores: for the engines to use, by default all that this process may. warn: gets a line for each smaller
-        input size that can't be had. Raises NetworkError, EngineError or SelfTestError.
+        of many; `most` at most. cores: for the engines to use, by default all that this process may. warn: gets a line
+        for each smaller input size that can't be had. Raises NetworkError, EngineError or SelfTestError.
         """
         network = Network.load(settings.network or default_network())
         if settings.strictness != 1:
             network = network.with_strictness(settings.strictness)
         available = cores or len(os.sched_getaffinity(0))
-        count = min(available, _ENGINES) if several else 1
+        count = min(available, most, _ENGINES) if several else 1
         threads = available // count if several or cores else None
         engines = [_open(settings, network, settings.input_size, threads, progress)]
         model = cls(network, engines, [])

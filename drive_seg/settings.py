@@ -7,6 +7,7 @@ them are made from this table. To add a setting, add a line to `Settings`. Needs
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -23,6 +24,7 @@ from drive_seg.runtimes import ENGINES, PRECISIONS
 
 GROUPS = {
     "node": "The node itself",
+    "cameras": "Several cameras in one node",
     "network": "The network and what runs it",
     "masks": "Labels and drivable area",
     "health": "When the results can be believed",
@@ -31,16 +33,17 @@ GROUPS = {
 }
 """The groups that settings belong to, in the order of the pages: a command takes the options of whole groups."""
 
-_WORDS = {bool: "true or false", int: "a whole number", str: "text"}
+_WORDS = {bool: "true or false", int: "a whole number", str: "text", tuple: "a list of names, e.g. [front, left]"}
 
 
 @dataclass(frozen=True)
 class Setting:
     """One line of the table.
 
-    kind: bool, int, float or str, that of `default`. about: one plain sentence. unit: of the value, "" where it has
-    none. low, high: bounds that the value may reach. choices: the only texts it may be. live: it may change in use; the
-    others are read when the node is configured. file: names a file, or is empty. needed: may not be empty.
+    kind: bool, int, float, str or tuple (of names), that of `default`. about: one plain sentence. unit: of the value,
+    "" where it has none. low, high: bounds that the value may reach. choices: the only texts it may be. live: it may
+    change in use; the others are read when the node is configured. file: names a file, or is empty. needed: may not be
+    empty. own: each of several cameras may have its own, see drive_seg/rig.py.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Setting:
     live: bool = False
     file: bool = False
     needed: bool = False
+    own: bool = False
 
     @property
     def kind(self) -> type:
@@ -74,8 +78,12 @@ class Setting:
 
         The type must be the very one, as for ROS 2, where 2 is not a number with a point.
         """
+        if self.kind is tuple and type(value) is list:
+            value = tuple(value)
         if type(value) is not self.kind:
             raise ParameterError(f"{self.name} must be {self._expected(value)}, not {_short(value)}")
+        if self.kind is tuple:
+            _check_names(self.name, cast("tuple[object, ...]", value))
         if self.low is not None and self.high is not None and not self.low <= cast("float", value) <= self.high:
             raise ParameterError(f"{self.name} must be from {_number(self.low)} to {_number(self.high)}, not {value!r}")
         if self.choices and value not in self.choices:
@@ -120,7 +128,18 @@ class Settings:
         "node", True, "The node configures and activates itself; false leaves that to a life-cycle manager.")
     image_transport: str = _setting(
         "node", "raw", "Subscribe to raw images, or to compressed ones on image/compressed.",
-        choices=("raw", "compressed"))
+        choices=("raw", "compressed"), own=True)
+
+    cameras: tuple[str, ...] = _setting(
+        "cameras", ("",), "Names of the node's cameras, e.g. [front, left, right]; [''] is one camera without a name.")
+    weight: float = _setting(
+        "cameras", 1.0, "A camera's share of the engine where there is not time for every frame.", 0.01, 100.0,
+        live=True, own=True)
+    camera_tolerance: float = _setting(
+        "cameras", 0.1, "The joint grid and scan are made of frames whose stamps lie within this.", 0.001, 10.0, "s")
+    odom_frame: str = _setting(
+        "cameras", "odom", "Frame of TF in which the vehicle moves: its motion between the stamps of a joint grid is"
+        " compensated; empty compensates nothing.")
 
     network: str = _setting(
         "network", "", "An .onnx file with its .yaml beside it; empty takes the network that ships.", file=True)
@@ -141,71 +160,76 @@ class Settings:
 
     output_size: str = _setting(
         "masks", "camera", "Size of the published images: the camera's, or the network's, which takes less time.",
-        choices=("camera", "network"), live=True)
+        choices=("camera", "network"), live=True, own=True)
     min_confidence: float = _setting(
         "masks", DrivableRule.min_confidence, "A pixel must be road with this probability to be drivable.",
-        0.0, 1.0, live=True)
+        0.0, 1.0, live=True, own=True)
     strictness: float = _setting(
         "masks", 1.0, "How readily a pixel is called unknown: 1 as fitted, more is stricter, 0 trusts everything.",
         0.0, 10.0)
     start_width: float = _setting(
         "masks", DrivableRule.start_width,
-        "Share of the image width, centred, in which the road in front of the vehicle begins.", 0.0, 1.0, live=True)
+        "Share of the image width, centred, in which the road in front of the vehicle begins.", 0.0, 1.0,
+        live=True, own=True)
     start_height: float = _setting(
         "masks", DrivableRule.start_height,
         "Share of the image height, from the bottom, in which the road in front of the vehicle begins.",
-        0.0, 1.0, live=True)
+        0.0, 1.0, live=True, own=True)
     speck_size: float = _setting(
         "masks", DrivableRule.speck,
         "Patches that are smaller than this on the ground, across and up the image, end no road; 0 lets all end it.",
-        0.0, 1.0, "m", live=True)
+        0.0, 1.0, "m", live=True, own=True)
     temporal_filter: bool = _setting(
-        "masks", False, "Hold back unsure label changes for one frame; road that ends never waits.")
+        "masks", False, "Hold back unsure label changes for one frame; road that ends never waits.", own=True)
     ego_mask: str = _setting(
-        "masks", "", "An image of any size, non-zero where the camera sees the vehicle itself.", file=True)
+        "masks", "", "An image of any size, non-zero where the camera sees the vehicle itself.", file=True, own=True)
 
     camera_timeout: float = _setting(
         "health", CameraLimits.timeout, "FAULT (the camera is STALE) when no image comes for this long.",
-        0.1, 3600.0, "s", live=True)
+        0.1, 3600.0, "s", live=True, own=True)
     frozen_timeout: float = _setting(
         "health", CameraLimits.frozen, "FAULT when the same image comes for this long; 0 allows still images.",
-        0.0, 3600.0, "s", live=True)
+        0.0, 3600.0, "s", live=True, own=True)
     latency_budget: float = _setting(
         "health", 0.0, "Time from receiving a frame to publishing its masks; where it is missed for a second, a smaller"
         " input size is used; 0 sets no budget.", 0.0, 10000.0, "ms")
     fault_policy: str = _setting(
         "health", "silent", "In a fault publish nothing (silent), or everything as unknown.",
-        choices=("silent", "unknown"), live=True)
+        choices=("silent", "unknown"), live=True, own=True)
     max_image_pixels: int = _setting(
         "health", MAX_IMAGE_PIXELS,
         "Largest camera image, width times height; a larger one is refused before it is decoded.",
-        1024, 1_000_000_000, "px", live=True)
+        1024, 1_000_000_000, "px", live=True, own=True)
 
     base_frame: str = _setting(
         "ground", Mount.base_frame, "Frame of grid, scan and points: x forward, y left, z up.", needed=True)
     camera_height: float = _setting(
         "ground", 0.0, "Height of the camera above base_frame's origin; 0 takes the camera's pose from TF.",
-        0.0, 100.0, "m")
+        0.0, 100.0, "m", own=True)
     camera_pitch: float = _setting(
-        "ground", Mount.camera_pitch, "Angle by which the camera looks down.", -1.6, 1.6, "rad")
+        "ground", Mount.camera_pitch, "Angle by which the camera looks down.", -1.6, 1.6, "rad", own=True)
     camera_roll: float = _setting(
-        "ground", Mount.camera_roll, "Angle by which the camera's right side is lower.", -3.2, 3.2, "rad")
+        "ground", Mount.camera_roll, "Angle by which the camera's right side is lower.", -3.2, 3.2, "rad", own=True)
     camera_yaw: float = _setting(
-        "ground", Mount.camera_yaw, "Angle by which the camera looks to the left.", -3.2, 3.2, "rad")
+        "ground", Mount.camera_yaw, "Angle by which the camera looks to the left.", -3.2, 3.2, "rad", own=True)
     camera_x: float = _setting(
-        "ground", Mount.camera_x, "Distance of the camera in front of base_frame's origin.", -100.0, 100.0, "m")
+        "ground", Mount.camera_x, "Distance of the camera in front of base_frame's origin.", -100.0, 100.0, "m",
+        own=True)
     camera_y: float = _setting(
-        "ground", Mount.camera_y, "Distance of the camera to the left of base_frame's origin.", -100.0, 100.0, "m")
+        "ground", Mount.camera_y, "Distance of the camera to the left of base_frame's origin.", -100.0, 100.0, "m",
+        own=True)
     camera_rectified: bool = _setting(
         "ground", Mount.camera_rectified,
-        "The images are rectified already: CameraInfo's P describes them, not K and D.")
+        "The images are rectified already: CameraInfo's P describes them, not K and D.", own=True)
     ground_z: float = _setting(
         "ground", Mount.ground_z, "Height of the ground above base_frame's origin.", -100.0, 100.0, "m")
     max_pixel_length: float = _setting(
         "ground", Mount.max_pixel_length,
-        "Length of ground that one pixel may cover; nothing is measured where it covers more.", 0.01, 10.0, "m")
+        "Length of ground that one pixel may cover; nothing is measured where it covers more.",
+        0.01, 10.0, "m", own=True)
     max_range: float = _setting(
-        "ground", Mount.max_range, "Distance from the camera beyond which nothing is measured.", 1.0, 500.0, "m")
+        "ground", Mount.max_range, "Distance from the camera beyond which nothing is measured.", 1.0, 500.0, "m",
+        own=True)
     pavement_is_obstacle: bool = _setting(
         "ground", Mount.pavement_is_obstacle,
         "Pavement is occupied in the grid and ends the scan; false: it is free.")
@@ -222,13 +246,15 @@ class Settings:
         "ground", Mount.scan_increment, "Angle between two rays of the scan.", 0.0005, 0.5, "rad")
 
     overlay_quality: int = _setting(
-        "pictures", 80, "JPEG quality of overlay/compressed.", 1, 100, live=True)
+        "pictures", 80, "JPEG quality of overlay/compressed.", 1, 100, live=True, own=True)
 
     def __post_init__(self) -> None:
         for setting in TABLE.values():
             value = _plain(getattr(self, setting.name), setting.kind)
             object.__setattr__(self, setting.name, value)
             setting.check(value)
+        if not self.cameras:
+            object.__setattr__(self, "cameras", ("",))
         for name in ("input_height", "input_width"):
             if getattr(self, name) % STRIDE:
                 raise ParameterError(f"{name} must be a multiple of {STRIDE}, it is {getattr(self, name)}")
@@ -253,7 +279,7 @@ class Settings:
         value of a setting that is only read when the node is configured."""
         for name, value in values.items():
             setting = find(name)
-            if not setting.live and value != getattr(self, name):
+            if not setting.live and _plain(value, setting.kind) != getattr(self, name):
                 raise ParameterError(f"{name} is read when the node is configured",
                                      "deactivate and clean up the node, set it, then configure and activate")
             setting.check(value)
@@ -320,9 +346,23 @@ def _plain(value: Any, kind: type) -> Any:
     """A number of any library as Python's own, a path as its text; anything else as it is."""
     if kind is float and isinstance(value, Real) and not isinstance(value, bool):
         return float(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
     if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     return str(value) if kind is str and isinstance(value, Path) else value
+
+
+def _check_names(setting: str, names: tuple[object, ...]) -> None:
+    for name in names:
+        if not isinstance(name, str) or (name and not re.fullmatch("[a-z][a-z0-9]*(_[a-z0-9]+)*", name)):
+            raise ParameterError(f"{setting} must be names of small letters, digits and single underscores, e.g."
+                                 f" front_left, not {_short(name)}")
+    if len(set(names)) != len(names):
+        raise ParameterError(f"{setting} names a camera twice: {_short(list(names))}")
+    if "" in names and len(names) > 1:
+        raise ParameterError(f"{setting} has a name that is empty beside others: {_short(list(names))}",
+                             "give every camera a name")
 
 
 def _number(value: float) -> str:

@@ -17,12 +17,13 @@ from drive_seg.arguments import size
 from drive_seg.errors import CommandError, ParameterError
 from drive_seg.parameter_file import NODE, read_parameters
 from drive_seg.pipeline import Pipeline
+from drive_seg.rig import Rig, split
 from drive_seg.settings import TABLE, Setting, Settings, of_groups
 from drive_seg.sources.frame_source import FrameSource
 from drive_seg.sources.open import open_source
 
 _STANDARD_OUTPUT = Path("-")
-_LETTER = {int: "N", float: "X", str: "NAME"}
+_LETTER = {int: "N", float: "X", str: "NAME", tuple: "A,B,..."}
 
 
 def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str], without: Collection[str] = ()) -> None:
@@ -54,7 +55,7 @@ def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
     if setting.name == "plan_folder":
         flags, kind = [*flags, "--plans"], lambda text: str(cache_folder(text))
     facts = [] if setting.choices or not setting.allowed else [setting.allowed]
-    if setting.default != "" and not (setting.default == 0 and "0 takes" in about):
+    if setting.default not in ("", ("",)) and not (setting.default == 0 and "0 takes" in about):
         facts.append(f"default: {setting.default}")
     more = f" ({'; '.join(facts)})" if facts else ""
     metavar = "FILE" if setting.file else setting.unit.upper() or _LETTER[setting.kind]
@@ -64,7 +65,7 @@ def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
 
 def _parse(setting: Setting, text: str) -> Any:
     try:
-        value = setting.kind(text)
+        value = tuple(text.split(",")) if setting.kind is tuple else setting.kind(text)
     except ValueError:
         value = text
     if not setting.choices:  # of which argparse says as much
@@ -84,18 +85,32 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
+def rig_of(args: argparse.Namespace) -> Rig:
+    """The cameras and their settings that the options of add_settings ask for. Raises ParameterError.
+
+    An option goes before what the parameter file has for all cameras, not before what it has for one.
+    """
+    rig = Rig.from_values(given_settings(args), exact=False)
+    rig.check_files()
+    return rig
+
+
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings that the options of add_settings ask for. Raises ParameterError."""
-    settings = Settings(**given_settings(args))
-    settings.check_files()
-    return settings
+    """The settings of one camera that the options of add_settings ask for. Raises ParameterError."""
+    rig = rig_of(args)
+    if rig.several:
+        raise ParameterError(f"the settings are of the cameras {', '.join(rig.cameras)}, this command takes one",
+                             "leave out `cameras`, or give settings without it")
+    return rig.common
 
 
 def node_parameters(args: argparse.Namespace) -> dict[str, Any]:
     """The parameters that a node needs to be given for the same."""
     given = given_settings(args)
-    absolute = Settings(**given).absolute()
-    return {name: getattr(absolute, name) for name in given}
+    rig = Rig.from_values(given, exact=False).map(Settings.absolute)
+    found = {name: getattr(rig.cameras.get(camera, rig.common), setting)
+             for name in given for camera, setting in [split(name)]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def open_pipeline(args: argparse.Namespace, ego: np.ndarray | None = None) -> Pipeline:

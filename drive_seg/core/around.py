@@ -133,7 +133,7 @@ class Around:
         some = seen.any(axis=1)
         if not some.any():
             raise GroundError("no ray of the scan meets ground that a camera sees", "check the cameras' poses")
-        last = seen.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)
+        last = len(self._reach) - 1 - seen[:, ::-1].argmax(axis=1)
         ends = self._reach[last]
         uncut = some & whole[np.arange(self.rays), last]
         return (float(self._reach[seen.argmax(axis=1)[some]].min()),

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from drive_seg.core.grid import GridShape
 from drive_seg.core.ground import Sight
 from drive_seg.core.mounted import MountedCamera
 from drive_seg.core.points import Points
@@ -55,6 +56,29 @@ class Messages(ABC):
         return self.make(TEXT, data=text)
 
 
+def grid_message(messages: Messages, header: Any, cells: np.ndarray, shape: GridShape, ground_z: float) -> Any:
+    """OccupancyGrid of (cells along y, cells along x) int8. header: of base_frame. ground_z: metres."""
+    make = messages.make
+    origin = make(
+        "geometry_msgs/msg/Pose",
+        position=make("geometry_msgs/msg/Point", x=float(shape.back), y=float(shape.right), z=float(ground_z)),
+        orientation=make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0))
+    info = make("nav_msgs/msg/MapMetaData", map_load_time=header.stamp, resolution=float(shape.resolution),
+                height=cells.shape[0], width=cells.shape[1], origin=origin)
+    return make(GRID, header=header, info=info, data=messages.array(cells))
+
+
+def scan_message(messages: Messages, header: Any, ranges: np.ndarray, *, angle_min: float, increment: float,
+                 range_min: float, range_max: float, angle_max: float | None = None) -> Any:
+    """LaserScan of (rays,) float32 metres. header: of base_frame. Angles in radians, the last follows from the others
+    unless it is given."""
+    last = angle_min + (len(ranges) - 1) * increment if angle_max is None else angle_max
+    return messages.make(
+        SCAN, header=header, angle_min=angle_min, angle_max=last, angle_increment=increment, time_increment=0.0,
+        scan_time=0.0, range_min=range_min, range_max=range_max, ranges=messages.array(ranges),
+        intensities=messages.array(np.empty(0, np.float32)))
+
+
 class GroundMessages:
     """Messages about the ground, all in base_frame with the image's stamp. For one camera at one pose."""
 
@@ -64,25 +88,15 @@ class GroundMessages:
 
     def grid(self, header: Any, sight: Sight) -> Any:
         """OccupancyGrid."""
-        make, grid = self._messages.make, self.camera.grid
-        cells, shape = grid.fill(sight), grid.shape
-        origin = make(
-            "geometry_msgs/msg/Pose",
-            position=make("geometry_msgs/msg/Point", x=float(shape.back), y=float(shape.right),
-                          z=float(self._mount.ground_z)),
-            orientation=make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0))
-        info = make("nav_msgs/msg/MapMetaData", map_load_time=header.stamp, resolution=float(shape.resolution),
-                    height=cells.shape[0], width=cells.shape[1], origin=origin)
-        return make(GRID, header=self._on_ground(header), info=info, data=self._messages.array(cells))
+        grid = self.camera.grid
+        return grid_message(self._messages, self._on_ground(header), grid.fill(sight), grid.shape, self._mount.ground_z)
 
     def scan(self, header: Any, sight: Sight) -> Any:
         """LaserScan."""
         scan = self.camera.scan
-        return self._messages.make(
-            SCAN, header=self._on_ground(header), angle_min=scan.angle_min, angle_max=scan.angle_max,
-            angle_increment=scan.increment, time_increment=0.0, scan_time=0.0, range_min=scan.range_min,
-            range_max=scan.range_max, ranges=self._messages.array(scan.ranges(sight)),
-            intensities=self._messages.array(np.empty(0, np.float32)))
+        return scan_message(self._messages, self._on_ground(header), scan.ranges(sight), angle_min=scan.angle_min,
+                            increment=scan.increment, range_min=scan.range_min, range_max=scan.range_max,
+                            angle_max=scan.angle_max)
 
     def points(self, header: Any, sight: Sight, labels: np.ndarray) -> Any:
         """The organised PointCloud2, as large as the labels; valid until the next call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from drive_seg.core.around import Around
 from drive_seg.core.camera import Camera
 from drive_seg.core.frame import Frame
 from drive_seg.core.grid import Grid, GridShape
@@ -23,6 +24,9 @@ def warm_up() -> None:
     camera = Camera((height, width), np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]]), np.empty(0))
     view = GroundView(camera, CameraPose.mounted(1.5, 0.3), max_pixel_length=5.0)
     sight = view.see(road, road)
-    Grid(view, GridShape(0.5, 0.0, 10.0, -5.0, 5.0)).fill(sight)
+    grid = Grid(view, GridShape(0.5, 0.0, 10.0, -5.0, 5.0))
+    grid.fill(sight)
+    around = Around({"": view}, {"": grid}, increment=0.1)
+    around.scan({"": around.look("", sight)})
     Scan(view).ranges(sight)
     Points(view).cloud(road, sight)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from std_msgs.msg import Header, String
 
-from drive_seg.core.health.monitor import Monitor
+from drive_seg.core.health.status import Status
 from drive_seg.outputs.health import ARRAY, CHECK_S, DIAGNOSTICS, HEALTH, Changes, diagnostics, health_text
 from drive_seg.ros.label_info import LATCHED
 from drive_seg.ros.log import Throttle
@@ -19,12 +20,20 @@ INACTIVE = "INACTIVE"
 """The state on ~/health while the node is not active."""
 
 
+class Watched(Protocol):
+    """What says how it is: a camera's monitor, or that of all cameras together."""
+
+    def statuses(self, now: float) -> list[Status]:
+        """One status a check. now: seconds of the node's clock."""
+
+
 class HealthTopic:
     """~/health of a node, for as long as the node exists: who comes late gets the last state."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, prefix: str = "") -> None:
+        """prefix: of one of several cameras, `front/`."""
         self._node = node
-        self._publisher = node.create_publisher(String, f"~/{HEALTH}", LATCHED)
+        self._publisher = node.create_publisher(String, f"~/{prefix}{HEALTH}", LATCHED)
         self.report(INACTIVE)
 
     def report(self, state: str, reasons: Sequence[str] = ()) -> None:
@@ -37,9 +46,11 @@ class HealthTopic:
 class HealthPublisher:
     """Asks the monitor ten times a second, and once a second where ROS time stands still."""
 
-    def __init__(self, node: Node, monitor: Monitor, topic: HealthTopic) -> None:
+    def __init__(self, node: Node, monitor: Watched, topic: HealthTopic, camera: str = "") -> None:
+        """camera: its name, where it is one of several."""
         self._node, self._monitor, self._topic = node, monitor, topic
-        self._name = node.get_fully_qualified_name().removeprefix("/")  # of several cameras, each in its namespace
+        self._camera = camera
+        self._name = node.get_fully_qualified_name().removeprefix("/") + (f"/{camera}" if camera else "")
         self._diagnostics: Publisher = node.create_publisher(ROS.kind(ARRAY), DIAGNOSTICS, 10)
         self._timers = [node.create_timer(CHECK_S, self.update),
                         node.create_timer(1.0, self.update, clock=Clock(clock_type=ClockType.STEADY_TIME))]
@@ -65,7 +76,9 @@ class HealthPublisher:
 
     def _log(self, state: str, reasons: Sequence[str]) -> None:
         checks = [reason.partition(":")[0] for reason in reasons]
-        line = self._throttle.line(" ".join([state, *checks]), f"{state}: {'; '.join(reasons)}" if reasons else state)
+        whose = f"{self._camera}: " if self._camera else ""
+        line = self._throttle.line(" ".join([state, *checks]),
+                                   f"{whose}{state}: {'; '.join(reasons)}" if reasons else f"{whose}{state}")
         if line is None:
             return
         if reasons:

@@ -61,6 +61,25 @@ class Mailbox(Generic[T]):
             self._taken_at = self._clock()
             return None if self._closed else item
 
+    def wait(self) -> bool:
+        """Wait until an item lies here. Returns False once the mailbox is closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed or self._item is not None)
+            return not self._closed
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an item lies here."""
+        with self._condition:
+            return self._item is not None
+
+    def take_now(self) -> tuple[T, float] | None:
+        """The item that lies here, as `take` returns it but at once; None where there is none."""
+        with self._condition:
+            item, self._item = self._item, None
+            self._taken_at = self._clock()
+            return item
+
     def done(self) -> None:
         """The taker is done with the item that it took last."""
         with self._condition:

@@ -12,11 +12,12 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from drive_seg.pipeline import CANNOT_OPEN
+from drive_seg.rig import Rig
 from drive_seg.ros import parameters
 from drive_seg.ros.active import Active
 from drive_seg.ros.background import attempt, configure_in_background
-from drive_seg.ros.configured import Configured
-from drive_seg.ros.health import INACTIVE, HealthTopic
+from drive_seg.ros.configured import Configured, prefix
+from drive_seg.ros.health import INACTIVE, HealthPublisher, HealthTopic
 from drive_seg.settings import Settings
 
 _OK, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -39,10 +40,11 @@ def _logged(transition):
 
 
 class SegmentationNode(LifecycleNode):
-    """Configuring opens the engine and the publishers; activating opens the subscriptions and starts the worker.
+    """Configuring opens the engine and the publishers; activating opens the subscriptions and starts the workers.
 
-    settings: those in force, from when configuring begins until clean-up. configured and active: what the node has in
-    these states, None in the others.
+    rig: the settings in force, from when configuring begins until clean-up. configured: what the node has in that
+    state, None before. cameras: what each camera has while the node is active and the camera is not switched off, by
+    name; one camera alone has the name "".
     """
 
     def __init__(self, **options) -> None:
@@ -51,11 +53,30 @@ class SegmentationNode(LifecycleNode):
         configure_in_background(self)
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self.settings: Settings | None = None
+        self.rig: Rig | None = None
         self.configured: Configured | None = None
-        self.active: Active | None = None
+        self.cameras: dict[str, Active] = {}
+        self._listens = False
+        self._joint_health: HealthPublisher | None = None
         self._health_topic = HealthTopic(self)
         self._enable = self.create_service(SetBool, "~/enable", self._on_enable)
+        self._names = tuple(self.get_parameter("cameras").value) or ("",)
+        self._off: set[str] = set()
+        self._health_topics = {name: HealthTopic(self, prefix(name)) if name else self._health_topic
+                               for name in self._names}
+        self._enables = [self.create_service(SetBool, f"~/{name}/enable",
+                                             functools.partial(self._on_enable_camera, name))
+                         for name in self._names if name]
+
+    @property
+    def settings(self) -> Settings | None:
+        """The settings in force that all cameras share, None while there are none."""
+        return None if self.rig is None else self.rig.common
+
+    @property
+    def active(self) -> Active | None:
+        """What the first camera has while it is active."""
+        return self.cameras.get(self._names[0])
 
     def start_up(self) -> None:
         """Configure and activate, unless the parameter autostart says otherwise. Failing leaves it unconfigured."""
@@ -71,14 +92,14 @@ class SegmentationNode(LifecycleNode):
         """Open network, engine and publishers; on an error say it once and stay unconfigured."""
         start = time.monotonic()
         try:
-            self.settings = parameters.read(self)
-            self.configured = Configured(self, self.settings)
+            self.rig = parameters.read(self)
+            self.configured = Configured(self, self.rig)
         except (*CANNOT_OPEN, FileNotFoundError, ValueError) as error:
             self.get_logger().error(f"can't be configured: {error}")
             self._health_topic.report(INACTIVE, [f"can't be configured: {error}"])
             self.close()
             return _FAILED
-        self.configured.pipeline.use(self.settings)  # live ones may have changed meanwhile
+        self._use(self.rig)  # live ones may have changed meanwhile
         self._health_topic.report(INACTIVE)  # what was reported of an earlier attempt holds no more
         facts = self.configured.model.facts
         self.get_logger().info(f"network {facts['network']} ({facts['input']}) on {facts['engine']}"
@@ -88,10 +109,14 @@ class SegmentationNode(LifecycleNode):
 
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to listen to the camera."""
-        assert self.configured is not None  # the life cycle configures first
-        self.active = Active(self, self.configured, self._health_topic)
-        self.get_logger().info(f"active: waiting for images on {self.active.topic}")
+        """Start to listen to the cameras."""
+        try:
+            self._start_listening()
+        except BaseException:
+            self._stop_listening()
+            raise
+        topics = ", ".join(active.topic for active in self.cameras.values())
+        self.get_logger().info(f"active: waiting for images on {topics}")
         return super().on_activate(state)
 
     @_logged
@@ -123,7 +148,7 @@ class SegmentationNode(LifecycleNode):
         self._stop_listening()
         if self.configured is not None:
             self.configured.close()
-        self.configured = self.settings = None
+        self.configured = self.rig = None
 
     def destroy_node(self) -> None:
         """As rclpy's, and the life cycle's services end too.
@@ -134,16 +159,53 @@ class SegmentationNode(LifecycleNode):
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
+    def _start_listening(self) -> None:
+        assert self.configured is not None  # the life cycle configures first
+        self._listens, joint = True, self.configured.joint
+        if joint is not None:
+            joint.start()
+            self._joint_health = HealthPublisher(self, joint, self._health_topic)
+        for name in self._names:
+            if name not in self._off:
+                self._start_camera(name)
+
+    def _start_camera(self, name: str) -> None:
+        assert self.configured is not None
+        self.cameras[name] = Active(self, self.configured.cameras[name], self._health_topics[name],
+                                    self.configured.joint)
+
     def _stop_listening(self) -> None:
-        if self.active is not None:
-            self.active.close()
-            self.active = None
+        self._listens = False
+        for name in list(self.cameras):
+            self.cameras.pop(name).close()
+        if self._joint_health is not None:
+            self._joint_health.close()
+            self._joint_health = None
+
+    def _use(self, rig: Rig) -> None:
+        assert self.configured is not None
+        for name, settings in rig.cameras.items():
+            self.configured.cameras[name].use(settings)
+
+    def _on_enable_camera(self, name: str, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Listen to one of several cameras, or not; also while the node is inactive, for when it is active again."""
+        before = name not in self._off
+        (self._off.discard if request.data else self._off.add)(name)
+        if self.configured is not None and self.configured.joint is not None:
+            self.configured.joint.switch(name, request.data)
+        if self._listens and request.data and name not in self.cameras:
+            self._start_camera(name)
+        elif not request.data and name in self.cameras:
+            self.cameras.pop(name).close()
+        word = "active" if request.data else "inactive"
+        response.success, response.message = True, word if before != request.data else f"{word} already"
+        return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Activate or deactivate; while inactive the node listens to no image."""
         if self.configured is None:
             response.success, response.message = False, "the node is not configured"
-        elif request.data == (self.active is not None):
+        elif request.data == self._listens:
             response.success, response.message = True, "active already" if request.data else "inactive already"
         else:
             trigger = self.trigger_activate if request.data else self.trigger_deactivate
@@ -153,10 +215,9 @@ class SegmentationNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         # There are settings from when configuring begins, which can take minutes.
-        result, settings = parameters.check(changes, self.settings)
-        if settings is not None:
-            self.settings = settings
-            configured = self.configured
-            if configured is not None:
-                configured.pipeline.use(settings)
+        result, rig = parameters.check(self, changes, self.rig)
+        if rig is not None:
+            self.rig = rig
+            if self.configured is not None:
+                self._use(rig)
         return result

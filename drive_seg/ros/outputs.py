@@ -25,7 +25,11 @@ class Output(table.Output):
     @property
     def topic(self) -> str:
         """Below the node's name."""
-        return f"~/{self.name}"
+        return self.topic_of("")
+
+    def topic_of(self, prefix: str) -> str:
+        """The same of one of several cameras. prefix: `front/`."""
+        return f"~/{prefix}{self.name}"
 
     @property
     def type(self) -> type:

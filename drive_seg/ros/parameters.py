@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -10,7 +11,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from drive_seg.errors import ParameterError
-from drive_seg.settings import TABLE, Setting, Settings, unknown
+from drive_seg.rig import OWN, Rig, look_up, split
+from drive_seg.settings import TABLE, Setting
 
 _OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides")
 
@@ -33,43 +35,67 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
 
 
 def declare(node: Node) -> None:
-    """Declare every parameter, and warn of given names that are not parameters.
+    """Declare every parameter, those of each camera after the common ones, and warn of names that nobody knows.
 
-    Raises ParameterError for a value, given at the start, that can't be one.
+    A camera's own begin as the common ones. Raises ParameterError for a value, given at the start, that can't be one.
     """
     given = node._parameter_overrides  # rclpy shows it to nobody
     for setting in TABLE.values():
-        try:
-            node.declare_parameter(setting.name, setting.default, descriptor(setting))
-        except (InvalidParameterTypeException, InvalidParameterValueException):
-            setting.check(given[setting.name].value)  # says what rclpy says in prose only
-            raise
+        _declare(node, setting, setting.name, list(setting.default) if setting.kind is tuple else setting.default)
+    cameras = [camera for camera in node.get_parameter("cameras").value if camera]
+    TABLE["cameras"].check(cameras)
+    for camera in cameras:
+        for name in OWN:
+            _declare(node, TABLE[name], f"{camera}.{name}", node.get_parameter(name).value)
     for name in given:
-        if name not in TABLE and name.partition(".")[0] not in _OF_ROS:
-            node.get_logger().warning(f"{unknown(name)}; it is left out")
+        if name.partition(".")[0] not in _OF_ROS:
+            try:
+                look_up(name, cameras)
+            except ParameterError as error:
+                node.get_logger().warning(f"{error.reason}; it is left out")
 
 
-def read(node: Node) -> Settings:
+def _declare(node: Node, setting: Setting, name: str, default: Any) -> None:
+    given = node._parameter_overrides.get(name)
+    empty = setting.kind is tuple and given is not None and not given.value  # to ROS 2 an empty list has no type
+    try:
+        node.declare_parameter(name, default, descriptor(setting), ignore_override=empty)
+    except (InvalidParameterTypeException, InvalidParameterValueException):
+        if given is not None:
+            setting.check(given.value)  # says what rclpy says in prose only
+        raise
+
+
+def read(node: Node) -> Rig:
     """The parameters' present values. Raises ParameterError with the reason for one that can't be used."""
-    settings = Settings.from_values({name: node.get_parameter(name).value for name in TABLE})
-    settings.check_files()
-    return settings
+    values = {name: node.get_parameter(name).value for name in TABLE}
+    own = [f"{camera}.{name}" for camera in values["cameras"] if camera for name in OWN]
+    rig = Rig.from_values(values | {name: node.get_parameter(name).value for name in own})
+    rig.check_files()
+    return rig
 
 
-def check(changes: Sequence[Parameter], settings: Settings | None) -> tuple[SetParametersResult, Settings | None]:
+def check(node: Node, changes: Sequence[Parameter], rig: Rig | None) -> tuple[SetParametersResult, Rig | None]:
     """Answer a request to change parameters, before they change.
 
-    settings: those that the node was configured with, None while it is not. Returns the answer and the settings with
-    the changes, where there are any.
+    rig: what the node was configured with, None while it is not. Returns the answer, and the rig with the changes where
+    there is one.
     """
-    values = {change.name: change.value for change in changes if change.name in TABLE}
+    values = {change.name: change.value for change in changes if split(change.name)[1] in TABLE}
+    cameras = [camera for camera in node.get_parameter("cameras").value if camera]
     try:
-        if settings is not None:
-            settings = settings.changed(values)
+        if list(values.get("cameras", cameras) or [""]) != (cameras or [""]):
+            raise ParameterError("cameras is read when the node starts", "start it again with other cameras")
+        if rig is not None:
+            rig = rig.changed(values)
         else:
             for name, value in values.items():
-                TABLE[name].check(value)
-                TABLE[name].check_file(value)
+                setting = look_up(name, cameras)
+                setting.check(value)
+                setting.check_file(value)
+                if cameras and setting.own and name in TABLE and value != node.get_parameter(name).value:
+                    raise ParameterError(f"{name} is each camera's own",
+                                         f"set {', '.join(f'{camera}.{name}' for camera in cameras)}")
     except ParameterError as error:
         return SetParametersResult(successful=False, reason=str(error)), None
-    return SetParametersResult(successful=True), settings
+    return SetParametersResult(successful=True), rig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from std_msgs.msg import Header
 
@@ -11,6 +12,12 @@ from drive_seg.core.ground import CameraPose
 from drive_seg.outputs.ground import PoseError
 from drive_seg.ros.transforms import TransformError, Transforms
 from drive_seg.settings import Settings
+
+
+def camera_pose(stamped: TransformStamped) -> CameraPose:
+    """A transform of TF as a pose."""
+    t, q = stamped.transform.translation, stamped.transform.rotation
+    return CameraPose.from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
 
 
 class PoseSource:
@@ -32,13 +39,11 @@ class PoseSource:
         try:
             if self._transforms is None:
                 raise TransformError("tf2_ros is not installed")
-            transform = self._transforms.at(self._base, header).transform
+            return camera_pose(self._transforms.at(self._base, header))
         except TransformError as error:
             raise PoseError(f"the camera's pose is not known ({error})",
                             f"set camera_height (and camera_pitch, ...), or publish the transform {self._base} <-"
                             f" {header.frame_id!r}") from error
-        t, q = transform.translation, transform.rotation
-        return CameraPose.from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
 
     def close(self) -> None:
         """Stop listening to TF."""

@@ -7,10 +7,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
 
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage, Image
 
+from drive_seg.core.decode import Decoded
+from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.stopwatch import stage
@@ -21,6 +25,18 @@ from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
 from drive_seg.ros.messages import ROS
 from drive_seg.ros.outputs import Output
+from drive_seg.ros.turns import Turn
+
+
+class Joint(Protocol):
+    """What several cameras make together."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody subscribes to it."""
+
+    def add(self, result: Result) -> None:
+        """Take this camera's newest sound result, in the camera's second thread."""
 
 
 class Worker:
@@ -33,8 +49,11 @@ class Worker:
     """
 
     def __init__(self, pipeline: Pipeline, publishers: dict[Output, Publisher], complain: Callable[[str, str], None],
-                 geometry: Geometry, clock: Callable[[], float]) -> None:
-        """clock: seconds of the node's clock."""
+                 geometry: Geometry, clock: Callable[[], float], turn: Turn | None = None,
+                 joint: Joint | None = None) -> None:
+        """clock: seconds of the node's clock. turn: at engines that other cameras use too; None where the pipeline's is
+        this camera's alone. joint: what several cameras make together, None for one camera.
+        """
         self.pipeline = pipeline
         self.geometry = geometry
         self._clock = clock
@@ -45,6 +64,7 @@ class Worker:
         """Milliseconds by stage of the newest frames."""
         self._publishers = publishers
         self._complain = complain
+        self._turn, self._joint, self._in_turn = turn, joint, False
         self._thread = threading.Thread(target=self._work, name="segment", daemon=True)
         self._second = ThreadPoolExecutor(1, "publish")
         self._publishing: Future[None] | None = None
@@ -71,13 +91,49 @@ class Worker:
             self._publishing.result()
 
     def _work(self) -> None:
-        while (taken := self.mailbox.take()) is not None:
+        turn = self._turn
+        while (taken := self.mailbox.take() if turn is None else self._take_in_turn(turn)) is not None:
             try:
                 self.process(*taken)
-                self.pipeline.read_engine(self._clock())
+                if turn is None:
+                    self.pipeline.read_engine(self._clock())
             except Exception as error:  # the node must live on, whatever one frame does
                 self._fail(error)
+            finally:
+                if self._in_turn:  # it failed before, or needed no engine
+                    self._end_turn()
             self.mailbox.done()
+        if turn is not None:
+            turn.leave()
+
+    def _take_in_turn(self, turn: Turn) -> tuple[Image | CompressedImage, float] | None:
+        """The newest message when it is this camera's turn at an engine."""
+        while self.mailbox.wait():
+            self._engine = turn.take()
+            taken = self.mailbox.take_now()
+            if taken is not None:
+                self._in_turn = True
+                return taken
+        return None  # closed
+
+    def _decode_in_turn(self, frame: Frame, stages: dict[str, float]) -> Decoded:
+        """What an engine says of the frame. What follows needs no engine, and the next camera has it meanwhile."""
+        try:
+            own = self.pipeline.segmenter.engine  # a smaller one, where the latency budget was missed
+            engine = self._engine if own is self.pipeline.model.engine else own
+            decoded = engine.decode(frame, self.pipeline.size_of(frame), stages)
+            try:
+                self.pipeline.read_engine(self._clock())
+            except EngineError as error:  # the frame is whole all the same
+                self._fail(error)
+            return decoded
+        finally:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        assert self._turn is not None
+        self._in_turn = False
+        self._turn.end(again=self.mailbox.waiting)
 
     def _fail(self, error: Exception) -> None:
         kind = "bad_message" if isinstance(error, FrameError) else "engine_error"
@@ -91,7 +147,8 @@ class Worker:
         """
         start = time.monotonic() if received is None else received
         wanted = [(o, p) for o, p in self._publishers.items() if p.get_subscription_count() > 0]
-        if not wanted and not self.pipeline.monitor.idle(self._clock()):
+        joined = self._joint is not None and self._joint.wanted
+        if not (wanted or joined) and not self.pipeline.monitor.idle(self._clock()):
             self.counts["idle"] += 1
             return
         stages: dict[str, float] = {}
@@ -100,10 +157,12 @@ class Worker:
         with stage(stages, "health"):
             stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             believed = self.pipeline.look(frame, stamp, self._clock())
-        if not wanted:
+        if not (wanted or joined):
             self.counts["idle"] += 1
             return
-        answer = self.pipeline.answer(frame, believed, drivable=any(output.needs_drivable for output, _ in wanted))
+        decode = None if self._turn is None else partial(self._decode_in_turn, frame)
+        answer = self.pipeline.answer(frame, believed, decode=decode,
+                                      drivable=joined or any(output.needs_drivable for output, _ in wanted))
         masks, others = ([pair for pair in wanted if pair[0].mask is mask] for mask in (True, False))
         if answer.segmentation is not None:
             stages.update(answer.segmentation.stages)
@@ -121,7 +180,7 @@ class Worker:
             took = time.monotonic() - start
             self.pipeline.finished(answer.sound, took, self.mailbox.dropped, self._clock())
         self.counts["segmented"] += 1
-        self._publish_beside(result, others, stages)
+        self._publish_beside(result, others, stages, joined)
         changed = self.pipeline.keep_budget(self._clock())
         if changed is not None:
             self._complain("budget", changed)
@@ -133,17 +192,21 @@ class Worker:
                 if made is not None:
                     publisher.publish(made)
 
-    def _publish_beside(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
+    def _publish_beside(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float],
+                        joined: bool) -> None:
         """In the second thread, when that is done with the frame before: nothing queues, nothing is left out."""
         self.wait()
-        if wanted:
-            self._publishing = self._second.submit(self._publish_rest, result, wanted, stages)
+        if wanted or joined:
+            self._publishing = self._second.submit(self._publish_rest, result, wanted, stages, joined)
         else:
             self.stages.append(stages)
 
-    def _publish_rest(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
+    def _publish_rest(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float],
+                      joined: bool) -> None:
         try:
             self._publish(result, wanted, stages)
+            if joined and self._joint is not None:
+                self._joint.add(result)
         except Exception as error:  # as in _work
             self._fail(error)
         self.stages.append(stages)
