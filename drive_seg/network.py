@@ -62,6 +62,8 @@ class Network:
     int8_sha256: str = ""
     fp16: Path | None = None
     fp16_sha256: str = ""
+    int8_gpu: Path | None = None
+    int8_gpu_sha256: str = ""
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
@@ -85,12 +87,14 @@ class Network:
         try:
             int8, int8_digest = _version(facts, "int8", sidecar)
             fp16, fp16_digest = _version(facts, "fp16", sidecar)
+            int8_gpu, int8_gpu_digest = _version(facts, "int8_gpu", sidecar)
             table = ClassTable.from_dicts(facts.get("classes"))
             unknown = _mapping(facts, "unknown")
             return cls(path, str(facts.get("name", path.stem)), digest, _input_size(_mapping(facts, "input")), table,
                        _number(facts.get("temperature", 1.0), "temperature", above=0), _trust(unknown, len(table)),
                        _surface(unknown), _typical(unknown), _self_test(_mapping(facts, "self_test")),
-                       int8, _mapping(facts, "provenance"), int8_digest, fp16, fp16_digest)
+                       int8, _mapping(facts, "provenance"), int8_digest, fp16, fp16_digest,
+                       int8_gpu, int8_gpu_digest)
         except NetworkError:
             raise
         except (ClassTableError, TypeError, ValueError, KeyError, OverflowError) as error:

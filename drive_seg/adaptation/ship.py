@@ -50,7 +50,7 @@ class _Unlabelled:
 
 def write_network(network: Segmenter, path: Path, former: Network, footage: Footage, provenance: dict, *,
                   int8: bool = False) -> Network:
-    """Write NAME.onnx, NAME.yaml and with int8 NAME.int8.onnx. Raises ExportError or QuantiseError.
+    """Write NAME.onnx, NAME.yaml and with int8 the two 8-bit versions. Raises ExportError or QuantiseError.
 
     The temperature is the former network's: without labels nothing says how often it is right. What free energy,
     confidence and unknown share are normal is fitted on the footage that it was trained on.
@@ -60,13 +60,14 @@ def write_network(network: Segmenter, path: Path, former: Network, footage: Foot
     model = export.to_onnx(network, footage.size)
     report = export.check(model, network, images, footage.size)
     keep_fp32(model, fp16_report(model, images).needs_fp32)
-    quantised = None
+    versions = {}
     if int8:
-        quantised = quantise.to_int8(model, [_bgr(footage, still) for still in _some(footage.training, _INT8_PICTURES)])
-        provenance = provenance | {"int8_against_fp32": quantise.compare(model, quantised, images)}
+        seen = [_bgr(footage, still) for still in _some(footage.training, _INT8_PICTURES)]
+        versions, reports = quantise.versions(model, seen, images)
+        provenance = provenance | reports
     calibration = _calibrate(network, former, footage)
     export.write(model, path, former.table, footage.size, provenance | {"against_pytorch": report}, calibration,
-                 quantised)
+                 versions)
     if former.surface is not None:
         _set_surface(path, former.surface.limit)
     fitted = trust.fit(Network.load(path), _Unlabelled(footage), engine="openvino")

@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
                         help="fp16 types weights and arithmetic half, for TensorRT (default: fp32)")
     parser.add_argument("--int8", action="store_true",
-                        help="also write FILE.int8.onnx, which processors without bf16 run instead (needs nncf)")
+                        help="also write FILE.int8.onnx, which processors without bf16 run instead, and"
+                             " FILE.int8_gpu.onnx for TensorRT's `precision: int8` (needs nncf)")
     parser.add_argument("--blend", type=_blend, metavar="FILE.onnx=SHARE",
                         help="mix in so much (0 to 1) of the weights of the network file that the run started from: it"
                              " forgets less, and has learned less")
@@ -78,11 +79,10 @@ def run(args: argparse.Namespace) -> int:
         if args.precision == "fp32":  # TensorRT's fp16 is made from it later
             fp16 = fp16_report(model, images)
             keep_fp32(model, fp16.needs_fp32)
-        quantised, int8_report = None, None
+        versions, int8_reports = {}, {}
         if args.int8:
             seen = [pair.read()[0] for dataset in datasets for pair in spread(dataset.pairs("train"), INT8_PICTURES)]
-            quantised = quantise.to_int8(model, seen)
-            int8_report = quantise.compare(model, quantised, images)
+            versions, int8_reports = quantise.versions(model, seen, images)
         calibration = calibrate(network, sources, allowed, finished.table, finished.recipe)
         recipe = json.loads(json.dumps(asdict(finished.recipe)))
         export.write(model, args.output, finished.table, shape, {
@@ -93,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
             **({"teacher": finished.teacher} if finished.teacher else {}),
             **blended, "precision": args.precision,
             "logit_offsets": prior, "against_pytorch": report,
-            **({"int8_against_fp32": int8_report} if int8_report else {}), "quick_val": finished.quick_val,
-        }, calibration, quantised)
+            **int8_reports, "quick_val": finished.quick_val,
+        }, calibration, versions)
     except ImportError as error:
         raise CommandError(f"--int8 needs nncf ({error})", "pip install 'drive-seg[train]'") from error
     except (DatasetError, RunError, export.ExportError, quantise.QuantiseError, ValueError) as error:
@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     if fp16 is not None:
         print(fp16)
     print(f"{args.output}: {shape[0]}x{shape[1]} {args.precision}, step {finished.step}; against PyTorch: {report};"
-          f" temperature {calibration.temperature}" + (f"; int8 against fp32: {int8_report}" if int8_report else ""))
+          f" temperature {calibration.temperature}"
+          + "".join(f"; {name.replace('_', ' ')}: {report}" for name, report in int8_reports.items()))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The fp16 version of a network, which TensorRT runs: written beside the fp32 one when that is exported (needs onnx).
+"""The versions of a network that TensorRT runs, fp16 and int8: written beside it when it is exported (needs onnx).
 
-`python3 -m drive_seg.fp16 NAME.onnx` writes NAME.fp16.onnx for a network that was exported elsewhere.
+`python3 -m drive_seg.fp16 NAME.onnx` writes them for a network that was exported elsewhere.
 """

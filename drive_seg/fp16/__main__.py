@@ -1,5 +1,7 @@
 """Write NAME.fp16.onnx beside a network that was exported elsewhere, and name it in NAME.yaml: TensorRT runs that file.
 
+A network with an 8-bit version also gets NAME.int8_gpu.onnx, for `precision: int8` on TensorRT.
+
 Layers that fp16 can't hold stay fp32. They are found by running the network on images: give some of its own camera.
 """
 
@@ -34,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             report = fp16_report(network.path, [image for image in images if image is not None])
             print(report)
             keep = report.needs_fp32
-        print(f"{write_fp16(network.path, keep)} written; {network.path.with_suffix('.yaml').name} names it")
+        for path in write_fp16(network.path, keep):
+            print(f"{path} written; {network.path.with_suffix('.yaml').name} names it")
     except (EngineError, NetworkError, OSError) as error:
         print(f"fp16: {error}", file=sys.stderr)
         return 2

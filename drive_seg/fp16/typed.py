@@ -101,7 +101,7 @@ def typed_fp16(model: onnx.ModelProto, keep: Iterable[str] = ()) -> onnx.ModelPr
     floats = {v.name for v in (*source.input, *source.value_info, *source.output)
               if v.type.tensor_type.elem_type == TensorProto.FLOAT}
     floats |= {w.name for w in source.initializer if w.data_type == TensorProto.FLOAT}
-    stored = {w.name: w for w in source.initializer} | dict(map(_constant, _constants(source)))
+    stored = _stored(source)
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, onnx.TensorProto] = {}
 
@@ -168,14 +168,20 @@ def _retyped(tensor: onnx.TensorProto, name: str, wide: bool, layer: str) -> onn
     return numpy_helper.from_array(values.astype(np.float16), name)
 
 
-def _constants(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    return [node for node in graph.node if node.op_type == "Constant"]
+def stored_values(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """What a network holds, by tensor name: weights and constants."""
+    return {name: numpy_helper.to_array(tensor) for name, tensor in _stored(graph).items()}
+
+
+def _stored(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    return {w.name: w for w in graph.initializer} | dict(_constant(n) for n in graph.node if n.op_type == "Constant")
 
 
 def _constant(node: onnx.NodeProto) -> tuple[str, onnx.TensorProto]:
     attribute = node.attribute[0]
     value = helper.get_attribute_value(attribute)
     if attribute.name == "value":
+        value.name = node.output[0]  # it may have another, or none
         return node.output[0], value
     dtype = np.float32 if attribute.name.startswith("value_float") else np.int64
     return node.output[0], numpy_helper.from_array(np.asarray(value, dtype), node.output[0])

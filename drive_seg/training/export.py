@@ -24,7 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from drive_seg.core.classes import ClassTable
 from drive_seg.errors import DriveSegError
 from drive_seg.fp16.typed import FP16_MAX
-from drive_seg.fp16.write import fp16_beside
+from drive_seg.fp16.write import fp16_beside, version_beside
 from drive_seg.network import FORMAT, STRIDE, fits_stride
 from drive_seg.training.calibrate import Calibration
 from drive_seg.training.model import ConvNorm, Segmenter
@@ -129,9 +129,9 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
 
 
 def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int, int], provenance: dict,
-          calibration: Calibration | None = None, int8: onnx.ModelProto | None = None) -> None:
+          calibration: Calibration | None = None, versions: dict[str, onnx.ModelProto] | None = None) -> None:
     """Writes NAME.onnx and NAME.yaml, the two files that drive_seg.network.Network reads, NAME.fp16.onnx for TensorRT
-    (of an fp32 network), and NAME.int8.onnx."""
+    (of an fp32 network), and NAME.VERSION.onnx of each of the versions (see quantise.versions)."""
     content = model.SerializeToString()
     facts: dict = {
         "format": FORMAT, "name": path.stem, "onnx_sha256": hashlib.sha256(content).hexdigest(),
@@ -145,8 +145,6 @@ def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int
     path.write_bytes(content)
     if model.graph.initializer and all(w.data_type != TensorProto.FLOAT16 for w in model.graph.initializer):
         facts["fp16"] = fp16_beside(path, model)
-    if int8 is not None:
-        quantised = path.with_suffix(".int8.onnx")
-        quantised.write_bytes(int8.SerializeToString())
-        facts["int8"] = {"file": quantised.name, "sha256": hashlib.sha256(quantised.read_bytes()).hexdigest()}
+    for name, version in (versions or {}).items():
+        facts[name] = version_beside(path, name, version)
     path.with_suffix(".yaml").write_text(yaml.safe_dump(facts, sort_keys=False, default_flow_style=None, width=110))

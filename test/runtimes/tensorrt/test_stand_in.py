@@ -192,7 +192,7 @@ gpu.close()
 @pytest.fixture(scope="module")
 def typed_network(tmp_path_factory):
     """The colour network with its fp16 version."""
-    return write_fp16(write_colour_network(tmp_path_factory.mktemp("typed"))).with_name("colours.onnx")
+    return write_fp16(write_colour_network(tmp_path_factory.mktemp("typed")))[0].with_name("colours.onnx")
 
 
 def with_tensorrt(library, script: str, network, plans, **environment: str):
