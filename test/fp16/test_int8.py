@@ -24,7 +24,7 @@ def write(*, weight_type=np.int8, weight_zero=0, bias_in_32_bits=False, quantise
         "w1": rng.integers(0 if weight_type == np.uint8 else -127, 128, (8, 3, 3, 3)).astype(weight_type),
         "w1.scale": rng.uniform(0.0003, 0.001, 8), "w1.zero": np.full(8, weight_zero, weight_type),
         "b1": rng.normal(0, 1, 8),
-        "w2": rng.integers(-127, 128, (5, 8, 1, 1)).astype(np.int8), "w2.scale": rng.uniform(1e-6, 0.01, 5),
+        "w2": rng.integers(-127, 128, (5, 8, 1, 1)).astype(np.int8), "w2.scale": np.array([1e-6, 0.002, 0.01, 0.004, 0.006]),
         "image.scale": np.array(1.0), "image.zero": np.array(3, np.uint8),
         "mid.scale": rng.uniform(0.9, 1.1, 8), "mid.zero": np.full(8, -100, np.int8),
         "bias32": rng.integers(-900, 900, 8).astype(np.int32), "bias32.scale": np.full(8, 0.001),
