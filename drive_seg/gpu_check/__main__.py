@@ -222,8 +222,8 @@ def _cpu_engine(network: Network):
 def _images(folder: Path | None, findings: Findings) -> tuple[list[np.ndarray], bool]:
     """Images to compare on, and whether a camera took them."""
     if folder is not None:
-        images = [cv2.imread(str(path)) for path in sorted(folder.iterdir())]
-        images = [image for image in images if image is not None]
+        found = [cv2.imread(str(path)) for path in sorted(folder.iterdir())]
+        images = [image for image in found if image is not None]
         if not images:
             raise FileNotFoundError(f"{folder} has no images that OpenCV reads")
         return images, True

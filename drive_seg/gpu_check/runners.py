@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +127,7 @@ def _resize(torch, a, x, roi, scales, *sizes):
     return torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., Any]] = {
     "Conv": _conv,
     "Resize": _resize,
     "Clip": lambda torch, a, x, low=None, high=None: torch.clamp(x, low, high),

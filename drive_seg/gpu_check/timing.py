@@ -90,8 +90,8 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
                 stages.setdefault(name, []).append(ms)
         host = {name: statistics.median(ms[5:]) for name, ms in stages.items()}
         whole = milliseconds(gpu, [path.enqueue])
-        classes, *grid = runner.logits_shape
-        grid = channels(classes) * int(np.prod(grid))
+        classes, grid_height, grid_width = runner.logits_shape
+        grid = channels(classes) * grid_height * grid_width
         floor_pre = (3 * height * width + 2 * channels(3) * network.input_size[0] * network.input_size[1]) / rate
         floor_post = (2 * grid + 3 * height * width) / rate
         findings.row(size=f"{width}x{height}", runtime=title, pre=steps["pre"], pre_floor=floor_pre, network=network_ms,

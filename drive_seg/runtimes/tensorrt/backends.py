@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from ctypes import byref, c_uint8, c_ulonglong, c_void_p
+from typing import Any
 
 from drive_seg.core.engine import EngineError
 from drive_seg.errors import DriveSegError
@@ -80,7 +81,7 @@ class Pycuda:
 
         self._cuda = cuda
         self._driver = load_driver()
-        self._live: dict[int, object] = {}  # all of pycuda's objects, by their handles
+        self._live: dict[int, Any] = {}  # all of pycuda's objects, by their handles
         self._calls = self._table()
         cuda.init()
 

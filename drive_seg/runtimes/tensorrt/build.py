@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from drive_seg.core.engine import EngineError
 from drive_seg.files import write_whole
@@ -157,7 +158,7 @@ def _keep_timing_cache(config, path: Path) -> None:
         _out(say=f"the next build will not be quicker: {error}")
 
 
-def _monitor(trt):
+def _monitor(trt: Any):
     class Monitor(trt.IProgressMonitor):
         """Turns TensorRT's outermost phase into lines of per cent."""
 

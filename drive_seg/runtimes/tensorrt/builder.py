@@ -113,6 +113,7 @@ def build_apart(library: Library, onnx: Path, input_size: tuple[int, int], targe
         with open(f"{folder}/errors", "w+") as errors, subprocess.Popen(  # noqa: PTH123
                 [sys.executable, "-m", "drive_seg.runtimes.tensorrt.build", order.to_json()], stdout=subprocess.PIPE,
                 stderr=errors, text=True) as process:
+            assert process.stdout is not None  # a pipe
             for text in process.stdout:
                 line = _json(text)
                 if "say" in line:

@@ -138,8 +138,10 @@ class TensorRtEngine(Engine):
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode. After an error of the GPU every later frame fails too."""
         try:
-            with bound(self.library), self._busy, self._running().current():
-                return self._path_for(Intake.of(frame, self.input_size), size).run(frame, stages)
+            with bound(self.library), self._busy:
+                gpu = self._running()
+                with gpu.current():
+                    return self._path_for(gpu, Intake.of(frame, self.input_size), size).run(frame, stages)
         except (NotFiniteError, FrameError):  # of this frame alone
             raise
         except BaseException as error:
@@ -168,19 +170,20 @@ class TensorRtEngine(Engine):
 
     @contextlib.contextmanager
     def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:
-        """Its GPU, made current, and its network, to measure them."""
-        with self._gpu.current():
-            yield self._gpu, self._runner
+        """Its GPU, made current, and its network, to measure them. Raises EngineError once it failed or was closed."""
+        gpu = self._running()
+        with gpu.current():
+            yield gpu, self._runner
 
-    def _path_for(self, intake: Intake, size: tuple[int, int]) -> FramePath:
+    def _path_for(self, gpu: Gpu, intake: Intake, size: tuple[int, int]) -> FramePath:
         path = self._path
         if path is None or path.intake != intake or path.size != size:
             if path is not None:
                 self._path = None
                 path.close()
-            path = self._path = FramePath(self._gpu, self._runner, self.network, intake, size, self._memory)
+            path = self._path = FramePath(gpu, self._runner, self.network, intake, size, self._memory)
             path.enqueue()
-            self._gpu.synchronise()
+            gpu.synchronise()
             path.capture()
         return path
 

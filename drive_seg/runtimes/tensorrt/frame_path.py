@@ -12,7 +12,7 @@ from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
+from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu, Graph
 from drive_seg.runtimes.tensorrt.intake import Intake, places, taps
 from drive_seg.runtimes.tensorrt.kernels import NOT_FINITE, DecodeArguments, PrepareArguments
 from drive_seg.runtimes.tensorrt.memory import ALIGNMENT, FrameMemory, Room, padded
@@ -68,7 +68,7 @@ class FramePath:
         self._gpu = gpu
         self._runner = runner
         self._memory = memory
-        self._graph = None
+        self._graph: Graph | None = None
         self.graph_refused: str | None = None
         """Why the work could not be captured as one graph; it is enqueued piece by piece then."""
         self._lay_out(network)
@@ -78,12 +78,12 @@ class FramePath:
         classes, grid_height, grid_width = runner.logits_shape
         (height, width), (out_height, out_width) = runner.input_size, self.size
         trust = network.trust or TrustModel(np.zeros(classes), np.ones(classes), -np.inf)
-        tables = [taps(width, intake.halved[1]), taps(height, intake.halved[0]), places(out_width, grid_width),
-                  places(out_height, grid_height), network.table.group_lut[:classes],
-                  np.asarray(trust.mean, np.float32), np.asarray(trust.std, np.float32)]
-        self._before = prepare_tiling(*tables[:2], intake)
-        self._after = decode_tiling(*tables[2:4], (grid_height, grid_width), classes)
-        packed, at = _packed(tables)
+        across, down = taps(width, intake.halved[1]), taps(height, intake.halved[0])
+        across_grid, down_grid = places(out_width, grid_width), places(out_height, grid_height)
+        self._before = prepare_tiling(across, down, intake)
+        self._after = decode_tiling(across_grid, down_grid, (grid_height, grid_width), classes)
+        packed, at = _packed([across, down, across_grid, down_grid, network.table.group_lut[:classes],
+                              np.asarray(trust.mean, np.float32), np.asarray(trust.std, np.float32)])
 
         image_bytes, pixels = intake.rows * intake.pitch, out_height * out_width
         images_at = [padded(self._after.tiles) + i * padded(pixels) for i in range(3)]  # the reports come first
@@ -91,10 +91,10 @@ class FramePath:
         memory.make_room(self._used, "{}x{} {}".format(*reversed(intake.size), intake.encoding))
         self._gpu.write(memory.tables, packed)
         self._gpu.fill(memory.results, 0)  # no ticket: nothing of another layout can pass for a result
-        lines = memory.image.host[ALIGNMENT: self._used.image].reshape(intake.rows, intake.pitch)
+        lines = memory.image.beside[ALIGNMENT: self._used.image].reshape(intake.rows, intake.pitch)
         self._image = lines[:, : intake.row_bytes]
-        self._reports = memory.results.host[: self._after.tiles]
-        self._images = [memory.results.host[start: start + pixels].reshape(self.size) for start in images_at]
+        self._reports = memory.results.beside[: self._after.tiles]
+        self._images = [memory.results.beside[start: start + pixels].reshape(self.size) for start in images_at]
 
         columns, rows, columns_at, rows_at, groups, mean, deviation = (memory.tables.pointer + offset for offset in at)
         self._prepare = PrepareArguments(
@@ -138,7 +138,7 @@ class FramePath:
         """Copy a frame's bytes to where the GPU takes them from."""
         np.copyto(self._image, self.intake.pixels(frame))
         self._memory.ticket = self._memory.ticket % (NOT_FINITE - 1) + 1
-        self._memory.image.host[0] = self._memory.ticket
+        self._memory.image.beside[0] = self._memory.ticket
 
     def compute(self) -> None:
         """Run what `put` left, and wait. Raises EngineError."""

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,13 @@ class Buffer:
     nbytes: int
     host: np.ndarray | None
 
+    @property
+    def beside(self) -> np.ndarray:
+        """`host`, of memory that was allocated with it. Raises EngineError where there is none, or none any more."""
+        if self.host is None:
+            raise EngineError("this memory of the GPU has none beside it", "please report it")
+        return self.host
+
 
 class Gpu:
     """The first CUDA device, its primary context (which TensorRT uses too), and a stream.
@@ -43,7 +51,10 @@ class Gpu:
         self.device = first_gpu()
         self.compute_capability = self.device.compute_capability
         self._backend = backend or open_backend()
-        self._context = self._stream = self._done = self._module = None
+        self._context: Any = None  # as the backend has them
+        self._stream: Any = None
+        self._done: Any = None
+        self._module: Any = None
         self._functions: dict[str, object] = {}
         self._nvml: Nvml | None = None
         try:
@@ -146,11 +157,11 @@ class Gpu:
 
     def upload(self, buffer: Buffer, nbytes: int) -> None:
         """Enqueue: its first bytes from the processor to the GPU."""
-        self._call("cuMemcpyHtoDAsync", buffer.pointer, buffer.host.ctypes.data, nbytes, self._stream)
+        self._call("cuMemcpyHtoDAsync", buffer.pointer, buffer.beside.ctypes.data, nbytes, self._stream)
 
     def download(self, buffer: Buffer, nbytes: int) -> None:
         """Enqueue: its first bytes from the GPU to the processor."""
-        self._call("cuMemcpyDtoHAsync", buffer.host.ctypes.data, buffer.pointer, nbytes, self._stream)
+        self._call("cuMemcpyDtoHAsync", buffer.beside.ctypes.data, buffer.pointer, nbytes, self._stream)
 
     def copy(self, source: Buffer, target: Buffer) -> None:
         """Enqueue: one buffer to another on the GPU."""

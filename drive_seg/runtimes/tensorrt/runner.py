@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from drive_seg.core.engine import EngineError
 from drive_seg.files import write_whole
@@ -27,7 +28,8 @@ class PlanRunner:
         self._gpu = gpu
         self._errors = recorder(library)
         self._jit: JitCache | None = None
-        self._engine = self._context = None
+        self._engine: Any = None
+        self._context: Any = None
         self._buffers: list[Buffer] = []
         try:
             self._open(library, plan, jit_cache)
@@ -124,7 +126,7 @@ class JitCache:
 
 def recorder(library: Library):
     """Keeps TensorRT's errors, so that they can be part of ours."""
-    trt = library.module
+    trt: Any = library.module
 
     class Errors(trt.IErrorRecorder):
         def __init__(self) -> None:
