@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,7 +61,7 @@ def write_network(network: Segmenter, path: Path, former: Network, footage: Foot
     model = export.to_onnx(network, footage.size)
     report = export.check(model, network, images, footage.size)
     keep_fp32(model, fp16_report(model, images).needs_fp32)
-    versions = {}
+    versions: dict[str, Any] = {}  # of onnx.ModelProto
     if int8:
         seen = [_bgr(footage, still) for still in _some(footage.training, _INT8_PICTURES)]
         versions, reports = quantise.versions(model, seen, images)

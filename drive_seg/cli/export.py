@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from drive_seg.cli.options import out_file, size
 from drive_seg.errors import CommandError
@@ -79,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
         if args.precision == "fp32":  # TensorRT's fp16 is made from it later
             fp16 = fp16_report(model, images)
             keep_fp32(model, fp16.needs_fp32)
-        versions, int8_reports = {}, {}
+        versions: dict[str, Any] = {}  # of onnx.ModelProto
+        int8_reports: dict[str, dict] = {}
         if args.int8:
             seen = [pair.read()[0] for dataset in datasets for pair in spread(dataset.pairs("train"), INT8_PICTURES)]
             versions, int8_reports = quantise.versions(model, seen, images)

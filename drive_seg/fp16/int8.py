@@ -39,7 +39,7 @@ def typed_int8(source: Path | onnx.ModelProto, keep_fp32: Iterable[str] = ()) ->
     if not pairs:
         raise EngineError("the network has no activations in 8 bits (QuantizeLinear and DequantizeLinear pairs)",
                           "quantise its activations too, e.g. with `drive-seg export --int8`")
-    new = {_ZERO: np.zeros((), np.int8)}
+    new: dict[str, np.ndarray] = {_ZERO: np.zeros((), np.int8)}
     for node in list(graph.node):
         if node.op_type != "DequantizeLinear" or node.input[0] not in stored:
             continue
@@ -54,10 +54,10 @@ def typed_int8(source: Path | onnx.ModelProto, keep_fp32: Iterable[str] = ()) ->
         node.input[:] = [f"{node.output[0]}.int8", f"{node.output[0]}.scale"]
     for node in pairs:
         quantiser = quantisers[node.input[0]]
-        scale = f"{quantiser.output[0]}.scale"
-        new[scale] = _fp16_scale(_symmetric(quantiser, stored))
+        name = f"{quantiser.output[0]}.scale"
+        new[name] = _fp16_scale(_symmetric(quantiser, stored))
         for one in (quantiser, node):
-            one.input[:] = [one.input[0], scale, _ZERO]
+            one.input[:] = [one.input[0], name, _ZERO]
             del one.attribute[:]
     graph.initializer.extend(numpy_helper.from_array(np.asarray(v, v.dtype if v.dtype == np.int8 else np.float32), k)
                              for k, v in new.items())

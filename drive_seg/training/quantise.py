@@ -89,7 +89,8 @@ def in_float(typed: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(layer)
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
-    limits = {"int8.least": np.float16(-128), "int8.greatest": np.float16(127), "int8.column": np.int64([-1, 1, 1, 1])}
+    limits = {"int8.least": np.float16(-128), "int8.greatest": np.float16(127),
+              "int8.column": np.array([-1, 1, 1, 1], np.int64)}
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in limits.items())
     return model
 
