@@ -1,6 +1,7 @@
 """Start the segmentation node on a camera.
 
     ros2 launch drive_seg seg.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
+    ros2 launch drive_seg seg.launch.py cameras:=front,left,right params_file:=surround.yaml
 
 An argument that is left empty leaves its parameter to `params_file`, and then to the node's default. The node sets up
 memory and Fast DDS for large images by itself (drive_seg/ros/transport.py), so nothing is set here. As a managed node
@@ -18,6 +19,9 @@ from launch_ros.parameter_descriptions import ParameterValue
 ARGUMENTS = {
     "image": ("image", "topic of the camera images, e.g. /camera/image_raw"),
     "camera_info": ("camera_info", "topic of the CameraInfo that belongs to them"),
+    "cameras": ("", "names of several cameras, front,left,right: each then has its topics below its name, front/image"
+                " and front/camera_info, which `image_prefix` leads"),
+    "image_prefix": ("", "what leads the topics of several cameras, e.g. /sensors: /sensors/front/image"),
     "image_transport": ("", "`raw`, or `compressed` to subscribe to <image>/compressed"),
     "network": ("", "an .onnx file with its .yaml beside it; by default the one that ships"),
     "engine": ("", "auto, or a runtime by name (drive-seg doctor lists what this machine has)"),
@@ -43,17 +47,24 @@ def start_node(context):
     parameters = [given["params_file"]] if given["params_file"] else []
     parameters.append({name: ParameterValue(given[name], value_type=kind)
                        for name, kind in PARAMETERS.items() if given[name]})
+    cameras = [name for name in given["cameras"].split(",") if name]
+    remappings = [  # a remapping is an exact name, so the compressed topic needs its own
+        ("image", given["image"]),
+        ("image/compressed", given["image"] + "/compressed"),
+        ("camera_info", given["camera_info"]),
+    ]
+    if cameras:
+        parameters.append({"cameras": cameras})
+        prefix = given["image_prefix"].rstrip("/")
+        remappings = [(f"{name}/{topic}", f"{prefix}/{name}/{topic}") for name in cameras if prefix
+                      for topic in ("image", "image/compressed", "camera_info")]
     return [Node(
         package="drive_seg",
         executable="segmentation_node",
         namespace=given["namespace"],
         name=given["name"],
         parameters=parameters,
-        remappings=[  # a remapping is an exact name, so the compressed topic needs its own
-            ("image", given["image"]),
-            ("image/compressed", given["image"] + "/compressed"),
-            ("camera_info", given["camera_info"]),
-        ],
+        remappings=remappings,
         ros_arguments=["--log-level", given["log_level"]],
         output="screen",
         emulate_tty=True,

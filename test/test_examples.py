@@ -24,7 +24,8 @@ def run(name: str, *arguments: object) -> str:
 
 
 def test_every_example_is_run_here():
-    assert {path.name for path in EXAMPLES.iterdir()} == {"image.py", "video.py", "bag.py", "subscriber.py"}
+    assert {path.name for path in EXAMPLES.iterdir()} == {"image.py", "video.py", "bag.py", "subscriber.py",
+                                                            "two_cameras.py"}
 
 
 def test_image(scene, tmp_path):
@@ -41,6 +42,14 @@ def test_video(scene, tmp_path):
     assert said.count("<Segmentation 640x360, ") == 3
     video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_two_cameras(scene, tmp_path):
+    for name in ("front", "left"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), scene)
+    said = run("two_cameras.py", tmp_path / "front.png", tmp_path / "left.png", tmp_path / "ground.png")
+    assert "of the grid is known" in said and "of 720 rays" in said
+    assert cv2.imread(str(tmp_path / "ground.png")).shape == (200, 250, 3)
 
 
 def test_bag(tmp_path):

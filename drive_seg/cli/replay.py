@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg.cli.options import add_settings, out_folder, settings_of
+from drive_seg.cli.options import add_settings, out_folder, rig_of
 from drive_seg.errors import CommandError
 from drive_seg.network import Network
 from drive_seg.replay.batch import find_bags, name_results, run_jobs, writing_into
@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", nargs="+", metavar="BAG", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag; or a glob"
                         " in quotes, e.g. 'archive/**/*.mcap'")
     parser.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="where the results go")
-    parser.add_argument("--topic", metavar="NAME", help="image topic (default: the bag's only camera)")
-    add_settings(parser, GROUPS, without=("autostart", "image_transport", "latency_budget"))
+    parser.add_argument("--topic", metavar="NAME", help="image topic (default: the bag's only camera); of several"
+                        " cameras front=/TOPIC,left=/TOPIC (default: the topics that have their names)")
+    add_settings(parser, GROUPS, without=("autostart", "image_transport", "latency_budget", "weight"))
     parser.add_argument("--labels", type=Path, metavar="DIR",
                         help="ground truth: PNGs of class ids named by stamp or index, and a dataset.yaml; of several"
                         " bags in DIR/NAME")
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(args: argparse.Namespace) -> list[Job]:
     if args.workers < 1:
         raise CommandError(f"--workers must be 1 or more, it is {args.workers}")
-    settings = settings_of(args)
+    rig = rig_of(args)
+    settings = rig.common
     Network.load(settings.network or default_network())  # an error of the command, not of every bag
     limits = Limits(args.min_labels, args.min_drivable, args.max_frames)
     bags = find_bags(args.bags, args.out)
@@ -81,7 +83,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     labels = _labels(args.labels, names)
     return [Job(bag, args.out / name, settings, labels[name],
                 _golden(args.golden, name, len(bags)), limits, not args.no_report, args.again, args.topic, args.outputs,
-                args.storage)
+                args.storage, rig if rig.several else None)
             for bag, name in zip(bags, names, strict=True)]
 
 

@@ -28,12 +28,14 @@ GROUND_ERRORS = (CameraError, GroundError, PoseError)
 @dataclass(frozen=True)
 class CameraState:
     """The camera as an image was taken. info: its CameraInfo message, None where none has come. frame_id: the image's.
-    pose: in base_frame, None where it is not known; then `why` is raised for it."""
+    pose: in base_frame, None where it is not known; then `why` is raised for it. place: of base_frame in the frame in
+    which the vehicle moves, None where that is not known or not asked."""
 
     info: Any
     frame_id: str
     pose: CameraPose | None
     why: PoseError | None = None
+    place: CameraPose | None = None
 
 
 @dataclass(frozen=True)

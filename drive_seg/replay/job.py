@@ -33,17 +33,19 @@ from drive_seg.replay.frames import Columns, read_frames
 from drive_seg.replay.ground import open_camera
 from drive_seg.replay.report import write_report
 from drive_seg.replay.resultbag import OUTPUTS, STORAGES, USUAL
-from drive_seg.replay.settings import ReplayError, for_replay, that_count
+from drive_seg.replay.rig import RigReplay, write_rig_report
+from drive_seg.replay.settings import ReplayError, for_replay, that_count, that_count_for_all
 from drive_seg.replay.stream import one_line, stream
 from drive_seg.replay.summary import summarise
 from drive_seg.replay.truth import Truth, TruthError, label_files
 from drive_seg.resources import default_network
+from drive_seg.rig import Rig
 from drive_seg.settings import Settings
 from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
 
 FORMAT = 1
 
-_PARTS = ("result", "frames.jsonl", "summary.json", "report.html")
+_PARTS = ("result", "frames.jsonl", "frames", "summary.json", "report.html")
 """All that the folder of a result has in it."""
 
 KNOWN = (BagError, *CANNOT_OPEN, ReplayError, TruthError, *GROUND_ERRORS, OSError)
@@ -54,9 +56,9 @@ KNOWN = (BagError, *CANNOT_OPEN, ReplayError, TruthError, *GROUND_ERRORS, OSErro
 class Job:
     """One bag and where its result goes. labels, golden: folders to score and to compare with, or None.
 
-    limits: of the golden comparison. report: write report.html. again: replace a finished result. topic: the image
-    topic, None for the bag's only camera. outputs, storage: of the result bag, see drive_seg.replay.resultbag. All of
-    it can be pickled.
+    rig: the cameras where they are several, whose common settings are `settings`. limits: of the golden comparison.
+    report: write report.html. again: replace a finished result. topic: the image topic, None for the bag's only
+    camera. outputs, storage: of the result bag, see drive_seg.replay.resultbag. All of it can be pickled.
     """
 
     bag: Path
@@ -70,6 +72,7 @@ class Job:
     topic: str | None = None
     outputs: tuple[str, ...] = USUAL
     storage: str = "mcap"
+    rig: Rig | None = None
 
     def __post_init__(self) -> None:
         wrong = [name for name in self.outputs if name not in OUTPUTS]
@@ -77,12 +80,16 @@ class Job:
             raise ReplayError(f"{', '.join(wrong)} is none of the outputs {', '.join(OUTPUTS)}")
         if self.storage not in STORAGES:
             raise ReplayError(f"storage must be one of {', '.join(STORAGES)}, not {self.storage!r}")
+        if self.rig is not None and (self.labels or self.golden):
+            raise ReplayError("labels and golden results are of one camera",
+                              "replay each camera by itself, with --topic and without cameras")
 
     def absolute(self) -> Job:
         """The same for a process that was started elsewhere."""
         paths = {name: path.expanduser().absolute() for name in ("bag", "folder", "labels", "golden")
                  if (path := getattr(self, name)) is not None}
-        return replace(self, settings=self.settings.absolute(), **paths)
+        rig = None if self.rig is None else self.rig.map(Settings.absolute)
+        return replace(self, settings=self.settings.absolute(), rig=rig, **paths)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def run_job(job: Job, tell: Tell | None = None, cores: int | None = None) -> Out
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            summary = _replay(job, partial, tell, cores)
+            summary = (_replay if job.rig is None else _replay_rig)(job, partial, tell, cores)
             _move_in_place(partial, job.folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -137,7 +144,7 @@ def fingerprint(job: Job) -> dict:
         "bytes": sum(p.stat().st_size for p in files),
         "modified_ns": max((p.stat().st_mtime_ns for p in files), default=0),
         **_contents(job.settings),
-        "settings": {**that_count(job.settings), "topic": job.topic, "outputs": list(job.outputs),
+        "settings": {**_counting(job), "topic": job.topic, "outputs": list(job.outputs),
                      "storage": job.storage},
         "labels": _listing(job.labels) if job.labels else None,
         "golden": _golden_facts(find_result(job.golden)) if job.golden else None,
@@ -145,6 +152,14 @@ def fingerprint(job: Job) -> dict:
         "report": job.report,
         "version": __version__,
     }
+
+
+def _counting(job: Job) -> dict:
+    if job.rig is None:
+        return that_count(job.settings)
+    masks = {f"{name}.ego_mask of": _sha256(Path(settings.ego_mask).expanduser())
+             for name, settings in job.rig.cameras.items() if settings.ego_mask}
+    return that_count_for_all(job.rig) | masks
 
 
 def _contents(settings: Settings) -> dict[str, str | None]:
@@ -309,6 +324,38 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
         with _told_in(unfinished, "no report"):
             write_report(folder, columns, summary, job.bag, golden)
     summary["problem"] = "; ".join(problems + unfinished) or None
+    _write_json(folder / "summary.json", summary)
+    return summary
+
+
+def _replay_rig(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dict:
+    """The same of a bag with several cameras."""
+    assert job.rig is not None
+    rig = job.rig.map(for_replay)
+    rig.check_files()
+    model = _model(rig.common, tuple(_contents(rig.common).values()), cores, os.getpid())
+    start, depends_on = time.perf_counter(), fingerprint(job)
+    replay = RigReplay(job.bag, rig, model, job.outputs, job.storage, job.topic)
+    for done in replay.run(folder):
+        if tell is not None:
+            tell(done, replay.frames)
+    seconds = time.perf_counter() - start
+    replayed = replay.summarise(folder, seconds)
+    unfinished: list[str] = []
+    if job.report:
+        with _told_in(unfinished, "no report"):
+            write_rig_report(folder, job.folder.name, replayed)
+    summary = {
+        "format": FORMAT, "version": __version__, "fingerprint": depends_on, "unfinished": unfinished,
+        "problem": "; ".join(filter(None, [replayed.problem, *unfinished])) or None,
+        "bag": {"path": str(job.bag.resolve()), "name": job.folder.name,
+                "topics": {name: topic.name for name, topic in replay.topics.items()}},
+        "masks_sha256": replayed.masks, "truth": None, "golden": None, "frames": replayed.frames,
+        "replay_s": round(seconds, 3), "frames_per_s": round(replayed.frames["total"] / seconds, 2),
+        "latency_ms": next((c["latency_ms"] for c in replayed.cameras.values()), None),
+        "joint": {"rounds": replayed.rounds, "missing": replayed.missing, "overlap": replayed.overlap},
+        "cameras": replayed.cameras,
+    }
     _write_json(folder / "summary.json", summary)
     return summary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from drive_seg.outputs import table
 from drive_seg.outputs.health import DIAGNOSTICS, HEALTH, diagnostics, health_text
 from drive_seg.outputs.label_info import LABEL_INFO, label_info
 from drive_seg.outputs.label_table import LABEL_TABLE, label_table
-from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN
+from drive_seg.outputs.messages import GRID, JPEG, POINTS, SCAN, TEXT
 from drive_seg.outputs.table import Result
 from drive_seg.replay.health import HealthReport
 from drive_seg.replay.messages import BAG
@@ -49,9 +49,9 @@ def written(outputs: Collection[str], ground: bool) -> tuple[str, ...]:
     return tuple(name for name in OUTPUTS if name in MASKS or (name in outputs and (ground or name not in ON_GROUND)))
 
 
-def topic_of(output: str) -> str:
-    """The topic of one of OUTPUTS or NOTICES."""
-    return output if output.startswith("/") else f"{NODE}/{output}"
+def topic_of(output: str, camera: str = "") -> str:
+    """The topic of one of OUTPUTS or NOTICES. camera: its name, where it is one of several."""
+    return output if output.startswith("/") else "/".join([NODE, *filter(None, [camera]), output])
 
 
 class ResultBag:
@@ -60,13 +60,17 @@ class ResultBag:
     Raises OSError where it can't be written.
     """
 
-    def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap") -> None:
-        """folder: where the bag goes, must not exist. outputs: of OUTPUTS. Messages are compressed with zstd, as
-        rosbag2 does."""
+    def __init__(self, folder: Path, outputs: Sequence[str], storage: str = "mcap", *,
+                 cameras: Mapping[str, Sequence[str]] | None = None, joint: Sequence[str] = ()) -> None:
+        """folder: where the bag goes, must not exist. outputs: of OUTPUTS. cameras: the same of each of several cameras
+        instead, by name. joint: those of OUTPUTS that they make together. Messages are compressed with zstd, as rosbag2
+        does."""
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin[storage.upper()])
         mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
         self._writer.set_compression(mode, CompressionFormat.ZSTD)
-        self._outputs = [output for output in table.OUTPUTS if output.name in outputs]
+        self._outputs = {camera: [output for output in table.OUTPUTS if output.name in names]
+                         for camera, names in ({"": outputs} if cameras is None else cameras).items()}
+        self._joint = [output for output in table.OUTPUTS if output.name in joint]
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> ResultBag:
@@ -77,7 +81,13 @@ class ResultBag:
         for notice in table.NOTICES:
             durability = QosDurability.TRANSIENT_LOCAL if notice.latched else QosDurability.VOLATILE
             self._connect(notice.name, notice.kind, _QOS._replace(depth=notice.depth, durability=durability))
-        for output in self._outputs:
+        for camera, outputs in self._outputs.items():
+            for output in outputs:
+                self._connect(output.name, output.kind, _QOS, camera)
+            if camera:
+                latched = _QOS._replace(durability=QosDurability.TRANSIENT_LOCAL)
+                self._connect(HEALTH, TEXT, latched, camera)
+        for output in self._joint:
             self._connect(output.name, output.kind, _QOS)
         return self
 
@@ -90,31 +100,37 @@ class ResultBag:
         self._send(LABEL_TABLE, log_ns, BAG.text(label_table(labels)))
         self._send(LABEL_INFO, log_ns, label_info(BAG, BAG.header(log_ns, "")))
 
-    def report(self, told: HealthReport) -> None:
-        """Write health and diagnostics."""
+    def report(self, told: HealthReport, camera: str = "") -> None:
+        """Write health and diagnostics. camera: whose, "" for the whole's."""
         if told.diagnostics is not None:
-            array = diagnostics(BAG, BAG.header(told.log_ns, ""), told.diagnostics, NODE[1:])
+            name = "/".join(filter(None, [NODE[1:], camera]))
+            array = diagnostics(BAG, BAG.header(told.log_ns, ""), told.diagnostics, name)
             self._send(DIAGNOSTICS, told.log_ns, array)
         if told.health is not None:
             state, reasons = told.health
-            self._send(HEALTH, told.log_ns, BAG.text(health_text(state.value, reasons, told.log_ns / 1e9)))
+            self._send(HEALTH, told.log_ns, BAG.text(health_text(state.value, reasons, told.log_ns / 1e9)), camera)
 
-    def write(self, source: BagImage, result: Result, stages: dict[str, float]) -> None:
+    def write_joint(self, name: str, log_ns: int, message: Any) -> None:
+        """Write what the cameras made together: one of `joint`."""
+        self._send(name, log_ns, message)
+
+    def write(self, source: BagImage, result: Result, stages: dict[str, float], camera: str = "") -> None:
         """Write one frame's outputs with the time of the message that they come from. stages: milliseconds by stage,
-        which grow."""
-        for output in self._outputs:
+        which grow. camera: its name, where it is one of several."""
+        for output in self._outputs[camera]:
             with stage(stages, output.name if output.name in ON_GROUND else "write"):
                 message = output.make(result)
             if message is not None:
                 with stage(stages, "write"):
-                    self._send(output.name, source.log_ns, message)
+                    self._send(output.name, source.log_ns, message, camera)
 
-    def _connect(self, name: str, kind: str, qos: Qos) -> None:
-        self._connections[name] = self._writer.add_connection(topic_of(name), kind, typestore=BAG.types,
-                                                              offered_qos_profiles=[qos])
+    def _connect(self, name: str, kind: str, qos: Qos, camera: str = "") -> None:
+        topic = topic_of(name, camera)
+        self._connections[topic] = self._writer.add_connection(topic, kind, typestore=BAG.types,
+                                                               offered_qos_profiles=[qos])
 
-    def _send(self, name: str, log_ns: int, message: Any) -> None:
-        connection = self._connections[name]
+    def _send(self, name: str, log_ns: int, message: Any, camera: str = "") -> None:
+        connection = self._connections[topic_of(name, camera)]
         with _as_os_error():
             self._writer.write(connection, log_ns, BAG.types.serialize_cdr(message, connection.msgtype))
 

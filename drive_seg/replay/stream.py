@@ -24,7 +24,7 @@ from drive_seg.core.stopwatch import stage
 from drive_seg.outputs.ground import GROUND_ERRORS, CameraState, GroundTables, Size
 from drive_seg.outputs.messages import GroundMessages
 from drive_seg.outputs.table import Result
-from drive_seg.pipeline import Pipeline
+from drive_seg.pipeline import Model, Pipeline
 from drive_seg.replay.ground import BagCamera
 from drive_seg.replay.health import HealthReport, HealthReporter
 from drive_seg.replay.measure import Measure
@@ -33,7 +33,8 @@ from drive_seg.replay.resultbag import USUAL, ResultBag, written
 from drive_seg.replay.truth import Truth
 from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
 
-_AHEAD = 4  # frames that each stage may be ahead of the next
+AHEAD = 4
+"""Frames that each stage may be ahead of the next."""
 
 
 def stream(bag: Bag, topic: Topic, pipeline: Pipeline, folder: Path, *, outputs: Sequence[str] = USUAL,
@@ -47,10 +48,11 @@ def stream(bag: Bag, topic: Topic, pipeline: Pipeline, folder: Path, *, outputs:
     """
     measure, damage = Measure(), None
     max_pixels = pipeline.settings.max_image_pixels
-    frames = _decode(background(_read(bag, topic, camera, max_pixels), _AHEAD), pipeline)
-    work = background(_Stages(pipeline, camera).run(frames), _AHEAD)
+    frames = decode(background(read(bag, topic, camera, max_pixels), AHEAD), pipeline,
+                    engines_of(pipeline.model))
+    work = background(Stages(pipeline, camera).run(frames), AHEAD)
     with (ResultBag(folder / "result", written(outputs, camera is not None), storage) as result,
-          _Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
+          Lines(folder / "frames.jsonl") as lines, contextlib.closing(work)):
         try:
             for number, item in enumerate(work):
                 with stage(item.stages, "write"):
@@ -60,7 +62,7 @@ def stream(bag: Bag, topic: Topic, pipeline: Pipeline, folder: Path, *, outputs:
                         result.report(report)
                 if item.result is not None:
                     result.write(item.source, item.result, item.stages)
-                record = _record(item, measure, truth)
+                record = record_of(item, measure, truth)
                 lines.add(record)
                 yield record
         except BagError as error:  # raised below: here it would abandon the result bag
@@ -70,7 +72,7 @@ def stream(bag: Bag, topic: Topic, pipeline: Pipeline, folder: Path, *, outputs:
 
 
 @dataclass
-class _Work:
+class Work:
     """One frame on its way through the stages.
 
     frame: or why the image has none. camera: on its vehicle. decoded: what the engine said or raised, after these
@@ -100,7 +102,8 @@ class _Work:
         return self.decoded
 
 
-def _read(bag: Bag, topic: Topic, camera: BagCamera | None, max_pixels: int) -> Iterator[_Work]:
+def read(bag: Bag, topic: Topic, camera: BagCamera | None, max_pixels: int) -> Iterator[Work]:
+    """The frames of a camera, with where it is on its vehicle. max_pixels: of the largest image that is taken."""
     images = bag.images(topic) if camera is None else bag.images(topic, beside=camera.topics, take=camera.take)
     while True:
         stages: dict[str, float] = {}
@@ -115,20 +118,27 @@ def _read(bag: Bag, topic: Topic, camera: BagCamera | None, max_pixels: int) -> 
                 frame = source.frame(max_pixels)
         except FrameError as error:
             frame = error
-        yield _Work(source, stages, frame, state)
+        yield Work(source, stages, frame, state)
 
 
-def _decode(items: Generator[_Work, None, None], pipeline: Pipeline) -> Generator[_Work, None, None]:
+def engines_of(model: Model) -> SimpleQueue[Engine]:
+    """The engines of a model, for `decode` of all cameras that share it."""
+    free: SimpleQueue[Engine] = SimpleQueue()
+    for engine in model.engines:
+        free.put(engine)
+    return free
+
+
+def decode(items: Generator[Work, None, None], pipeline: Pipeline, free: SimpleQueue[Engine],
+           ) -> Generator[Work, None, None]:
     """The same items, in their order, with what the network says of each; as many frames at a time as engines.
 
-    Also of frames that the camera's health will not believe: that is known only from the frames before.
+    Also of frames that the camera's health will not believe: that is known only from the frames before. free: engines
+    that nobody uses right now.
     """
     engines = pipeline.model.engines
-    free: SimpleQueue[Engine] = SimpleQueue()
-    for engine in engines:
-        free.put(engine)
 
-    def work(item: _Work) -> _Work:
+    def work(item: Work) -> Work:
         if isinstance(item.frame, FrameError):
             return item
         engine = free.get()
@@ -140,7 +150,7 @@ def _decode(items: Generator[_Work, None, None], pipeline: Pipeline) -> Generato
             free.put(engine)
         return item
 
-    waiting: deque[Future[_Work]] = deque()
+    waiting: deque[Future[Work]] = deque()
     damage = None
     with contextlib.closing(items), ThreadPoolExecutor(len(engines), "decode") as pool:
         try:
@@ -156,7 +166,7 @@ def _decode(items: Generator[_Work, None, None], pipeline: Pipeline) -> Generato
         raise damage
 
 
-class _Stages:
+class Stages:
     """What the node does with a frame, in the bag's time: look at the camera's health and take what it can believe."""
 
     def __init__(self, pipeline: Pipeline, camera: BagCamera | None) -> None:
@@ -164,7 +174,7 @@ class _Stages:
         self._ground = None if camera is None else _Ground(camera, pipeline)
         self._reporter: HealthReporter | None = None
 
-    def run(self, items: Generator[_Work, None, None]) -> Iterator[_Work]:
+    def run(self, items: Generator[Work, None, None]) -> Iterator[Work]:
         """The same items with their results."""
         with contextlib.closing(items):
             for item in items:
@@ -186,7 +196,7 @@ class _Stages:
                 item.reports += self._reporter.after(item.source.log_ns)
                 yield item
 
-    def _segment(self, item: _Work, frame: Frame, now: float) -> Segmentation | None:
+    def _segment(self, item: Work, frame: Frame, now: float) -> Segmentation | None:
         with stage(item.stages, "health"):
             believed = self._pipeline.look(frame, item.source.stamp_ns / 1e9, now)
         answer = self._pipeline.answer(frame, believed, decode=item.take_decoded)
@@ -201,7 +211,7 @@ class _Stages:
             self._pipeline.finished(answer.sound, sum(stages.values()) / 1e3, 0, now)
         return answer.segmentation
 
-    def _result(self, item: _Work, frame: Frame, segmentation: Segmentation, now: float) -> Result:
+    def _result(self, item: Work, frame: Frame, segmentation: Segmentation, now: float) -> Result:
         ground = None
         if self._ground is not None and item.camera is not None:
             ground = self._ground.find(item.camera, frame.size, segmentation.labels.shape, now)
@@ -235,7 +245,8 @@ class _Ground:
         return ground
 
 
-def _record(item: _Work, measure: Measure, truth: Truth | None) -> dict:
+def record_of(item: Work, measure: Measure, truth: Truth | None) -> dict:
+    """The line of a frame; it is complete when the next one is measured."""
     record = {"index": item.source.index, "stamp_ns": item.source.stamp_ns, "log_ns": item.source.log_ns,
               "health": item.health, "reasons": list(item.reasons), "problem": item.problem, "withheld": item.withheld,
               "ms": _rounded(item.stages)}
@@ -251,14 +262,14 @@ def _record(item: _Work, measure: Measure, truth: Truth | None) -> dict:
     return measured
 
 
-class _Lines:
+class Lines:
     """Writes records as JSON lines, one late: a record is complete when the next one is measured."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w")
         self._last: dict | None = None
 
-    def __enter__(self) -> _Lines:
+    def __enter__(self) -> Lines:
         return self
 
     def add(self, record: dict) -> None:

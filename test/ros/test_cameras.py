@@ -140,7 +140,7 @@ def test_one_ground_around_the_vehicle_and_a_camera_that_is_switched_off(vehicle
 
 @pytest.mark.parametrize("fault", ["dead", "black", "other size", "wrong CameraInfo", "broken"])
 def test_a_fault_of_one_camera_changes_no_byte_of_the_others_and_health_names_it(vehicle, graph, scene, fault):
-    car = vehicle(camera_timeout=0.5)
+    car = vehicle(camera_timeout=3.0)
     health = graph.collect(String, "/drive_seg/health", LATCHED)
     right = {name: np.roll(scene, shift, axis=1) for name, shift in (("front", 0), ("left", 7), ("right", 19))}
     assert car.drive(right, lambda: all(car.labels.values()))
