@@ -9,7 +9,7 @@ import numpy as np
 import simplejpeg
 
 from drive_seg.core import jpeg_entropy
-from drive_seg.core.image_header import JPEG, PNG, HeaderError, check_png, has_exif, jpeg_scans, read_header
+from drive_seg.core.image_header import JPEG, PNG, HeaderError, check_png, has_exif, jpeg_scans, png_pixels, read_header
 from drive_seg.errors import DriveSegError
 
 
@@ -188,6 +188,8 @@ def decode(data: np.ndarray, flags: int, max_pixels: int = MAX_IMAGE_PIXELS, *, 
     if checked_only and header.kind not in (JPEG, PNG):
         raise FrameError(f"a {header.kind}, in which lost data does not show")
     _check_pixels(header.height, header.width, max_pixels)
+    if checked_only and header.kind == PNG:
+        data = np.frombuffer(png_pixels(view), np.uint8)
     image = _decode_jpeg(data, view, flags) if header.kind == JPEG else _decode_other(data, flags)
     if image is None:
         raise FrameError(f"a {header.kind} that OpenCV can't read: it is damaged, or of an unusual form")

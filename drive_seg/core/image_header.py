@@ -63,6 +63,20 @@ def check_png(data: memoryview) -> None:
     raise HeaderError("a PNG that is cut short: its end (IEND) is missing")
 
 
+def png_pixels(data: memoryview) -> bytes:
+    """A PNG that `check_png` found whole, without what is no part of its pixels: text, times, colour profiles.
+
+    libpng prints a line on stderr for each of these that it does not like, with every image of the camera.
+    """
+    kept, at, name = [data[: len(_PNG_START)]], len(_PNG_START), b""
+    while name != b"IEND":
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name[:1].isupper():  # critical (PNG specification, section 5.4)
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
+
+
 def jpeg_scans(data: memoryview) -> int:
     """How many scans a JPEG has at most: a decoder goes over the whole picture for each."""
     return bytes(data).count(b"\xff\xda")

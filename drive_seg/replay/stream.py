@@ -18,6 +18,7 @@ from drive_seg.background import background
 from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame, FrameError
+from drive_seg.core.ground import GroundError
 from drive_seg.core.health.status import Health
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.stopwatch import stage
@@ -237,8 +238,8 @@ class _Ground:
         try:
             ground = self._tables.find(camera, camera_size, size)
         except GROUND_ERRORS as error:
-            if self._camera.pose_from == "parameters" and not self._measured:
-                raise
+            if isinstance(error, GroundError) and self._camera.pose_from == "parameters" and not self._measured:
+                raise  # a mistake in the settings, for the user to mend; a wrong CameraInfo takes no masks away
             self._pipeline.monitor.failed("geometry", f"no grid, scan or points, {error.reason}", error.fix, now)
             return None
         self._measured = True

@@ -1,5 +1,9 @@
 """Every encoding, padded rows and odd sizes; and bytes that are not an image."""
 
+import contextlib
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -316,6 +320,30 @@ def test_a_camera_is_not_turned_by_exif(street_jpeg, orientation):
     plain = cv2.imdecode(np.frombuffer(street_jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert not np.array_equal(cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR), plain), "the tag works"
     assert np.array_equal(Frame.from_compressed(turned, "jpeg").data, plain)
+
+
+def test_what_a_png_has_besides_its_pixels_prints_nothing(capfd):
+    """libpng has a line on stderr for each of these, with every image."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    png = cv2.imencode(".png", pixels)[1].tobytes()
+    for name, body in ((b"iCCP", b"x\0\0short"), (b"zTXt", b"\0\0\0"), (b"tRNS", b"\0"), (b"pHYs", b"\0"),
+                       (b"tIME", b"\xff" * 7), (b"eXIf", b"\xff" * 9)):
+        chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for at in (33, len(png) - 12):  # behind IHDR, in front of IEND
+            assert np.array_equal(Frame.from_compressed(png[:at] + chunk + png[at:], "png").bgr(), pixels)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", [
+    lambda jpeg: jpeg[:300], lambda jpeg: jpeg[:300] + b"\xff\xd9", lambda jpeg: jpeg[:-2] + bytes(50) + jpeg[-2:],
+    lambda jpeg: jpeg[:11] + b"\x09\x09" + jpeg[13:],
+    lambda jpeg: jpeg.replace(b"\xff\xdb\x00\x43\x00", b"\xff\xdb\x00\x43\x0f"),
+    lambda jpeg: jpeg[:400] + bytes(200) + jpeg[600:], lambda jpeg: jpeg + b"more"])
+def test_a_damaged_jpeg_prints_nothing(damage, capfd):
+    jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))[1].tobytes()
+    with contextlib.suppress(FrameError):
+        Frame.from_compressed(damage(jpeg), "jpeg")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("form", ["bayer_rggb8; png compressed ", "16UC1; compressedDepth", "32FC1; tiff compressed"])

@@ -162,6 +162,21 @@ def test_a_camera_info_that_becomes_another_camera_s_is_told(replay, tmp_path):
     assert "READY" not in {f["health"] for f in replay.frames()[6:]}
 
 
+@pytest.mark.parametrize("bad", [1, 12], ids=["the first", "every one"])
+def test_a_camera_info_that_can_t_be_takes_no_masks_away(replay, tmp_path, bad):
+    def wrong(number, height, width):
+        message = info(number, height, width)
+        if number < bad:
+            message.k[4] = 50_000.0
+        return message
+
+    bag = write_bag(tmp_path / "street", make_info=wrong)
+    assert replay(bag, "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
+    masks = replay.masks(outputs=("labels", "grid"))
+    assert len(masks) == 12 and [("grid" in m.images) for m in masks] == [False] * bad + [True] * (12 - bad)
+    assert all("no camera has focal lengths" in reason for reason in geometry(replay)[:bad])
+
+
 def test_a_ground_that_can_t_be_built_keeps_no_frames():
     wrong, ground = CameraState(info(0, 240, 400), "", CameraPose.mounted(1.2, 0.1)), GroundTables(BAG, Mount(1.2))
     frames, told = [], []
