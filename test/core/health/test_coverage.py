@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from drive_seg.core.frame import Frame
-from drive_seg.core.health.camera import CameraHealth
+from drive_seg.core.health.camera import CameraHealth, CameraLimits
 from drive_seg.core.health.failures import Failures
 from drive_seg.core.health.lens import look
 from drive_seg.core.health.monitor import Monitor
@@ -44,6 +44,21 @@ def alarms(images, rate=25.0, ego=None):
         health.observe(Frame.from_array(image), now, now)
         found.append(health.status(now))
     return found
+
+
+def test_a_cover_stands_until_moving_pictures_are_without_it(hills):
+    """The same picture again says nothing new about the lens, however often it comes."""
+    covered = [image.copy() for image in hills[:50]]
+    for image in covered:
+        image[len(image) // 2:] = 120
+    health, number, levels = CameraHealth(CameraLimits(frozen=0.0)), 0, []
+    for part in (covered, [hills[50]] * 100, hills[50:100]):
+        for image in part:
+            number += 1
+            health.received(number / 25)
+            health.observe(Frame.from_array(image), number / 25, number / 25)
+        levels.append(health.status(number / 25).level)
+    assert levels == [Level.ERROR, Level.ERROR, Level.OK]
 
 
 def bonnet(image, height=0.12):
