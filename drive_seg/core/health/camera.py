@@ -205,11 +205,11 @@ class CameraHealth:
         if self._faults["blocked"].on:
             grave = self._cover.share >= limits.blocked_error
             found.append(Status("blocked", Level.ERROR if grave else Level.WARN,
-                                f"{self._cover.share:.0%} of the image stands still and shows nothing",
+                                f"{self._cover.share:.0%} of the lens seems covered: the image stays the same there",
                                 "clean the lens; if the vehicle itself is seen there, give it as ego_mask"))
         elif self._faults["strip"].on:
             found.append(Status("strip", Level.WARN,
-                                f"{self._cover.strip:.0%} of the image stands still at its bottom edge",
+                                f"{self._cover.strip:.0%} of the image, at its bottom edge, stays the same",
                                 "if that is the vehicle, give it as ego_mask (drive-seg ego-mask finds it); else clean"
                                 " the lens"))
         if self._too_rare():

@@ -52,7 +52,7 @@ FAULTS = {  # what the fault does to the frames after FAULT_AT; level; words; mo
     "grey": (lambda frames, i: misted(frames[i]), Level.ERROR, "shows nothing", 0.3),
     "blurred": (lambda frames, i: cv2.GaussianBlur(frames[i], (0, 0), 4), Level.WARN, "blurred", 0.3),
     "heavily blurred": (lambda frames, i: defocused(frames[i]), Level.WARN, "blurred", 0.3),
-    "half covered": (lambda frames, i: half_covered(frames[i]), Level.ERROR, "stands still and shows nothing", 2.0),
+    "half covered": (lambda frames, i: half_covered(frames[i]), Level.ERROR, "of the lens seems covered", 2.0),
 }
 
 
