@@ -1,7 +1,8 @@
 """Prepare the first start: compile ahead, and build the TensorRT plan where a GPU is to run the network.
 
-The plan is the network in fp16 for one GPU, kept for the next start. The engine builds it by itself when none fits;
-this does so beforehand, and for GPUs that are not in this machine where the installed TensorRT can (TensorRT for RTX).
+The plan is the network in fp16 or int8 for one GPU, kept for the next start. The engine builds it by itself when none
+fits; this does so beforehand, and for GPUs that are not in this machine where the installed TensorRT can (TensorRT for
+RTX).
 Without a GPU only what the CPU runs is compiled, which is all that there is to do: --cpu asks for that alone.
 """
 
@@ -22,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg build`."""
     parser.add_argument("--network", type=Path, metavar="FILE", help="an .onnx file (default: the one that ships)")
     parser.add_argument("--size", type=options.size, metavar="HxW", help="network input size (default: its own)")
+    parser.add_argument("--precision", choices=("fp16", "int8"), default="fp16",
+                        help="int8 needs the network's 8-bit version for TensorRT (default: fp16)")
     parser.add_argument("--compute-capability", type=_capability, metavar="X.Y",
                         help="of the GPU that the plan is for, e.g. 8.6 (default: the GPU of this machine)")
     parser.add_argument("--plans", type=options.cache_folder, metavar="FOLDER",
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         target = Target(ANY_GPU, args.compute_capability, False)
     path, stored = obtain_plan(network, args.size or network.input_size, library, target, folder, print,
-                               rebuild=args.rebuild, path=args.output)
+                               precision=args.precision, rebuild=args.rebuild, path=args.output)
     print(json.dumps(stored.sidecar["built"]))
     print(f"plan: {path}")
     compile_now()

@@ -180,10 +180,29 @@ def _tensorrt(network: Network, args: argparse.Namespace, findings: Findings) ->
     findings.say("types and formats in the plan", "it doesn't say" if formats is None else str(formats))
     with engine.on_gpu() as (gpu, runner):
         time_frames(gpu, runner, network, findings, engine.library)
-    check_frames(engine, _cpu_engine(network), *_images(args.frames, findings), findings)
+    cpu, images = _cpu_engine(network), _images(args.frames, findings)
+    check_frames(engine, cpu, *images, findings)
     findings.must("the frame is one CUDA graph", engine.graph_refused is None, engine.graph_refused or "captured")
     engine.close()
+    _int8(network, title, plans, args, findings, cpu, *images)
     time_start(network.path, plans, args.runtime, findings)
+
+
+def _int8(network: Network, title: str, plans: Path, args: argparse.Namespace, findings: Findings, cpu,
+          images: list[np.ndarray], real: bool) -> None:
+    if network.int8_gpu is None:
+        findings.say(f"{title} in int8", "not tried: the network has no 8-bit version for TensorRT")
+        return
+    try:
+        engine = open_tensorrt(network, precision="int8", plan_folder=plans, progress=print,
+                               library=load_library(args.runtime))
+    except EngineError as error:
+        findings.must(f"{title} in int8", False, str(error))
+        return
+    with engine.on_gpu() as (gpu, runner):
+        time_frames(gpu, runner, network, findings, f"{engine.library}, int8")
+    check_frames(engine, cpu, images, real, findings)
+    engine.close()
 
 
 def _stand_in(network: Network, args: argparse.Namespace, findings: Findings) -> None:

@@ -42,7 +42,8 @@ class Runtime:
 def _tensorrt(network: Network, options: Options) -> Engine:
     from drive_seg.runtimes.tensorrt.engine import open_tensorrt
 
-    return open_tensorrt(network, options.input_size, plan_folder=options.plan_folder, progress=options.progress)
+    return open_tensorrt(network, options.input_size, options.precision, plan_folder=options.plan_folder,
+                         progress=options.progress)
 
 
 def _openvino(network: Network, options: Options) -> Engine:
@@ -58,7 +59,7 @@ def _onnxruntime(network: Network, options: Options) -> Engine:
 
 
 RUNTIMES: dict[str, Runtime] = {
-    "tensorrt": Runtime(("fp16",), _tensorrt),
+    "tensorrt": Runtime(("fp16", "int8"), _tensorrt),
     "openvino": Runtime(("fp32", "bf16", "int8"), _openvino),
     "onnxruntime": Runtime(("fp32",), _onnxruntime),
 }

@@ -168,3 +168,13 @@ def test_the_stand_in_computes_the_same_network():
     wanted = engine.infer(image)
     assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
     engine.close()
+
+
+def test_int8_is_a_row_of_its_own(colour_network, tmp_path, no_driver):
+    """Without a driver its start is what fails; a network without that version is no failure."""
+    findings = Findings()
+    args = SimpleNamespace(runtime="tensorrt")
+    _int8(colour_network, "TensorRT", tmp_path, args, findings, None, [], False)
+    assert findings.failed == 0 and "no 8-bit version" in str(findings.lines[-1])
+    _int8(Network.load(default_network()), "TensorRT", tmp_path, args, findings, None, [], False)
+    assert findings.failed == 1 and "TensorRT in int8" in str(findings.lines[-1])

@@ -82,7 +82,7 @@ def test_int8_and_fp32_label_a_picture_alike(shipped, fast_int8):
     ("openvino", "int8", "export one with --int8"),
     ("openvino", "fp16", "openvino runs fp32, bf16, int8, not fp16"),
     ("onnxruntime", "int8", "onnxruntime runs fp32, not int8"),
-    ("tensorrt", "int8", "tensorrt runs fp16, not int8"),
+    ("tensorrt", "bf16", "tensorrt runs fp16, int8, not bf16"),
 ])
 def test_a_precision_that_cannot_run_is_refused(tmp_path, engine, precision, message):
     network = Network.load(write_colour_network(tmp_path))

@@ -32,12 +32,14 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 @dataclass(frozen=True)
 class Order:
-    """What to build. onnx: strongly typed. input_size: (height, width), also other than the file's own. capability: a
-    compute capability, e.g. "8.6". plan: the file to write. timing_cache: measurements of earlier builds.
+    """What to build. onnx: strongly typed, in this precision. input_size: (height, width), also other than the file's
+    own. capability: a compute capability, e.g. "8.6". plan: the file to write. timing_cache: measurements of earlier
+    builds.
     """
 
     flavour: str
     onnx: str
+    precision: str
     input_size: tuple[int, int]
     capability: str
     plan: str
@@ -69,7 +71,7 @@ def build(library: Library, order: Order) -> dict:
     if not parser.parse(Path(order.onnx).read_bytes()):
         raise EngineError(_parser_says(library, parser))
     _shape(network, order)
-    facts = _read_back(library, network)
+    facts = _read_back(library, network, order.precision)
     for tensor in (network.get_input(0), network.get_output(0)):
         tensor.allowed_formats = 1 << int(trt.TensorFormat.HWC8)
     config = builder.create_builder_config()
@@ -113,8 +115,8 @@ def _shape(network, order: Order) -> None:
                           "it must scale by factors, not to fixed sizes; use its own size or export it again")
 
 
-def _read_back(library: Library, network) -> dict:
-    """Which types the layers of the parsed network really have. Raises EngineError when fp32 got in unasked."""
+def _read_back(library: Library, network, precision: str) -> dict:
+    """Which types the layers of the parsed network really have. Raises EngineError when they aren't what was asked."""
     trt = library.module
     types: Counter[str] = Counter()
     wide = []
@@ -127,14 +129,16 @@ def _read_back(library: Library, network) -> dict:
             wide.append(layer.name)
     unasked = [name for name in wide if STAYS_FP32 not in name]
     if unasked:
-        raise EngineError(f"{library.title} reads these layers as fp32 though the network is fp16:"
+        raise EngineError(f"{library.title} reads these layers as fp32 though the network is {precision}:"
                           f" {', '.join(unasked)}; please report it")
     tensors = (network.get_input(0), network.get_output(0))
     ends = {tensor.dtype for tensor in tensors}
     if ends != {trt.float16}:
         raise EngineError(f"{library.title} gives the network's ends the types {ends}, expected fp16; please report it")
-    return {"precision": f"fp16, {len(wide)} layer{'s' * (len(wide) > 1)} fp32" if wide else "fp16",
-            "layer_types": dict(sorted(types.items())), "fp32": wide,
+    if (types["INT8"] > 0) != (precision == "int8"):
+        raise EngineError(f"{library.title} reads {types['INT8']} layers as int8 though the network is {precision}",
+                          "export it again")
+    return {"precision": precision, "layer_types": dict(sorted(types.items())), "fp32": wide,
             "shapes": {tensor.name: list(tensor.shape) for tensor in tensors}}
 
 

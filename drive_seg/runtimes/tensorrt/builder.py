@@ -52,32 +52,37 @@ def check_target(library: Library, target: Target) -> None:
                           f" it does for {', '.join(listed(library))}")
 
 
-def typed_network(network: Network) -> tuple[Path, str]:
-    """The ONNX file that TensorRT runs, and its sha256. Raises EngineError naming the fix where there is none."""
-    if network.fp16 is None:
-        raise EngineError(f"{network.path} has no fp16 version beside it, which TensorRT runs",
-                          f"write it with `python3 -m drive_seg.fp16 {network.path}` (needs the package onnx, on any"
-                          " machine)")
-    return network.fp16, network.fp16_sha256
+def typed_network(network: Network, precision: str = "fp16") -> tuple[Path, str]:
+    """The ONNX file that TensorRT runs in a precision, and its sha256. Raises EngineError naming the fix where there is
+    none."""
+    file, digest = {"fp16": (network.fp16, network.fp16_sha256),
+                    "int8": (network.int8_gpu, network.int8_gpu_sha256)}[precision]
+    if file is not None:
+        return file, digest
+    fix = f"write it with `python3 -m drive_seg.fp16 {network.path}` (needs the package onnx, on any machine)"
+    if precision == "int8" and network.int8 is None:
+        fix = "export the network with --int8, or use precision fp16"
+    raise EngineError(f"{network.path} has no {precision} version for TensorRT beside it", fix)
 
 
-def key_for(network: Network, input_size: tuple[int, int], library: Library, target: Target) -> PlanKey:
+def key_for(network: Network, input_size: tuple[int, int], library: Library, target: Target,
+            precision: str = "fp16") -> PlanKey:
     """The key of the plan that is wanted here. Raises EngineError."""
     gpu = ANY_GPU if library.is_rtx else target.gpu
-    return PlanKey(typed_network(network)[1], library.flavour, library.version, gpu, target.dotted,
-                   (1, 3, *input_size), OPTIONS)
+    return PlanKey(typed_network(network, precision)[1], precision, library.flavour, library.version, gpu,
+                   target.dotted, (1, 3, *input_size), OPTIONS)
 
 
 def obtain_plan(network: Network, input_size: tuple[int, int], library: Library, target: Target, folder: Path,
-                progress: Progress = lambda line: None, *, rebuild: bool = False,
+                progress: Progress = lambda line: None, *, precision: str = "fp16", rebuild: bool = False,
                 path: Path | None = None) -> tuple[Path, StoredPlan]:
     """The plan of a network for a GPU: from the cache, or built and stored there.
 
-    rebuild: even if a fitting one is there. path: where to, other than the cache's own name in `folder`. Raises
-    EngineError naming the fix.
+    precision: `fp16` or `int8`. rebuild: even if a fitting one is there. path: where to, other than the cache's own
+    name in `folder`. Raises EngineError naming the fix.
     """
     check_target(library, target)
-    key = key_for(network, input_size, library, target)
+    key = key_for(network, input_size, library, target, precision)
     cache = PlanCache(folder)
     if path is not None:
         progress(f"the node looks for this plan, and its .json, as {cache.path(network.name, key).name} in its plan"
@@ -96,19 +101,22 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
         if isinstance(again, StoredPlan) and (not rebuild or again.sidecar != getattr(found, "sidecar", None)):
             return path, again
         progress(("asked to build again" if isinstance(again, StoredPlan) else again)
-                 + f": {library.title} builds {network.name} {input_size[1]}x{input_size[0]} for {target.title}, once;"
-                   " seconds on a PC, some minutes on a Jetson")
-        plan, facts = build_apart(library, typed_network(network)[0], input_size, target, cache.timing_cache, progress)
+                 + f": {library.title} builds {network.name} {input_size[1]}x{input_size[0]} in {precision} for"
+                   f" {target.title}, once; seconds on a PC, some minutes on a Jetson")
+        plan, facts = build_apart(library, typed_network(network, precision)[0], input_size, target, cache.timing_cache,
+                                  progress, precision)
         stored = plans.store(path, key, plan, facts)
-    progress(f"{path} holds {facts['precision']}, {len(plan) / 1e6:.1f} MB, built in {facts['seconds']:.1f} s")
+    wide = f", {len(facts['fp32'])} of its layers fp32" if facts["fp32"] else ""
+    progress(f"{path} holds {facts['precision']}{wide}, {len(plan) / 1e6:.1f} MB, built in {facts['seconds']:.1f} s")
     return path, stored
 
 
 def build_apart(library: Library, onnx: Path, input_size: tuple[int, int], target: Target, timing_cache: Path,
-                progress: Progress) -> tuple[bytes, dict]:
+                progress: Progress, precision: str = "fp16") -> tuple[bytes, dict]:
     """Build in a process of its own (see build.py). Returns the plan, and facts for its sidecar. Raises EngineError."""
     with tempfile.TemporaryDirectory() as folder:
-        order = Order(library.flavour, str(onnx), input_size, target.dotted, f"{folder}/plan", str(timing_cache))
+        order = Order(library.flavour, str(onnx), precision, input_size, target.dotted, f"{folder}/plan",
+                      str(timing_cache))
         facts = refused = None
         with open(f"{folder}/errors", "w+") as errors, subprocess.Popen(  # noqa: PTH123
                 [sys.executable, "-m", "drive_seg.runtimes.tensorrt.build", order.to_json()], stdout=subprocess.PIPE,

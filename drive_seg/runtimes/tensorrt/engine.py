@@ -31,11 +31,13 @@ from drive_seg.runtimes.tensorrt.plan import StoredPlan
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 
-def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *, plan_folder: Path | None = None,
-                  progress: Progress = lambda line: None, library: Library | None = None) -> TensorRtEngine:
+def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, precision: str = "auto", *,
+                  plan_folder: Path | None = None, progress: Progress = lambda line: None,
+                  library: Library | None = None) -> TensorRtEngine:
     """The network on this machine's GPU, warmed up; builds and stores its plan when none fits.
 
-    input_size: (height, width) other than the network's own. plan_folder: where plans and kernels are kept, by default
+    input_size: (height, width) other than the network's own. precision: `fp16`, which `auto` takes, or `int8`, which
+    loses some accuracy and so must be asked for. plan_folder: where plans and kernels are kept, by default
     in the user's cache. progress takes lines on what takes long. library: the TensorRT to use, by default the one that
     is found. Raises EngineError naming the fix.
     """
@@ -45,14 +47,16 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, *
     device = first_gpu()
     library = library or load_library()
     target = Target(device.name, device.compute_capability)
-    path, stored = obtain_plan(network, input_size, library, target, folder, progress)
+    precision = "fp16" if precision == "auto" else precision
+    path, stored = obtain_plan(network, input_size, library, target, folder, progress, precision=precision)
     try:
         engine = _open(network, library, path, stored, progress)
     except PlanRefusedError as error:
         if stored.fresh:
             raise
         progress(f"{error}: building it again")
-        path, stored = obtain_plan(network, input_size, library, target, folder, progress, rebuild=True)
+        path, stored = obtain_plan(network, input_size, library, target, folder, progress, precision=precision,
+                                   rebuild=True)
         engine = _open(network, library, path, stored, progress)
     progress(f"{library.title} is ready after {time.monotonic() - start:.1f} s")
     return engine

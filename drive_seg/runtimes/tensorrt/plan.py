@@ -11,18 +11,19 @@ from typing import Any
 
 from drive_seg.files import locked, stamp, write_whole
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
 class PlanKey:
     """All that a plan depends on. Two plans are interchangeable only when every entry is the same.
 
-    onnx_sha256: of the typed network. gpu: its name, or "any" where the plan suits every GPU of a compute capability.
-    input_shape: (1, 3, height, width). options: of the builder.
+    onnx_sha256: of the typed network. precision: that it is typed in. gpu: its name, or "any" where the plan suits
+    every GPU of a compute capability. input_shape: (1, 3, height, width). options: of the builder.
     """
 
     onnx_sha256: str
+    precision: str
     flavour: str
     version: str
     gpu: str

@@ -92,7 +92,7 @@ errors = recorder(library)
 errors.report_error(0, "first"), errors.report_error(0, "second")
 assert errors.reason() == "first" and errors.num_errors() == 0
 said = []
-for work in (lambda: build(library, Order("tensorrt", "a.onnx", (1, 1), "8.7", "a.plan", "timing")),
+for work in (lambda: build(library, Order("tensorrt", "a.onnx", "fp16", (1, 1), "8.7", "a.plan", "timing")),
              lambda: PlanRunner(None, library, b"")):
     try:
         work()

@@ -25,7 +25,7 @@ from drive_seg.resources import default_network
 from drive_seg.runtimes.tensorrt import builder as builds
 from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, build_apart, obtain_plan
 from drive_seg.runtimes.tensorrt.library import Library, load_library
-from drive_seg.runtimes.tensorrt.plan import StoredPlan, sidecar_of
+from drive_seg.runtimes.tensorrt.plan import PlanCache, StoredPlan, sidecar_of
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,6 +58,43 @@ def test_the_network_that_ships_is_built_in_fp16(rtx, tmp_path):
     assert again == [], "it was built again"
 
 
+def test_the_network_that_ships_is_built_in_int8(rtx, tmp_path):
+    network = Network.load(default_network())
+    lines = []
+    path, stored = obtain_plan(network, network.input_size, rtx, SM86, tmp_path, lines.append, precision="int8")
+    built, key = stored.sidecar["built"], stored.sidecar["key"]
+    assert built["precision"] == key["precision"] == "int8" and built["fp32"] == []
+    assert key["onnx_sha256"] == network.int8_gpu_sha256 and "in int8 for" in lines[0]
+    assert built["layer_types"]["INT8"] > 50 and built["shapes"]["logits"][1] == len(network.table)
+    other = builds.key_for(network, network.input_size, rtx, SM86)
+    assert PlanCache(tmp_path).path(network.name, other) != path
+    assert "was built for" in builds.plans.load(path, other)
+
+
+def test_a_network_without_8_bits_names_the_fix(rtx, tmp_path):
+    network = Network.load(default_network())
+    for missing, says in (({"int8_gpu": None}, "no int8 version for TensorRT.*python3 -m drive_seg.fp16"),
+                          ({"int8_gpu": None, "int8": None}, "export the network with --int8, or use precision fp16")):
+        with pytest.raises(EngineError, match=says):
+            obtain_plan(replace(network, **missing), network.input_size, rtx, SM86, tmp_path, precision="int8")
+
+
+def test_a_file_in_another_precision_is_not_built(rtx, tmp_path):
+    network = Network.load(default_network())
+    wrong = replace(network, int8_gpu=network.fp16, fp16=network.int8_gpu)
+    for precision, says in (("int8", "0 layers as int8 though the network is int8"),
+                            ("fp16", "layers as int8 though the network is fp16")):
+        with pytest.raises(EngineError, match=says):
+            obtain_plan(wrong, network.input_size, rtx, SM86, tmp_path, precision=precision)
+
+
+def test_what_a_processor_s_8_bit_file_has_is_not_taken_by_tensorrt(rtx, tmp_path):
+    """So there is a version for TensorRT: it knows no uint8 and no offsets."""
+    network = Network.load(default_network())
+    with pytest.raises(EngineError, match="can't take the operator QuantizeLinear|can't read the network"):
+        build_apart(rtx, network.int8, network.input_size, SM86, tmp_path / "timing", print, "int8")
+
+
 def small(path: Path, nodes: list, shape=(1, 3, 32, 32), keep: tuple[str, ...] = ()) -> Network:
     """A network of these nodes, from `image` to `logits`, with a class table of three. keep: stays fp32."""
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
@@ -79,7 +116,7 @@ def chain(*ops: str) -> list:
 def test_kept_layers_are_built_in_fp32_and_reported(rtx, tmp_path):
     network = small(tmp_path / "a.onnx", chain("Relu", "Sigmoid", "Tanh"), keep=("t1",))
     _, facts = build_apart(rtx, network.fp16, (32, 32), SM86, tmp_path / "timing", print)
-    assert facts["precision"] == "fp16, 1 layer fp32" and len(facts["fp32"]) == 1
+    assert facts["precision"] == "fp16" and len(facts["fp32"]) == 1
     assert facts["layer_types"]["FLOAT"] and facts["layer_types"]["HALF"]
 
 

@@ -18,7 +18,7 @@ from drive_seg.runtimes.tensorrt import plan as plans
 from drive_seg.runtimes.tensorrt.plan import PlanCache, PlanKey, StoredPlan
 
 ROOT = Path(__file__).resolve().parents[3]
-KEY = PlanKey("ab" * 32, "tensorrt", "10.3.0", "Orin", "8.7", (1, 3, 352, 480), {"optimization_level": 3})
+KEY = PlanKey("ab" * 32, "fp16", "tensorrt", "10.3.0", "Orin", "8.7", (1, 3, 352, 480), {"optimization_level": 3})
 PLAN = bytes(range(256)) * 40
 
 
@@ -104,7 +104,7 @@ from pathlib import Path
 from drive_seg.core.engine import EngineError
 from drive_seg.runtimes.tensorrt import plan
 folder = Path(sys.argv[1])
-key = plan.PlanKey("a", "tensorrt", "10.3", "Orin", "8.7", (1, 3, 32, 32))
+key = plan.PlanKey("a", "fp16", "tensorrt", "10.3", "Orin", "8.7", (1, 3, 32, 32))
 try:
     plan.store(folder / "x.plan", key, bytes(1 << 20), {"precision": "fp16"})
 except EngineError as error:
