@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from host_gpu import HostGpu, HostRunner, build_kernels
 
 from drive_seg.core.engine import EngineError
 from drive_seg.gpu_check import timing
+from drive_seg.gpu_check.__main__ import _int8
 from drive_seg.gpu_check.checks import check_frames, check_kernels
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.gpu_check.runners import run_nodes
