@@ -92,3 +92,20 @@ def resolutions(result: Mapping[str, Any]) -> str:
                      f"{ratio['multiply_adds']:7.2f}{ratio['infer_ms']:7.2f}")
     lines += ["", "macs: multiply-adds of one image; ratio: BiSeNetV2 to this network; time: inference on OpenVINO"]
     return "\n".join(lines)
+
+
+def cameras(result: Mapping[str, Any]) -> str:
+    """What `drive-seg bench --cameras` prints."""
+    ways = ("one node", "single nodes")
+    lines = [f"{'':10}" + "".join(f"{way:>42}" for way in ways) + f"{'ratio':>16}",
+             f"{'cameras':10}" + f"{'frames/s':>12}{'p50 ms':>10}{'p95 ms':>10}{'MB':>10}" * 2
+             + f"{'frames':>9}{'MB':>7}"]
+    for row in result["rows"]:
+        cells = "".join(f"{row[way]['frames_per_s']:12.1f}{row[way]['latency_ms']['p50']:10.0f}"
+                        f"{row[way]['latency_ms']['p95']:10.0f}{row[way]['memory_mb']:10.0f}" for way in ways)
+        one, single = (row[way] for way in ways)
+        lines.append(f"{row['cameras']:<10}{cells}{one['frames_per_s'] / single['frames_per_s']:9.2f}"
+                     f"{one['memory_mb'] / single['memory_mb']:7.2f}")
+    lines += ["", f"{result['size'][1]}x{result['size'][0]} at {result['rate_hz']:g} Hz a camera; latency from the"
+              " image's stamp to its labels; MB: proportional share of memory"]
+    return "\n".join(lines)

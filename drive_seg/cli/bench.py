@@ -15,6 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from drive_seg.cli.options import add_settings, given_settings, node_parameters, print_line, settings_of
 from drive_seg.core.engine import Engine
 from drive_seg.errors import CommandError
@@ -26,6 +28,7 @@ from drive_seg.settings import Settings
 from drive_seg.sources.clip import DEFAULT
 
 _DISTINCT = 30  # frames of footage held in memory
+_CAMERA, _RATE = (360, 640), 30.0  # of each of several cameras: pixels and Hz
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default=DEFAULT, help=f"footage to take frames from (default: {DEFAULT})")
     parser.add_argument("--resolutions", action="store_true",
                         help="instead: operations and latency of inference over resolutions, on OpenVINO")
+    parser.add_argument("--cameras", type=int, metavar="N", dest="count",
+                        help="instead: frames a second of 1 to N cameras in one node, beside as many single nodes")
     parser.add_argument("--no-dds", action="store_true", help="leave out the run over DDS")
     parser.add_argument("--json", action="store_true", help="for scripts")
     add_settings(parser, ("network", "masks", "pictures"), without=("ego_mask",))
@@ -47,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--frames must be at least 1, it is {args.frames}")
     if args.resolutions:
         _check_resolutions(args)
+    if args.count is not None and not 1 <= args.count <= 8:
+        raise CommandError(f"--cameras must be from 1 to 8, it is {args.count}")
     transport.apply()  # as the node's process does
     settings = settings_of(args)
     with tempfile.TemporaryDirectory(prefix="drive_seg-") as folder:
@@ -56,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
             network = Network.load(settings.network or default_network())
             result = {"network": network.name, "rows": compare(network, Path(folder), max(3, args.frames // 4))}
             text = table.resolutions
+        elif args.count is not None:
+            result, text = _cameras(args), table.cameras
         else:
             result, text = _stages(args, settings, Path(folder)), table.stages
     print(json.dumps(result, indent=2) if args.json else text(result))
@@ -90,6 +99,25 @@ def _pieces(engine: Engine, network: Network) -> list[dict[str, Any]]:
     with engine.on_gpu() as (gpu, runner):
         time_frames(gpu, runner, network, findings, engine.library)
     return findings.table
+
+
+def _cameras(args: argparse.Namespace) -> dict[str, Any]:
+    try:
+        import rclpy  # noqa: F401
+    except ImportError as error:
+        raise CommandError(f"the nodes need ROS 2 ({error})",
+                           "source your ROS distribution, or pip install 'drive-seg[ros]'") from error
+    from drive_seg.bench.cameras import compare
+    from drive_seg.play.graph import private_domain
+    from drive_seg.sources.sample import load_frames
+
+    height, width = _CAMERA
+    frames = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+              for frame in load_frames(args.source, min(args.frames, _DISTINCT))]
+    with private_domain() as domain:
+        rows = compare(frames, domain, args.count, seconds=args.frames / _RATE * 3, rate=_RATE,
+                       parameters=node_parameters(args))
+    return {"size": _CAMERA, "rate_hz": _RATE, "rows": rows}
 
 
 def _stages(args: argparse.Namespace, settings: Settings, folder: Path) -> dict[str, Any]:

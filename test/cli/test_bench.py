@@ -128,6 +128,7 @@ def test_resolutions(colour_network, tmp_path):
     (["--resolutions", "--engine", "onnxruntime"], "leave out --engine"),
     (["--resolutions", "--precision", "fp32", "--size", "96x160", "--source", "x.mp4"],
      "leave out --precision, --size, --source"),
+    (["--cameras", "0"], "--cameras must be from 1 to 8"),
 ])
 def test_bad_arguments_end_with_one_line(arguments, says, colour_network_path):
     if "--network" not in arguments:
