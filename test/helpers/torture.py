@@ -541,17 +541,21 @@ def soak(table: Table, out: Path, network: Path | None, frames: list[np.ndarray]
     samples: list[tuple[int, int, int]] = []
     with live(network, out / "soak.log") as node:
         for number in range(count):
-            if node.answer(picture(frames[number % len(frames)], number, False)) is None:
+            if node.answer(picture(frames[number % len(frames)], number, False), frames) is None:
                 break
             node.labels.clear()
+            if not (number + 1) % 500:
+                print(f"    soak: {number + 1} of {count}", file=sys.stderr, flush=True)
             if not number % max(1, count // 200):
                 samples.append((node.memory, node.watched.num_threads(), node.watched.num_fds()))
-        alive = node.alive
+        alive, again = node.alive, node.again
     curves = np.array(samples, np.float64)
     warm = curves[len(curves) // 4 :]
     first, last = (warm[part, 0].mean() for part in (slice(0, len(warm) // 3), slice(-len(warm) // 3, None)))
     cv2.imwrite(str(out / "soak.png"), draw(curves))
     table.add("soak: frames answered", f"{number + 1} of {count}", alive and number + 1 == count)
+    table.add("soak: answers that did not come within 2 s",
+              "; ".join(f"{n} {why}" for why, n in again.most_common()) or 0)
     table.add("soak: memory after warm-up, at the end (MB)", f"{first / 1e6:.0f} {last / 1e6:.0f}",
               last <= 1.03 * first)
     for column, what in ((1, "threads"), (2, "descriptors")):
