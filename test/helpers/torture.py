@@ -663,7 +663,9 @@ def main() -> int:
             fuzz(table, args.out, args.network, drive, args.messages // 2, compressed)
         inject(table, args.out, args.network, drive, rate=25 / 3)
         hammer(table, args.out, args.network, drive, args.calls)
-        soak(table, args.out, args.network, drive, args.soak)
+        # Every part of these moves: a drive that is sent as fast as answers come is in slow motion on a busy machine,
+        # where its sky passes for a cover.
+        soak(table, args.out, args.network, moving(), args.soak)
     folder = args.out / hashlib.sha256(os.urandom(8)).hexdigest()[:8]
     kill_replay(table, folder, args.network, _bag(folder, drive), args.kills)
     table.add("minutes", f"{(time.monotonic() - start) / 60:.1f}")
