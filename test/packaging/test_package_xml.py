@@ -35,7 +35,7 @@ NOT_NEEDED_TO_RUN = {"onnxruntime", "psutil"}
 """Optional here: comparisons and tests."""
 
 
-ONLY_BY_PIP = {"nncf", "torch", "ray", "setuptools", "pip", "onnxruntime"}
+ONLY_BY_PIP = {"nncf", "torch", "ray", "setuptools", "pip", "onnxruntime", "xdist"}
 """What tests need and a robot does not: they skip without it, or pip brought it."""
 
 
