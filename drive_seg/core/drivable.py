@@ -42,6 +42,7 @@ _FEWEST_GROUND = 0.02  # share of the width that must be ground in the row that 
 _SURE_SIZE = 0.5  # of `speck`, for what the network is sure of
 _SURE = 204  # confidence 0..255, 80 %
 _EGO_ROWS = 0.4  # share of the height, from the bottom, in which the network may see the vehicle itself
+_EGO_NEAR = 0.15  # share in which what it sees need not reach the bottom edge: bonnets mirror the road
 
 
 def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarray, table: ClassTable,
@@ -55,7 +56,7 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
     Going up an image column, the first contact with something that is neither ground (road or pavement) nor the vehicle
     itself ends it; what lies behind is never drivable. Unknown is not ground. Something is a connected patch that is at
     least `rule.speck` wide or high where its foot is; smaller ones are not drivable themselves, but end no column. So
-    are pixels of an ego class that reach down to the bottom edge.
+    are pixels of an ego class that reach down to the bottom edge, and all that is below one close to that edge.
     """
     height, width = labels.shape
     if ego is None:
@@ -70,7 +71,8 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
     left, right = max(0, width // 2 - half), min(width, width // 2 + half)
     world = np.full(width, height, np.int32)  # below this row, the network sees the vehicle itself
     if table.ego_lut.any():
-        world = _own_vehicle(classes, ego, table.ego_lut, height - round(height * _EGO_ROWS))
+        world = _own_vehicle(classes, ego, table.ego_lut, height - round(height * _EGO_NEAR),
+                             height - round(height * _EGO_ROWS))
         bottom = min(bottom, int(np.median(world[left:right])))
     start = (bottom - max(1, round(height * rule.start_height)), left, right)
     drivable = np.flatnonzero(table.drivable_lut).astype(np.uint8)
@@ -85,15 +87,17 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
 
 
 @njit(cache=True, nogil=True)
-def _own_vehicle(classes, ego, ego_lut, highest):
-    """By column, the row under which all is of an ego class or in the ego mask, down to the bottom edge."""
+def _own_vehicle(classes, ego, ego_lut, near, highest):
+    """By column, the row from which down the vehicle is seen: from the highest pixel of an ego class below row `near`,
+    and above that as far as all is of an ego class or in the ego mask."""
     height, width = classes.shape
     has_ego = ego.shape[0] == height and ego.shape[1] == width and height * width > 1
     world = np.full(width, height, np.int32)
     for y in range(height - 1, highest - 1, -1):
-        more = False
+        more = y >= near
         for x in range(width):
-            if world[x] == y + 1 and (ego_lut[classes[y, x]] or (has_ego and ego[y, x])):
+            is_ego = ego_lut[classes[y, x]]
+            if (is_ego and y >= near) or (world[x] == y + 1 and (is_ego or (has_ego and ego[y, x]))):
                 world[x] = y
                 more = True
         if not more:

@@ -122,6 +122,12 @@ def test_the_vehicle_itself_as_the_network_sees_it(picture, expected):
     assert run(" ".join(["rrrrrr"] * farther + [picture])) == " ".join([expected.split()[0]] * farther + [expected])
 
 
+def test_a_bonnet_that_mirrors_the_road_ends_no_column():
+    farther = ["rrrrrr"] * 17
+    assert (run(" ".join([*farther, "eerree", "rrrrrr", "eeeeee"]))
+            == " ".join([*["######"] * 17, "--##--", "--##--", "------"]))
+
+
 def test_a_network_that_calls_everything_its_own_vehicle_opens_nothing():
     assert run(" ".join(["rrrr"] * 4 + ["eeee"] * 6)) == " ".join(["----"] * 10)
 
