@@ -48,5 +48,5 @@ def test_it_labels_a_picture_as_the_float_network_does(engine, street):
     found = engine.decode(frame, frame.size, {})
     with open_engine("openvino", engine.network, precision="fp32") as exact:
         wanted = exact.decode(frame, frame.size, {})
-    assert (found.labels == wanted.labels).mean() > 0.97
+    assert (found.labels == wanted.labels).mean() > 0.95
     assert not np.array_equal(found.confidence, wanted.confidence)  # else it was not in 8 bits
