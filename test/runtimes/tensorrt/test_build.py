@@ -230,7 +230,7 @@ def test_a_plan_put_elsewhere_is_found_under_the_name_that_was_said(rtx, tmp_pat
 
 def test_two_builds_at_once_don_t_fight(rtx, tmp_path):
     both = [start_build(tmp_path, "--compute-capability", "8.6") for _ in range(2)]
-    said = [process.communicate(timeout=900) for process in both]  # builds have the lowest priority
+    said = [process.communicate(timeout=900) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("built in" in out for out, _ in said) == 1
     assert len(list(tmp_path.glob("*.plan"))) == len(list(tmp_path.glob("*.json"))) == 1
