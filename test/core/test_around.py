@@ -185,7 +185,7 @@ def test_a_camera_that_is_missing_leaves_its_sector_unknown_and_nothing_else(aro
     assert np.array_equal(fewer[middle - 80:middle + 80], ranges[middle - 80:middle + 80], equal_nan=True)
 
 
-@pytest.mark.xfail(reason="the rays straight behind pass the rear wall (inf) once motion is compensated: not mended yet")
+@pytest.mark.xfail(reason="with motion compensated, rays straight behind pass the rear wall (inf): not mended yet")
 def test_what_the_vehicle_moved_between_the_pictures_is_compensated(around, look):
     """It drives half a metre and turns by 4 degrees while the cameras take their pictures, one after the other."""
     places = {"rear": (0, 0, 0), "left": (0.2, 0, np.radians(1.5)), "right": (0.35, 0.01, np.radians(3)),
