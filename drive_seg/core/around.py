@@ -91,7 +91,7 @@ class Around:
     """Joins what cameras see. Holds the tables for their views; build it again when one of them changes.
 
     angle_min, increment: radians in base_link, counter-clockwise, `rays` of them all the way round. range_max: metres
-    to which every camera can measure; free beyond it is not told from free up to it.
+    to which every camera can measure. What is free beyond it reads the same as what is free up to it.
     """
 
     def __init__(self, views: Mapping[str, GroundView], grids: Mapping[str, Grid], *,

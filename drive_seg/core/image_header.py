@@ -64,7 +64,7 @@ def check_png(data: memoryview) -> None:
 
 
 def png_pixels(data: memoryview) -> bytes:
-    """A PNG that `check_png` found whole, without what is no part of its pixels: text, times, colour profiles.
+    """A PNG that `check_png` found whole, without what is not part of its pixels: text, times, colour profiles.
 
     libpng prints a line on stderr for each of these that it does not like, with every image of the camera.
     """
