@@ -210,7 +210,7 @@ def test_what_the_vehicle_moved_between_the_pictures_is_compensated(around, look
     assert (around.grid(taken)[free] == OCCUPIED).sum() > 20, "without it walls are at false places"
     ranges, far = around.scan(looks)
     assert far == pytest.approx(around.range_max - np.hypot(0.5, 0.02), abs=0.02)
-    # The wall is 6 m behind where the vehicle was when the rear camera looked: 6.5 m from where it is now, beyond `far`,
+    # The wall is 6 m behind where the vehicle was when the rear camera looked: 6.5 m from where it is now, past `far`,
     # so the rays are free up to there. Without compensation they end too near.
     assert far < 6.5 and np.isinf(ranges[:3]).all()
     assert (around.scan(taken)[0][:3] < 6.2).all()
