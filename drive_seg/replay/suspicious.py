@@ -55,9 +55,11 @@ def suspicious(columns: Columns, moments: int = MOMENTS) -> list[dict]:
 
 def _usual(values: np.ndarray) -> np.ndarray:
     """Median of the frames before each frame; NaN for the first, and where there is none."""
-    padded = np.concatenate([np.full(_WINDOW, np.nan, np.float32), values])[:-1]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW) if len(values) else padded.reshape(0, 1)
     out = np.full(len(values), np.nan, np.float32)
+    if not len(values):
+        return out
+    padded = np.concatenate([np.full(_WINDOW, np.nan, np.float32), values])[:-1]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)
     some = np.isfinite(windows).any(axis=1)
     out[some] = np.nanmedian(windows[some], axis=1)
     return out

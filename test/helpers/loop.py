@@ -14,6 +14,7 @@ after the other within their group, and all others go by file, so that what a fi
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -84,6 +85,14 @@ class Loop:
                 for node in item.listchain():
                     seconds += self.fixtures.get((node.nodeid, name), 0.0)
             item.user_properties.append(("seconds", seconds))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        """A process with real-time priority, and all that it starts, would take the processors from all others."""
+        yield
+        if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            pytest.fail("the test left its process with real-time priority: set it back", pytrace=False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from drive_seg.replay.frames import Columns
+from drive_seg.replay.suspicious import suspicious
 
 
 def record(number, **more):
@@ -46,6 +47,7 @@ def test_figures_of_frames_with_and_without_result(write):
 def test_no_frames(write):
     columns = write([])
     assert (len(columns), columns.seconds.tolist(), columns.get("drivable").tolist()) == (0, [], [])
+    assert suspicious(columns) == []
 
 
 def test_a_long_drive_takes_little_memory(write, tmp_path):
