@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.decode import Decoded
-from drive_seg.core.engine import Engine, EngineError
+from drive_seg.core.engine import Engine, EngineError, LogFunction
 from drive_seg.core.frame import Frame
 from drive_seg.core.health.failures import failure
 from drive_seg.core.health.monitor import FOLLOWS, Monitor
@@ -31,9 +31,6 @@ from drive_seg.settings import Settings
 
 CANNOT_OPEN = (ParameterError, NetworkError, EngineError, SelfTestError, EgoMaskError)
 """What Model.open and Pipeline raise; each names the fix."""
-
-Say = Callable[[str], object]
-"""Takes a line of text; what it returns does not count, as that of a logger."""
 
 _ENGINES = 4  # on a CPU, at most: each takes some hundred MB
 _SPARES = (0.75, 0.5)  # shares of the input size
@@ -57,7 +54,7 @@ class Model:
 
     @classmethod
     def open(cls, settings: Settings, *, cores: int | None = None, several: bool = False, most: int = _ENGINES,
-             progress: Say = _nobody, warn: Say = _nobody) -> Model:
+             progress: LogFunction = _nobody, warn: LogFunction = _nobody) -> Model:
         """Open what the settings ask for; where that takes long, `progress` gets lines meanwhile.
 
         several: on a CPU open engines of few threads for several frames at a time, which together are faster than one
@@ -85,7 +82,7 @@ class Model:
             raise
         return model
 
-    def _open_spares(self, settings: Settings, progress: Say, warn: Say) -> None:
+    def _open_spares(self, settings: Settings, progress: LogFunction, warn: LogFunction) -> None:
         for share in _SPARES:
             height, width = (max(STRIDE, round(side * share / STRIDE) * STRIDE) for side in self.engine.input_size)
             try:
@@ -154,8 +151,8 @@ class Pipeline:
         self.start()
 
     @classmethod
-    def open(cls, settings: Settings, *, ego: np.ndarray | None = None, progress: Say = _nobody,
-             warn: Say = _nobody) -> Pipeline:
+    def open(cls, settings: Settings, *, ego: np.ndarray | None = None, progress: LogFunction = _nobody,
+             warn: LogFunction = _nobody) -> Pipeline:
         """A pipeline with a model of its own, which `close` gives back; or use it as a context manager.
 
         For the arguments see Model.open and Pipeline. Raises one of CANNOT_OPEN.
@@ -286,7 +283,7 @@ class Pipeline:
 
 
 def _open(settings: Settings, network: Network, size: tuple[int, int] | None, threads: int | None,
-          progress: Say) -> Engine:
+          progress: LogFunction) -> Engine:
     folder = Path(settings.plan_folder).expanduser() if settings.plan_folder else None
     try:
         return open_engine(settings.engine, network, input_size=size, precision=settings.precision, threads=threads,

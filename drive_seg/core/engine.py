@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _Engine = TypeVar("_Engine", bound="Engine")
 
-Progress = Callable[[str], object]
-"""Takes one line at a time, on the choice of a runtime and on what takes long; what it returns does not count."""
+LogFunction = Callable[[str], object]
+"""Takes one line of text at a time, as a logger does; what it returns does not count."""
 
 
 class EngineError(DriveSegError, RuntimeError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drive_seg.core.engine import Engine, EngineError, Progress
+from drive_seg.core.engine import Engine, EngineError, LogFunction
 from drive_seg.loading import fix_for_memory, one_line
 from drive_seg.runtimes.form import check_form
 
@@ -28,7 +28,7 @@ class Options:
     precision: str = "auto"
     threads: int | None = None
     plan_folder: Path | None = None
-    progress: Progress = lambda line: None
+    progress: LogFunction = lambda line: None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | None = None, precision: str = "auto",
                 threads: int | None = None, plan_folder: Path | None = None,
-                progress: Progress = lambda line: None) -> Engine:
+                progress: LogFunction = lambda line: None) -> Engine:
     """Open a runtime by name, warmed up and ready.
 
     `auto` takes what `choose` says, and OpenVINO where that can't be opened; a runtime that was named is taken or the

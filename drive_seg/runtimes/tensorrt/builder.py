@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from drive_seg.core.engine import EngineError, Progress
+from drive_seg.core.engine import EngineError, LogFunction
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt import plan as plans
 from drive_seg.runtimes.tensorrt.build import OPTIONS, Order, listed
@@ -74,7 +74,7 @@ def key_for(network: Network, input_size: tuple[int, int], library: Library, tar
 
 
 def obtain_plan(network: Network, input_size: tuple[int, int], library: Library, target: Target, folder: Path,
-                progress: Progress = lambda line: None, *, precision: str = "fp16", rebuild: bool = False,
+                progress: LogFunction = lambda line: None, *, precision: str = "fp16", rebuild: bool = False,
                 path: Path | None = None) -> tuple[Path, StoredPlan]:
     """The plan of a network for a GPU: from the cache, or built and stored there.
 
@@ -112,7 +112,7 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
 
 
 def build_apart(library: Library, onnx: Path, input_size: tuple[int, int], target: Target, timing_cache: Path,
-                progress: Progress, precision: str = "fp16") -> tuple[bytes, dict]:
+                progress: LogFunction, precision: str = "fp16") -> tuple[bytes, dict]:
     """Build in a process of its own (see build.py). Returns the plan, and facts for its sidecar. Raises EngineError."""
     with tempfile.TemporaryDirectory() as folder:
         order = Order(library.flavour, str(onnx), precision, input_size, target.dotted, f"{folder}/plan",

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from drive_seg.core.decode import Decoded
-from drive_seg.core.engine import Engine, EngineError, Loaded, Progress
+from drive_seg.core.engine import Engine, EngineError, Loaded, LogFunction
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.files import plan_folder as folder_for
 from drive_seg.loading import fix_for_memory
@@ -32,7 +32,7 @@ from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 
 def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, precision: str = "auto", *,
-                  plan_folder: Path | None = None, progress: Progress = lambda line: None,
+                  plan_folder: Path | None = None, progress: LogFunction = lambda line: None,
                   library: Library | None = None) -> TensorRtEngine:
     """The network on this machine's GPU, warmed up; builds and stores its plan when none fits.
 
@@ -62,7 +62,7 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, p
     return engine
 
 
-def _open(network: Network, library: Library, path: Path, stored: StoredPlan, progress: Progress) -> TensorRtEngine:
+def _open(network: Network, library: Library, path: Path, stored: StoredPlan, progress: LogFunction) -> TensorRtEngine:
     gpu = engine = runner = None
     try:
         with bound(library.title):
@@ -106,7 +106,7 @@ class TensorRtEngine(Engine):
     on_cpu = False
 
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str,
-                 progress: Progress = lambda line: None) -> None:
+                 progress: LogFunction = lambda line: None) -> None:
         """Takes over `gpu` and `runner`, once it is made. library: what runs the network. progress: takes a line when a
         frame is larger than memory was taken for. Raises EngineError when they don't fit.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from drive_seg.core.engine import Progress
+from drive_seg.core.engine import LogFunction
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
 from drive_seg.runtimes.tensorrt.intake import PLACE, WORD
 
@@ -35,7 +35,7 @@ class FrameMemory:
     results: Buffer
     tables: Buffer
 
-    def __init__(self, gpu: Gpu, say: Progress = lambda line: None) -> None:
+    def __init__(self, gpu: Gpu, say: LogFunction = lambda line: None) -> None:
         """Takes no memory yet. say: takes a line when memory that was taken does not suffice."""
         self._gpu = gpu
         self._say = say
