@@ -10,10 +10,15 @@ import loop
 import numpy as np
 import pytest
 from colours import paint_scene, write_colour_network
+from hypothesis import HealthCheck, settings
 
 from drive_seg.network import Network
 from drive_seg.sources.clip import CLIPS, fetch
 from drive_seg.sources.frame_source import SourceError
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

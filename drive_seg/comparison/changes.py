@@ -35,7 +35,7 @@ class Judge:
                 self._told[c.id] = True
                 self._may_be[c.id, list(c.groups)] = True
 
-    def told(self, truth: np.ndarray) -> np.ndarray:
+    def labelled(self, truth: np.ndarray) -> np.ndarray:
         """Where truth (H, W) uint8, class ids of the data set, says something: (H, W) bool."""
         return self._told[truth]
 
@@ -51,9 +51,9 @@ def change_codes(former: np.ndarray, new: np.ndarray, truth: np.ndarray | None =
     codes = np.where(changed, np.uint8(OTHER), np.uint8(SAME))
     if truth is not None and judge is not None:
         was, is_ = judge.right(truth, former), judge.right(truth, new)
-        told = changed & judge.told(truth)
-        codes[told & is_ & ~was] = BETTER
-        codes[told & was & ~is_] = WORSE
+        labelled = changed & judge.labelled(truth)
+        codes[labelled & is_ & ~was] = BETTER
+        codes[labelled & was & ~is_] = WORSE
     return codes
 
 

@@ -114,7 +114,7 @@ def compare_labelled(former: Side, new: Side, dataset: Dataset, split: str,
     result = Compared(f"{dataset.name}, {split}", "labelled")
     judge, collected = Judge(dataset), _Collected(apart=1)
     scores = (Scores(dataset, former.segmenter.table), Scores(dataset, new.segmenter.table))
-    told = better = worse = 0
+    labelled = better = worse = 0
     for index, pair in enumerate(dataset.pairs(split)):
         image, truth = pair.read()
         answers = (former.segmenter.segment(image), new.segmenter.segment(image))
@@ -122,13 +122,13 @@ def compare_labelled(former: Side, new: Side, dataset: Dataset, split: str,
             score.add(answer, truth)
         codes = change_codes(answers[0].labels, answers[1].labels, truth, judge)
         collected.add(index, pair.name, image, *answers, codes, judged=True)
-        told += int(judge.told(truth).sum())
+        labelled += int(judge.labelled(truth).sum())
         better += int((codes == BETTER).sum())
         worse += int((codes == WORSE).sum())
         progress()
     result.reports = reports = (scores[0].report(), scores[1].report())
     result.former, result.new = (_figures(report) for report in reports)
-    result.better, result.worse = better / max(1, told), worse / max(1, told)
+    result.better, result.worse = better / max(1, labelled), worse / max(1, labelled)
     return collected.into(result)
 
 

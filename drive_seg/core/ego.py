@@ -22,7 +22,7 @@ from drive_seg.errors import DriveSegError
 BOTTOM, TOP = 0.35, 0.2
 """Shares of the height that the vehicle may cover."""
 LEAST_FRAMES = 20
-"""Frames that differ, below which nothing can be told."""
+"""Frames that differ, below which nothing can be said."""
 
 _WIDTH = 320  # pixels of the small picture in which outlines are looked for
 _CHANGED, _LEAST_CHANGED = 12.0, 0.15  # levels of brightness; share of the pixels that must differ for a new frame
@@ -43,7 +43,7 @@ _TEXT_ZONE = 0.15
 
 
 class EgoError(DriveSegError, ValueError):
-    """Footage from which the vehicle itself can't be told; says why, and what to record instead."""
+    """Footage from which the vehicle itself can't be found; says why, and what to record instead."""
 
 
 @dataclass(frozen=True)

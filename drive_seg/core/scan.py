@@ -58,13 +58,13 @@ class Scan:
                                  f"the increment ({increment:g} rad) is too large")
         seen = valid.any(axis=1)
         first = np.where(seen, valid.argmax(axis=1), 0)
-        told = seen & ~self._cut_off(view, x, y, reach, first, seen)
-        some = np.flatnonzero(told if told.any() else seen)
+        reached = seen & ~self._cut_off(view, x, y, reach, first, seen)
+        some = np.flatnonzero(reached if reached.any() else seen)
         rays = slice(some[0], some[-1] + 1)
         self.angle_min, self.angle_max = float(angles[some[0]]), float(angles[some[-1]])
         last = valid.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
         sample = np.arange(valid.shape[1])
-        gap = (~valid & (sample > first[:, None]) & (sample < last[:, None])) | (seen & ~told)[:, None]
+        gap = (~valid & (sample > first[:, None]) & (sample < last[:, None])) | (seen & ~reached)[:, None]
         self._line = np.where(gap, _GAP, np.where(valid, line, -1))[rays].astype(np.int32)
         self._step = np.where(valid, step, 0)[rays].astype(np.int32)
         self._reach = (reach - resolution / 2).astype(np.float32)  # an edge lies before the first point behind it

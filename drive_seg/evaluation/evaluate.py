@@ -55,12 +55,12 @@ def _draw_matrix(scores: Scores) -> np.ndarray:
 def _compare(image: np.ndarray, truth: np.ndarray, result, dataset: Dataset, segmenter: Segmenter,
              scores: Scores) -> np.ndarray:
     if (common := scores.common) is not None:
-        told = np.append(common.ids, np.full(256 - len(common.ids), UNKNOWN, np.uint8))[common.truth]
-        return side_by_side(image, told[truth], result.classes, segmenter.table.colour_lut)
+        ids = np.append(common.ids, np.full(256 - len(common.ids), UNKNOWN, np.uint8))[common.truth]
+        return side_by_side(image, ids[truth], result.classes, segmenter.table.colour_lut)
     colours = np.zeros((256, 3), np.uint8)
     for label, colour in LABEL_COLOURS.items():
         colours[label] = colour
-    group = np.full(256, 254, np.uint8)  # black: not told, or told as one of several
+    group = np.full(256, 254, np.uint8)  # black: unlabelled, or labelled as one of several
     for c in dataset.classes:
         if c.id != dataset.ignore and len(c.groups) == 1:
             group[c.id] = c.groups[0]

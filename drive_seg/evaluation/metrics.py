@@ -55,7 +55,7 @@ def boundary_counts(truth: np.ndarray, predicted: np.ndarray, classes: int, void
         real, called = truth == c, predicted == c
         if not (real & ~void).any() and not (called & ~void).any():
             continue
-        untold = void if settled is None else void | (settled & called)
-        real, called = boundary(real, distance, untold), boundary(called, distance, untold)
+        unlabelled = void if settled is None else void | (settled & called)
+        real, called = boundary(real, distance, unlabelled), boundary(called, distance, unlabelled)
         counts[c] = np.count_nonzero(real & called), np.count_nonzero(real | called)
     return counts

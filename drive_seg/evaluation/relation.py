@@ -1,4 +1,4 @@
-"""How the classes of a data set relate to a network's: the same, finer, coarser, or told only as planner groups."""
+"""How the classes of a data set relate to a network's: the same, finer, coarser, or known only as planner groups."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def possible_classes(dataset: Dataset, table: ClassTable) -> dict[int, tuple[int
     may be every class of its groups, without the ego vehicle and without finer ones that the data set tells by
     themselves. Empty where the network has none.
     """
-    told = [c for c in dataset.classes if c.id != dataset.ignore]
-    own = {c.id: _named(c, table) for c in told}
+    declared = [c for c in dataset.classes if c.id != dataset.ignore]
+    own = {c.id: _named(c, table) for c in declared}
     labelled = labelled_classes(dataset, table)
     allowed = {}
-    for c in told:
+    for c in declared:
         if (same := own[c.id]) is not None:
             name = table.classes[same].name
             finer = [n.id for n in table.classes if n.within == name and n.id not in labelled]
@@ -39,9 +39,9 @@ def labelled_classes(dataset: Dataset, table: ClassTable) -> set[int]:
     return {id_ for id_ in own if id_ is not None}
 
 
-def _named(told: LabelClass, table: ClassTable) -> int | None:
+def _named(label: LabelClass, table: ClassTable) -> int | None:
     """The network class with the name and group of a data set's class."""
-    return next((n.id for n in table.classes if told.name in (n.name, *n.also) and n.group in told.groups), None)
+    return next((n.id for n in table.classes if label.name in (n.name, *n.also) and n.group in label.groups), None)
 
 
 @dataclass(frozen=True)

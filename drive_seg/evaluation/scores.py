@@ -12,7 +12,7 @@ from drive_seg.evaluation.relation import common_classes
 
 GROUPS = len(Group)
 PARTLY = GROUPS
-"""Row of the group matrix for pixels told only as "one of several groups"."""
+"""Row of the group matrix for pixels labelled only as "one of several groups"."""
 
 
 class Scores:
@@ -47,13 +47,13 @@ class Scores:
         self.class_matrix = np.zeros((len(self.names) + 1, len(self.names) + 1), np.int64)
         self.group_matrix = np.zeros((GROUPS + 1, GROUPS + 1), np.int64)
         self._boundary = np.zeros((len(self.names), 2), np.int64)
-        self._right = self._told = 0
+        self._right = self._labelled = 0
         self._drivable = dict.fromkeys(("called", "wrong", "obstacle", "road", "hit"), 0)
 
     def add(self, result: Segmentation, truth: np.ndarray) -> float:
         """Add one image. truth: (H, W) uint8 class ids of the data set. Returns the image's pixel accuracy."""
         rows = self._row[truth]
-        told = rows != UNKNOWN
+        labelled = rows != UNKNOWN
         settled = self._may_be[truth, result.labels]
         partly_right = (rows == PARTLY) & settled
         count, common = len(self.names), self.common
@@ -61,24 +61,24 @@ class Scores:
             true = common.truth[truth]
             # A pixel without an answer (UNKNOWN) is none of the classes, as is one that truth never shows.
             predicted = np.where(result.classes == UNKNOWN, np.uint8(count), common.predicted[result.classes])
-            fits = common.possible[truth, result.classes] & told
+            fits = common.possible[truth, result.classes] & labelled
             settled_class = fits & (true == count)
-            right = ((true == predicted) | settled_class) & told
+            right = ((true == predicted) | settled_class) & labelled
             self.class_matrix += confusion(np.where(settled_class, np.uint8(UNKNOWN), true), predicted,
                                            count + 1, count + 1)
             left_out = partly_right | (fits & ~settled & (result.labels != UNKNOWN))
         else:
-            true, predicted, right, settled_class = rows, result.labels, settled & told, partly_right
+            true, predicted, right, settled_class = rows, result.labels, settled & labelled, partly_right
             left_out = partly_right
         columns = np.where(result.labels == UNKNOWN, np.uint8(GROUPS), result.labels)
         self.group_matrix += confusion(np.where(left_out, np.uint8(UNKNOWN), rows), columns, GROUPS + 1, GROUPS + 1)
-        self._boundary += boundary_counts(true, predicted, count, ~told, settled_class)
+        self._boundary += boundary_counts(true, predicted, count, ~labelled, settled_class)
         if result.drivable is not None:
             self.add_drivable(result.drivable, truth)
         self.images += 1
         self._right += int(right.sum())
-        self._told += int(told.sum())
-        return float(right.sum() / max(1, told.sum()))
+        self._labelled += int(labelled.sum())
+        return float(right.sum() / max(1, labelled.sum()))
 
     def add_drivable(self, drivable: np.ndarray, truth: np.ndarray) -> None:
         """Add the mask of one image alone; `add` does so with the rest. drivable: (H, W) uint8, 0 where it is not.
@@ -116,7 +116,7 @@ class Scores:
                 "false_drivable_obstacle": _ratio(count["obstacle"], count["called"]),
                 "missed": _ratio(count["road"] - count["hit"], count["road"]),
             },
-            "pixel_accuracy": _ratio(self._right, self._told),
+            "pixel_accuracy": _ratio(self._right, self._labelled),
             "images": self.images,
         }
 

@@ -148,9 +148,9 @@ def left_out(segmenter: Segmenter, dataset: Dataset, split: str, images: int) ->
         image, truth = pair.read()
         result, road = segmenter.segment(image, drivable=False), np.isin(truth, sure)
         road_pixels += int(road.sum())
-        told = ~np.isin(truth, maybe)
+        labelled = ~np.isin(truth, maybe)
         for i, speck in enumerate(SPECKS):
-            mask = (_area(result, segmenter, speck, None, None) > 0) & told
+            mask = (_area(result, segmenter, speck, None, None) > 0) & labelled
             counts[i] += (mask & road).sum(), mask.sum()
     return [(1 - hit / max(1, road_pixels), 1 - hit / max(1, called)) for hit, called in counts]
 

@@ -34,5 +34,5 @@ def formats(text: str) -> dict[str, int] | None:
 def _format(output: dict) -> str:
     # TensorRT 10 writes both into one entry, 11 one each.
     names = ("Format/Datatype", "Format/DataType", "DataType", "Format")
-    told = [str(output[name]) for name in names if name in output]
-    return ", ".join(told) or "?"
+    parts = [str(output[name]) for name in names if name in output]
+    return ", ".join(parts) or "?"

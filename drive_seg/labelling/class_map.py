@@ -11,10 +11,10 @@ from drive_seg.core.classes import Group
 from drive_seg.evaluation.dataset import LabelClass
 from drive_seg.labelling.formats.masks import Colour, id_name, read_label_map
 from drive_seg.labelling.known_classes import GROUPS, IDS, IGNORED, plain
-from drive_seg.labelling.record import UNTOLD, LabelError
+from drive_seg.labelling.record import UNLABELLED, LabelError
 from drive_seg.yaml_file import YamlError, read_yaml
 
-IGNORE = UNTOLD
+IGNORE = UNLABELLED
 """The id in the new data set of pixels that nothing is said about."""
 
 

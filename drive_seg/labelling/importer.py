@@ -22,7 +22,7 @@ from drive_seg.image_file import read_pixels
 from drive_seg.labelling import class_map, split
 from drive_seg.labelling.class_map import IGNORE, ClassMap
 from drive_seg.labelling.formats import coco, cvat, label_studio, labelme, masks
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Pictures, Record
+from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Pictures, Record
 from drive_seg.labelling.sheet import Cell, small, write_sheets
 from drive_seg.labelling.streaming_json import JsonError, elements
 
@@ -51,7 +51,7 @@ class Imported:
     ignored: Counter[str] = field(default_factory=Counter)
     left_out: list[str] = field(default_factory=list)
     drives: dict[str, Counter[str]] = field(default_factory=dict)
-    untold: float = 0.0
+    unlabelled: float = 0.0
     notes: list[str] = field(default_factory=list)
 
 
@@ -257,13 +257,13 @@ class _Writer:
             if not counts[id_]:
                 continue
             self._raw[name] += int(counts[id_])
-            told = self._table.id(name)
-            if told is None:
+            code = self._table.id(name)
+            if code is None:
                 self._unknown.setdefault(name, record.name)
             else:
-                lut[id_] = told
+                lut[id_] = code
         self._all += raw.size
-        self._result.untold += float(counts[UNTOLD])
+        self._result.unlabelled += float(counts[UNLABELLED])
         stem = self._stem(record.name)
         suffix = record.image.suffix.lower()
         if suffix in (".jpg", ".jpeg", ".png"):
@@ -274,9 +274,9 @@ class _Writer:
         self._written.append((stem, self._drive(record), record.split))
 
     def _drive(self, record: Record) -> str:
-        told = self._picked.get(record.image.name) or (record.drive if self._pattern is None else None)
+        drive = self._picked.get(record.image.name) or (record.drive if self._pattern is None else None)
         try:
-            return told or split.drive_of(record.name, self._pattern)
+            return drive or split.drive_of(record.name, self._pattern)
         except ValueError as error:
             raise LabelError(str(error)) from error
 
@@ -296,12 +296,12 @@ class _Writer:
             reasons = "; ".join(result.left_out[:3])
             raise LabelError("no labelled picture could be read" + (f": {reasons}" if reasons else ""))
         if self._unknown and not ignore_unknown:
-            told = max(1, sum(self._raw.values()))
+            pixels = max(1, sum(self._raw.values()))
             template = out.with_name(f"{out.name}.classes.yaml")
             class_map.template({n: self._raw[n] for n in self._unknown}, template)
             raise UnknownClasses({n: self._raw[n] for n in self._unknown},
-                                 {n: self._raw[n] / told for n in self._unknown}, self._unknown, template)
-        result.untold /= max(1, self._all)
+                                 {n: self._raw[n] / pixels for n in self._unknown}, self._unknown, template)
+        result.unlabelled /= max(1, self._all)
         used: dict[int, LabelClass] = {}
         for raw_name, count in self._raw.items():
             id_ = self._table.id(raw_name)
@@ -360,16 +360,17 @@ class _Writer:
             {"name": name, "licence": licence, "ignore": IGNORE, "classes": classes}, sort_keys=False))
         result = self._result
         facts = {"format": result.format, "pictures": dict(result.pictures), "pixels": dict(result.pixels),
-                 "ignored": dict(result.ignored), "untold": round(result.untold, 6), "left_out": result.left_out,
+                 "ignored": dict(result.ignored), "unlabelled": round(result.unlabelled, 6),
+                 "left_out": result.left_out,
                  "drives": {drive: dict(counts) for drive, counts in sorted(result.drives.items())},
                  "notes": result.notes}
         (self._folder / "import.json").write_text(json.dumps(facts, indent=1) + "\n")
 
     def _preview(self, used: dict[int, LabelClass]) -> None:
         lut = np.full(256, UNKNOWN, np.uint8)
-        for id_, told in used.items():
-            if len(told.groups) == 1:
-                lut[id_] = told.groups[0]
+        for id_, label in used.items():
+            if len(label.groups) == 1:
+                lut[id_] = label.groups[0]
         cells = []
         for index in np.unique(np.linspace(0, len(self._written) - 1, min(_PREVIEWS, len(self._written))).astype(int)):
             stem, drive, _ = self._written[index]
@@ -405,8 +406,8 @@ def lines(result: Imported) -> Iterator[str]:
         yield f"  {name:24} {count / total:7.2%} of the labelled pixels"
     for name, count in result.ignored.most_common():
         yield f"  {name:24} ignored ({count} pixels)"
-    if result.untold:
-        yield f"  {'(no label)':24} {result.untold:7.2%} of all pixels, ignored"
+    if result.unlabelled:
+        yield f"  {'(no label)':24} {result.unlabelled:7.2%} of all pixels, ignored"
     for note in result.notes:
         yield f"note: {note}"
     for reason in result.left_out[:_LISTED]:

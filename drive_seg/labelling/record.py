@@ -13,7 +13,7 @@ from drive_seg.core.frame import FrameError
 from drive_seg.errors import DriveSegError
 from drive_seg.sources.images import is_image
 
-UNTOLD = 255
+UNLABELLED = 255
 """Raw id of a pixel that no label covers."""
 
 MOST_NAMES = 254
@@ -50,7 +50,7 @@ class Names:
 
 
 Paint = Callable[[tuple[int, int], Names], np.ndarray]
-"""(height, width) and names -> raw ids (H, W) uint8, UNTOLD where no label is; raises LabelError."""
+"""(height, width) and names -> raw ids (H, W) uint8, UNLABELLED where no label is; raises LabelError."""
 
 
 @contextmanager

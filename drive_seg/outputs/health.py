@@ -43,7 +43,7 @@ class Changes:
         self._sent = self._told = 0.0
 
     def look(self, statuses: Sequence[Status], now: float) -> Due:
-        """What is due of these statuses; it counts as told. now: seconds."""
+        """What is due of these statuses; it counts as reported. now: seconds."""
         levels = tuple(s.level for s in statuses)
         due = levels != self._levels or now - self._sent >= _PERIOD_S or now < self._sent
         if due:

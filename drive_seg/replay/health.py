@@ -33,15 +33,15 @@ class HealthReporter:
     def before(self, log_ns: int) -> list[HealthReport]:
         """What becomes due until a frame that was recorded at log_ns."""
         last_ns = min(log_ns, self._next_ns + _LONGEST_GAP_NS)
-        told = [t for ns in range(self._next_ns, last_ns, _CHECK_NS) if (t := self._look(ns)) is not None]
+        reports = [t for ns in range(self._next_ns, last_ns, _CHECK_NS) if (t := self._look(ns)) is not None]
         self._next_ns = log_ns
-        return told
+        return reports
 
     def after(self, log_ns: int) -> list[HealthReport]:
         """What that frame itself makes due."""
         self._next_ns = log_ns + _CHECK_NS
-        told = self._look(log_ns)
-        return [] if told is None else [told]
+        report = self._look(log_ns)
+        return [] if report is None else [report]
 
     def _look(self, ns: int) -> HealthReport | None:
         statuses = [_without_measured(s) for s in self._monitor.statuses(ns / 1e9)]

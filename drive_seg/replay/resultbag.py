@@ -100,15 +100,15 @@ class ResultBag:
         self._send(LABEL_TABLE, log_ns, BAG.text(label_table(labels)))
         self._send(LABEL_INFO, log_ns, label_info(BAG, BAG.header(log_ns, "")))
 
-    def report(self, told: HealthReport, camera: str = "") -> None:
+    def report(self, report: HealthReport, camera: str = "") -> None:
         """Write health and diagnostics. camera: whose, "" for the whole's."""
-        if told.diagnostics is not None:
+        if report.diagnostics is not None:
             name = "/".join(filter(None, [NODE[1:], camera]))
-            array = diagnostics(BAG, BAG.header(told.log_ns, ""), told.diagnostics, name)
-            self._send(DIAGNOSTICS, told.log_ns, array)
-        if told.health is not None:
-            state, reasons = told.health
-            self._send(HEALTH, told.log_ns, BAG.text(health_text(state.value, reasons, told.log_ns / 1e9)), camera)
+            array = diagnostics(BAG, BAG.header(report.log_ns, ""), report.diagnostics, name)
+            self._send(DIAGNOSTICS, report.log_ns, array)
+        if report.health is not None:
+            state, reasons = report.health
+            self._send(HEALTH, report.log_ns, BAG.text(health_text(state.value, reasons, report.log_ns / 1e9)), camera)
 
     def write_joint(self, name: str, log_ns: int, message: Any) -> None:
         """Write what the cameras made together: one of `joint`."""

@@ -222,14 +222,14 @@ class RigReplay:
         return rounds.add(Seen(camera.name, stamp_ns, ground[0].camera, ground[1]))
 
     def _statuses(self, log_ns: int) -> list[Status]:
-        told = {}
+        states = {}
         for camera in self._cameras:
             silent = None if camera.last_ns is None else (log_ns - camera.last_ns) / 1e9
             if silent is not None and silent > camera.pipeline.settings.camera_timeout:
-                told[camera.name] = (Level.ERROR, "camera: no image comes any more")
+                states[camera.name] = (Level.ERROR, "camera: no image comes any more")
             else:
-                told[camera.name] = (camera.level, "; ".join(camera.reasons))
-        return cameras_together(told)
+                states[camera.name] = (camera.level, "; ".join(camera.reasons))
+        return cameras_together(states)
 
     def _motion(self, before_ns: int, after_ns: int) -> Motion | None:
         before, after = self._places.get(before_ns), self._places.get(after_ns)

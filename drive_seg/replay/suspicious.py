@@ -36,9 +36,9 @@ def suspicious(columns: Columns, moments: int = MOMENTS) -> list[dict]:
     names = list(scores)
     table = np.nan_to_num(np.stack([scores[n] for n in names]), nan=0.0) if len(columns) else np.zeros((len(names), 0))
     score, reason = table.max(0), table.argmax(0)
-    told = columns.problems | {row: f"the camera is not believed: {why}" for row, why in columns.withheld.items()
+    reasons = columns.problems | {row: f"the camera is not believed: {why}" for row, why in columns.withheld.items()
                                if row - 1 not in columns.withheld}
-    for row in told:
+    for row in reasons:
         score[row] = 10.0
     seconds = columns.seconds
     found: list[dict] = []
@@ -47,7 +47,7 @@ def suspicious(columns: Columns, moments: int = MOMENTS) -> list[dict]:
             break
         if any(abs(seconds[row] - seconds[other["row"]]) < _APART_S for other in found):
             continue
-        why = told.get(int(row)) or _say(names[reason[row]], int(row), columns, usual)
+        why = reasons.get(int(row)) or _say(names[reason[row]], int(row), columns, usual)
         found.append({"row": int(row), "index": int(columns.index[row]), "stamp_ns": int(columns.stamp_ns[row]),
                       "score": round(float(score[row]), 2), "why": why})
     return found

@@ -52,8 +52,8 @@ def calibrate(network: Segmenter, sources: list[data.Source], allowed: np.ndarra
         logits.append(out[0].float().permute(1, 2, 0).reshape(-1, len(table)).cpu().numpy())
         codes.append(target[::2, ::2].reshape(-1).numpy())
     cells, truth = np.concatenate(logits), np.concatenate(codes)
-    told = truth != IGNORE
-    cells, truth = cells[told], truth[told]
+    labelled = truth != IGNORE
+    cells, truth = cells[labelled], truth[labelled]
 
     pick = np.random.default_rng(seed).permutation(len(truth))[:400_000]
     fits = allowed[truth[pick]]

@@ -41,13 +41,13 @@ def class_table(dataset: Dataset) -> ClassTable:
     return ClassTable(rows)
 
 
-def _new_class(index: int, told: LabelClass, count: int) -> SegClass:
-    colour = COLOURS.get(told.name)
+def _new_class(index: int, label: LabelClass, count: int) -> SegClass:
+    colour = COLOURS.get(label.name)
     if colour is None:
         hue = np.array([[[index * 180 // count, 200, 220]]], np.uint8)
         red, green, blue = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
         colour = (red, green, blue)
-    return SegClass(index, told.name, told.groups[0], colour, told.groups[0] is Group.ROAD)
+    return SegClass(index, label.name, label.groups[0], colour, label.groups[0] is Group.ROAD)
 
 
 def with_heads(table: ClassTable, datasets: Sequence[Dataset]) -> ClassTable:
@@ -60,14 +60,14 @@ def with_heads(table: ClassTable, datasets: Sequence[Dataset]) -> ClassTable:
     kept = [replace(c, within="" if c.within in dropped else c.within) for c in table.classes if c.name not in dropped]
     rows = [replace(c, id=index) for index, c in enumerate(kept)]
     for dataset in datasets:
-        told = {c.name: c for c in dataset.classes if c.id != dataset.ignore}
+        by_name = {c.name: c for c in dataset.classes if c.id != dataset.ignore}
         for name in dataset.add:
             if name in {c.name for c in rows}:
                 continue  # another data set has added it, or the network has it
-            if name not in told or len(told[name].groups) != 1:
+            if name not in by_name or len(by_name[name].groups) != 1:
                 raise DatasetError(f"{dataset.name}: heads: add names {name}, which is not one of its classes with one"
                                    " group", "name it under `classes`, or take it out")
-            rows.append(_new_class(len(rows), told[name], len(table) + len(dataset.add)))
+            rows.append(_new_class(len(rows), by_name[name], len(table) + len(dataset.add)))
     return ClassTable(rows)
 
 
@@ -95,8 +95,8 @@ def allowed_classes(dataset: Dataset, table: ClassTable, datasets: Sequence[Data
 class Source:
     """One data set in memory.
 
-    images: RGB uint8. codes: target codes uint8, IGNORE where untold. look: (mean, deviation) of each image's channels,
-    (1, 3) each.
+    images: RGB uint8. codes: target codes uint8, IGNORE where unlabelled. look: (mean, deviation) of each image's
+    channels, (1, 3) each.
     """
 
     name: str
@@ -162,9 +162,9 @@ def family(table: ClassTable) -> np.ndarray:
 def _without_seams(codes: np.ndarray, vague: Sequence[int], width: int = 7) -> np.ndarray:
     """Leave out slivers of partly labelled codes narrower than `width` pixels: seams between hand-drawn regions."""
     for code in np.intersect1d(np.unique(codes), vague):
-        told = (codes == code).astype(np.uint8)
-        kept = cv2.morphologyEx(told, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
-        codes[(told == 1) & (kept == 0)] = IGNORE
+        mask = (codes == code).astype(np.uint8)
+        kept = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
+        codes[(mask == 1) & (kept == 0)] = IGNORE
     return codes
 
 

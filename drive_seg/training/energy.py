@@ -37,20 +37,20 @@ def fit_energy(network: Network, dataset: Dataset, *, engine: str = "auto", imag
             image, labels = pairs[index].read()
             rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             own = tuple(value.T for value in cv2.meanStdDev(rgb))
-            crop, told = _view(rng, rgb, codes[labels], runtime.input_size)
-            out = runtime.infer(augment.change_look(rng, crop, told, strength, look or own))
+            crop, crop_codes = _view(rng, rgb, codes[labels], runtime.input_size)
+            out = runtime.infer(augment.change_look(rng, crop, crop_codes, strength, look or own))
             logits.append(out.transpose(1, 2, 0).reshape(-1, len(network.table)).copy())
-            truth.append(cv2.resize(told, out.shape[:0:-1], interpolation=cv2.INTER_NEAREST).ravel())
+            truth.append(cv2.resize(crop_codes, out.shape[:0:-1], interpolation=cv2.INTER_NEAREST).ravel())
             look = own
     finally:
         runtime.close()
-    cells, told = np.concatenate(logits), np.concatenate(truth)
-    cells, told = cells[told != UNKNOWN], told[told != UNKNOWN]
+    cells, truths = np.concatenate(logits), np.concatenate(truth)
+    cells, truths = cells[truths != UNKNOWN], truths[truths != UNKNOWN]
     groups = [c.groups for c in dataset.classes if c.id != dataset.ignore]
-    road = np.isin(told, [code for code, of in enumerate(groups) if of == (Group.ROAD,)])
+    road = np.isin(truths, [code for code, of in enumerate(groups) if of == (Group.ROAD,)])
     if not road.any():
         raise DatasetError(f"{dataset.name}'s train split shows no road", "give a data set that does")
-    mean, std, limit = normal_energy(cells, fits[told, cells.argmax(1)], road, network.temperature)
+    mean, std, limit = normal_energy(cells, fits[truths, cells.argmax(1)], road, network.temperature)
     return TrustModel(mean.astype(np.float32), std.astype(np.float32), limit)
 
 
@@ -83,11 +83,11 @@ def log_sum_exp(logits: np.ndarray) -> np.ndarray:
 
 def _codes(dataset: Dataset, table: ClassTable) -> tuple[np.ndarray, np.ndarray]:
     """Whether a network class is right for a code, (codes, classes) bool, and the codes by id, (256,) uint8."""
-    told = [c for c in dataset.classes if c.id != dataset.ignore]
+    declared = [c for c in dataset.classes if c.id != dataset.ignore]
     codes = np.full(256, UNKNOWN, np.uint8)
-    fits = np.zeros((len(told), len(table)), np.bool_)
+    fits = np.zeros((len(declared), len(table)), np.bool_)
     possible = possible_classes(dataset, table)
-    for code, c in enumerate(told):
+    for code, c in enumerate(declared):
         codes[c.id] = code
         fits[code, list(possible[c.id])] = True
     return fits, codes

@@ -11,7 +11,7 @@ IGNORE = 255
 class CodeBook:
     """Which classes each target code allows.
 
-    A fully labelled pixel's code allows one class. A pixel told only as "obstacle" allows every class of that group.
+    A fully labelled pixel's code allows one class, that of one labelled only as "obstacle" every class of that group.
     """
 
     def __init__(self, allowed: torch.Tensor, weights: torch.Tensor, family: torch.Tensor | None = None) -> None:
@@ -20,29 +20,29 @@ class CodeBook:
         family = torch.arange(allowed.shape[1]) if family is None else family
         self.allowed = allowed
         self.single = allowed.sum(1) == 1
-        # Told as a class or one within it: a region with a shape and edges of its own.
-        self.told = torch.tensor([len(family[row].unique()) == 1 for row in allowed])
+        # Labelled as a class or one within it: a region with a shape and edges of its own.
+        self.definite = torch.tensor([len(family[row].unique()) == 1 for row in allowed])
         self.penalty = torch.where(allowed, 0.0, float("-inf")).float()
         share = allowed.float() / allowed.sum(1, keepdim=True)
         self.weights = share @ weights.float()
         self.classes = allowed.float().argmax(1)
 
     def to(self, device: torch.device) -> CodeBook:
-        for name in ("allowed", "single", "told", "penalty", "weights", "classes"):
+        for name in ("allowed", "single", "definite", "penalty", "weights", "classes"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
 
 def marginal_cross_entropy(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> torch.Tensor:
-    """-log of the probability that the pixel is any of the allowed classes, weighted mean over told pixels.
+    """-log of the probability that the pixel is any of the allowed classes, weighted mean over labelled pixels.
 
     logits: (N, C, H, W). codes: (N, H, W) int64, IGNORE where nothing is said. The log of a sum of probabilities is the
     difference of two log-sum-exps: over the allowed classes and over all.
     """
     flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
     codes = codes.reshape(-1)
-    told = codes != IGNORE
-    flat, codes = flat[told], codes[told]
+    labelled = codes != IGNORE
+    flat, codes = flat[labelled], codes[labelled]
     if codes.numel() == 0:
         return logits.sum() * 0
     weights = book.weights[codes]
@@ -61,9 +61,9 @@ def marginal_cross_entropy(logits: torch.Tensor, codes: torch.Tensor, book: Code
 def lovasz_softmax(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> torch.Tensor:
     """Lovász-softmax over the codes present (Berman, Triki and Blaschko, CVPR 2018, algorithm 1).
 
-    logits: (P, C). codes: (P,) int64, told ones (see CodeBook). The convex surrogate of 1 - mean IoU. The probability
-    of a code is that of all its classes together; a pixel whose own code would leave open whether it is of another one
-    does not count for that.
+    logits: (P, C). codes: (P,) int64, definite ones (see CodeBook). The convex surrogate of 1 - mean IoU. The
+    probability of a code is that of all its classes together; a pixel whose own code would leave open whether it is
+    of another one does not count for that.
     """
     if codes.numel() == 0:
         return logits.sum() * 0
@@ -89,15 +89,15 @@ def boundary_target(codes: torch.Tensor, book: CodeBook) -> tuple[torch.Tensor, 
     """Where the class changes, at half the labels' resolution.
 
     codes: (N, H, W). Returns (edge, valid), each (N, H/2, W/2) float: edge 1 in cells with a change of code within one
-    label pixel; valid 0 in cells that touch untold pixels, or lie inside a region whose class is only partly labelled.
+    label pixel; valid 0 in cells that touch unlabelled pixels, or lie inside a region whose class is partly labelled.
     """
     padded = F.pad(codes.float().unsqueeze(1), (1, 1, 1, 1), mode="replicate")
     highest = F.max_pool2d(padded, 3, 1)
     edge = F.max_pool2d((highest != -F.max_pool2d(-padded, 3, 1)).float(), 2).squeeze(1)
-    told = torch.cat([book.told, book.told.new_zeros(IGNORE + 1 - len(book.told))])
-    vague = F.max_pool2d((~told[codes]).float().unsqueeze(1), 2).squeeze(1)
-    untold = F.max_pool2d((highest == IGNORE).float(), 2).squeeze(1)
-    return edge, (1 - untold) * (1 - vague * (1 - edge))
+    definite = torch.cat([book.definite, book.definite.new_zeros(IGNORE + 1 - len(book.definite))])
+    vague = F.max_pool2d((~definite[codes]).float().unsqueeze(1), 2).squeeze(1)
+    unlabelled = F.max_pool2d((highest == IGNORE).float(), 2).squeeze(1)
+    return edge, (1 - unlabelled) * (1 - vague * (1 - edge))
 
 
 def boundary_loss(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> torch.Tensor:

@@ -57,8 +57,9 @@ def compare(network: Segmenter, table: ClassTable, dataset: Dataset, size: tuple
         for name, dtype in DTYPES.items():
             logits = networks[name](tensor.to(dtype)).float()
             found = F.interpolate(logits, truth.shape, mode="bilinear", align_corners=False).argmax(1)[0].byte().numpy()
-            told = truth < classes
-            counts[name] = counts[name] + confusion(truth[told], common.predicted[found][told], classes, classes + 1)
+            labelled = truth < classes
+            predicted = common.predicted[found][labelled]
+            counts[name] = counts[name] + confusion(truth[labelled], predicted, classes, classes + 1)
     return {name: _mean_iou(count) for name, count in counts.items()}, len(pairs)
 
 

@@ -88,8 +88,8 @@ def damage_told(file: Path, damage: str = f"is damaged, or of another network th
     try:
         yield
     except _DAMAGE as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise RunError(f"{file} {damage} ({told[0]})", f"bring back the file, or {OTHER_OUT}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RunError(f"{file} {damage} ({lines[0]})", f"bring back the file, or {OTHER_OUT}") from error
 
 
 def recipe_of(out: Path, datasets: list[Dataset]) -> Recipe:

@@ -223,12 +223,12 @@ class Trainer:
 
     def _lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Lovász-softmax on a random part of the pixels that are labelled as a class or its family."""
-        telling = torch.cat([self.book.told, self.book.told.new_zeros(IGNORE + 1 - len(self.book.told))])
-        told = torch.nonzero(telling[codes].reshape(-1)).squeeze(1)
+        definite = torch.cat([self.book.definite, self.book.definite.new_zeros(IGNORE + 1 - len(self.book.definite))])
+        labelled = torch.nonzero(definite[codes].reshape(-1)).squeeze(1)
         # None twice: gradients of one pixel are summed in any order, so that no two runs would be alike.
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % 2**63)
-        order = torch.randperm(len(told), generator=generator)[:self.recipe.lovasz_pixels]
-        chosen = told[order.to(told.device)]
+        order = torch.randperm(len(labelled), generator=generator)[:self.recipe.lovasz_pixels]
+        chosen = labelled[order.to(labelled.device)]
         flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
         return lovasz_softmax(flat[chosen], codes.reshape(-1)[chosen], self.book)
 

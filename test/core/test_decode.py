@@ -57,7 +57,7 @@ def cases(draw):
 
 
 @given(cases())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_equals_upsample_then_argmax(case):
     logits, size = case
     decoded = Decoder(table(len(logits)), threads=1).decode(logits, size)
@@ -66,7 +66,7 @@ def test_equals_upsample_then_argmax(case):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_ties_go_to_the_lowest_id(seed):
     # Small integers and a scale of four: every product and sum is exact, so ties are real ties, and frequent.
     rng = np.random.default_rng(seed)

@@ -145,7 +145,7 @@ def test_a_class_may_be_told_as_the_one_it_is_within(finer):
     assert data.allowed_classes(datasets[2], table, datasets) == {0: (0,), 1: (1,), 2: (2,), 3: (3,), 4: (4,)}
     sources, allowed = data.load_sources(datasets, "train", table)
     book = data.code_book(sources, allowed, table, RECIPE)
-    told = {tuple(np.flatnonzero(row)): bool(book.told[code]) for code, row in enumerate(allowed)}
+    told = {tuple(np.flatnonzero(row)): bool(book.definite[code]) for code, row in enumerate(allowed)}
     assert told[2, 4] and not told[0, 3], "a family has a shape of its own, one of several groups has none"
     assert data.family(table).tolist() == [0, 1, 2, 3, 2]
     assert book.weights[4] > book.weights[2], "kerb, shown nowhere alone, counts as rare; pavement does not"

@@ -62,7 +62,7 @@ def test_marginal_loss_pushes_towards_every_allowed_class():
     assert gradient[1] > 0
 
 
-def test_an_untold_picture_costs_nothing():
+def test_an_unlabelled_picture_costs_nothing():
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     loss = marginal_cross_entropy(logits, torch.full((1, 2, 2), IGNORE), book())
     loss.backward()
@@ -82,7 +82,7 @@ def test_lovasz_of_hard_answers_is_one_minus_mean_iou():
 def test_lovasz_of_a_family_counts_all_its_classes():
     """Class 2 is within class 0, and code 3 says "one of these two"."""
     family = CodeBook(ALLOWED, torch.ones(3), torch.tensor([0, 1, 0]))
-    assert family.told.tolist() == [True, True, True, True, False]
+    assert family.definite.tolist() == [True, True, True, True, False]
     codes = torch.tensor([3, 3, 1, 1, 2])
     right = torch.tensor([[9.0, -9, -9], [-9, -9, 9], [-9, 9, -9], [-9, 9, -9], [-9, -9, 9]])
     assert lovasz_softmax(right, codes, family).item() == pytest.approx(0, abs=1e-4)

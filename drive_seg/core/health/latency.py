@@ -18,7 +18,7 @@ class LatencyHealth:
         """budget: seconds from receiving a frame to publishing its masks; None for no budget."""
         self.budget = budget
         self._frames: deque[tuple[float, float]] = deque()  # when finished, seconds taken
-        self._drops: deque[tuple[float, int]] = deque()  # when told, drops until then
+        self._drops: deque[tuple[float, int]] = deque()  # time of the report, drops until then
         self._over_since: float | None = None
 
     def observe(self, took: float, drops: int, now: float) -> None:

@@ -55,7 +55,7 @@ class Monitor:
         self._used_at = -np.inf  # a result was made
         self._looked_at = -np.inf
         self._segmented_at = -np.inf  # when the frame of the newest result was looked at
-        self._newest = -np.inf  # of all times told
+        self._newest = -np.inf  # of all times given
         self._lock = threading.Lock()
         lens.warm_up()
         coverage.warm_up()

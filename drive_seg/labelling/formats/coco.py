@@ -16,7 +16,7 @@ import numpy as np
 from drive_seg.core.classes import ClassTable, Group
 from drive_seg.image_file import read_pixels
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
+from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_coco_text, from_run_lengths, run_lengths
 from drive_seg.labelling.streaming_json import JsonError, elements
 
@@ -130,7 +130,7 @@ def _category(categories: dict[int, str], id_: Any) -> str:
 
 def _instance_painter(labels: list[dict], categories: dict[int, str], where: str) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
-        canvas = np.full(size, UNTOLD, np.uint8)
+        canvas = np.full(size, UNLABELLED, np.uint8)
         with naming(where):
             drawn = [(_mask(label, size), names.id(_category(categories, label.get("category_id"))))
                      for label in labels]
@@ -167,7 +167,7 @@ def _panoptic_painter(label: dict, categories: dict[int, str], path: Path, where
             raise LabelError(f"{where}: {file} is missing, not a PNG or of another size", "export it again")
         blue, green, red = (picture[..., i].astype(np.int32) for i in range(3))
         segments = red + 256 * green + 65536 * blue
-        canvas = np.full(size, UNTOLD, np.uint8)
+        canvas = np.full(size, UNLABELLED, np.uint8)
         listed = {0}
         with naming(where):
             for segment in label["segments_info"]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
+from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_run_lengths, run_lengths
 
 _NOT_AREAS = ("points", "polyline", "tag", "cuboid", "skeleton")
@@ -94,7 +94,7 @@ def _read(path: Path, pictures: Pictures) -> Iterator[Record]:
 
 def _painter(elements: list[ElementTree.Element], where: str) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
-        canvas = np.full(size, UNTOLD, np.uint8)
+        canvas = np.full(size, UNLABELLED, np.uint8)
         with naming(where):
             for element in sorted(elements, key=lambda e: int(e.get("z_order", 0))):
                 value = names.id(element.get("label", ""))

@@ -15,7 +15,7 @@ import numpy as np
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
+from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_brush, to_brush
 from drive_seg.labelling.streaming_json import JsonError, elements
 
@@ -108,7 +108,7 @@ def _size(results: list[dict]) -> tuple[int, int] | None:
 
 def _painter(results: list[dict], where: str) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
-        canvas = np.full(size, UNTOLD, np.uint8)
+        canvas = np.full(size, UNLABELLED, np.uint8)
         with naming(where):
             for result in results:
                 kind, value = result.get("type"), result.get("value", {})

@@ -13,7 +13,7 @@ import numpy as np
 
 from drive_seg.core.frame import decode
 from drive_seg.labelling import shapes
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Paint, Pictures, Record, naming
+from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Paint, Pictures, Record, naming
 
 
 def is_labelme(whole: Any) -> bool:
@@ -40,7 +40,7 @@ def read(files: Sequence[Path], pictures: Pictures) -> Iterator[Record]:
 
 def _painter(drawn: list[dict], path: Path) -> Paint:
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
-        canvas = np.full(size, UNTOLD, np.uint8)
+        canvas = np.full(size, UNLABELLED, np.uint8)
         with naming(path, "save it again"):
             for shape in drawn:
                 kind = shape.get("shape_type") or "polygon"

@@ -13,7 +13,7 @@ import numpy as np
 
 from drive_seg.image_file import read_pixels
 from drive_seg.labelling.known_classes import CITYSCAPES_IDS, VOC_NAMES
-from drive_seg.labelling.record import UNTOLD, LabelError, Names, Pictures, Record
+from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Pictures, Record
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "JPEGImages")
 _MASK_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "SegmentationClass", "gt")
@@ -81,10 +81,10 @@ class MaskReader:
                 packed = ids[..., 0].astype(np.int32) << 16 | ids[..., 1].astype(np.int32) << 8 | ids[..., 2]
                 return _renamed(packed, names, self._colour)
             if palette is not None and self._by_colour:  # the colours are named, the numbers may be any
-                def told(value: int) -> str | None:
+                def name_of(value: int) -> str | None:
                     red, green, blue = (int(v) for v in palette[value])
                     return self._colour(red << 16 | green << 8 | blue)
-                return _renamed(ids.astype(np.int32), names, told)
+                return _renamed(ids.astype(np.int32), names, name_of)
             return _renamed(ids.astype(np.int32), names, lambda value: self._by_id.get(value, id_name(value)))
 
         return paint
@@ -97,8 +97,8 @@ def _renamed(values: np.ndarray, names: Names, name: Callable[[int], str | None]
     found, inverse = np.unique(values, return_inverse=True)
     table = np.empty(len(found), np.uint8)
     for i, value in enumerate(found):
-        told = name(int(value))
-        table[i] = UNTOLD if told is None else names.id(told)
+        known = name(int(value))
+        table[i] = UNLABELLED if known is None else names.id(known)
     return table[inverse].reshape(values.shape)
 
 
