@@ -26,7 +26,7 @@ PYTEST   := $(BIN)/python -m pytest
 WORKERS  ?= 2
 PARALLEL := -n $(WORKERS)
 
-.PHONY: help setup run check test slow-tests torture test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
+.PHONY: help setup run check test compiled slow-tests torture test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
 
 help:
 	@echo "make run [SOURCE=video|folder|bag|/dev/videoN] [TOPIC=of a bag] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
@@ -68,11 +68,15 @@ run: setup
 check: lint
 	@$(PYTEST) -q -m 'not slow and not train' $(PARALLEL)
 
-test: lint rtx gpu-tools
+test: lint rtx gpu-tools compiled
 	@$(PYTEST) -m 'not train' $(PARALLEL)
 
-slow-tests: setup rtx gpu-tools
+slow-tests: setup rtx gpu-tools compiled
 	@$(PYTEST) -q -m 'not train' --note-slow
+
+# So that no two tests compile the same at once.
+compiled: setup
+	@$(BIN)/drive-seg build --cpu
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -107,7 +111,7 @@ $(VENV)/.ready-train: $(VENV)/.ready
 	@touch $@
 
 test-train: $(VENV)/.ready-train
-	@$(BIN)/python -m pytest -m train test/training
+	@$(PYTEST) -m train
 
 # Beside the environment's own packages: setuptools 80 has no more what colcon calls.
 $(VENV)/colcon/.ready: $(VENV)/.ready

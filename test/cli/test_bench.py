@@ -173,8 +173,9 @@ def test_the_nav2_way_labels_as_ours_does(colour_network):
     assert confidence.min() >= 255 // 5
 
 
+@pytest.mark.train
 def test_torch_runs_the_same_network(colour_network, tmp_path):
-    pytest.importorskip("torch", reason="torch is not installed (drive-seg[train])")
+    pytest.importorskip("torch", reason="needs PyTorch: make test-train")
     from drive_seg.bench.torch_eager import TorchEager
     from drive_seg.resources import default_network
 

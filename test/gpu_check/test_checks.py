@@ -153,8 +153,9 @@ def test_a_start_that_fails_is_a_finding(tmp_path):
     assert "EngineError" in findings.lines[0]["result"]
 
 
+@pytest.mark.train
 def test_the_stand_in_computes_the_same_network():
-    torch = pytest.importorskip("torch", reason="needs PyTorch (make test-train installs it)")
+    torch = pytest.importorskip("torch", reason="needs PyTorch: make test-train")
     import onnx
     from onnx import numpy_helper
 
