@@ -110,8 +110,9 @@ $(VENV)/.ready-train: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
 	@touch $@
 
+# One thread each: two that wait for each other by spinning are slower on a busy machine.
 test-train: $(VENV)/.ready-train
-	@$(PYTEST) -m train
+	@OMP_NUM_THREADS=1 $(PYTEST) -m train $(PARALLEL)
 
 # Beside the environment's own packages: setuptools 80 has no more what colcon calls.
 $(VENV)/colcon/.ready: $(VENV)/.ready
