@@ -97,15 +97,16 @@ def resolutions(result: Mapping[str, Any]) -> str:
 def cameras(result: Mapping[str, Any]) -> str:
     """What `drive-seg bench --cameras` prints."""
     ways = ("one node", "single nodes")
-    lines = [f"{'':10}" + "".join(f"{way:>42}" for way in ways) + f"{'ratio':>16}",
-             f"{'cameras':10}" + f"{'frames/s':>12}{'p50 ms':>10}{'p95 ms':>10}{'MB':>10}" * 2
-             + f"{'frames':>9}{'MB':>7}"]
+    lines = [f"{'':8}" + "".join(f"{way:>45}" for way in ways) + f"{'ratio':>24}",
+             f"{'cameras':8}" + f"{'frames/s':>10}{'cpu ms':>9}{'p50 ms':>9}{'p95 ms':>9}{'MB':>8}" * 2
+             + f"{'frames':>10}{'cpu':>7}{'MB':>7}"]
     for row in result["rows"]:
-        cells = "".join(f"{row[way]['frames_per_s']:12.1f}{row[way]['latency_ms']['p50']:10.0f}"
-                        f"{row[way]['latency_ms']['p95']:10.0f}{row[way]['memory_mb']:10.0f}" for way in ways)
-        one, single = (row[way] for way in ways)
-        lines.append(f"{row['cameras']:<10}{cells}{one['frames_per_s'] / single['frames_per_s']:9.2f}"
-                     f"{one['memory_mb'] / single['memory_mb']:7.2f}")
-    lines += ["", f"{result['size'][1]}x{result['size'][0]} at {result['rate_hz']:g} Hz a camera; latency from the"
-              " image's stamp to its labels; MB: proportional share of memory"]
+        cells = "".join(f"{row[way]['frames_per_s']:10.1f}{row[way]['cpu_ms']:9.1f}{row[way]['latency_ms']['p50']:9.0f}"
+                        f"{row[way]['latency_ms']['p95']:9.0f}{row[way]['memory_mb']:8.0f}" for way in ways)
+        ratio = row["ratio"]
+        lines.append(f"{row['cameras']:<8}{cells}{ratio['frames_per_s']:10.2f}{ratio['cpu_ms']:7.2f}"
+                     f"{ratio['memory_mb']:7.2f}")
+    lines += ["", f"{result['size'][1]}x{result['size'][0]} at {result['rate_hz']:g} Hz a camera, by turns, medians;"
+              " cpu: processor time a frame; latency from the image's stamp to its labels; MB: of their own, and once"
+              " what they share"]
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from drive_seg.ros.joint import JointGround
 from drive_seg.ros.label_info import publish_label_info
 from drive_seg.ros.outputs import OUTPUTS, Output
 from drive_seg.ros.pose import PoseSource
+from drive_seg.ros.seldom import Seldom
 from drive_seg.ros.turns import Turn, Turns
 from drive_seg.settings import Settings
 
@@ -61,25 +62,27 @@ class Configured:
                                     warn=log.warning)
             opened.callback(self.model.close)
             turns = Turns(self.model.engines) if rig.several else None
+            events = Seldom()
             self.cameras: dict[str, ConfiguredCamera] = {}
             for name, settings in rig.cameras.items():
-                self.cameras[name] = self._open_camera(node, opened, name, settings, turns)
+                self.cameras[name] = self._open_camera(node, opened, name, settings, turns, events)
             warm_up()
             for latched in publish_label_info(node, self.model.network.table):
                 opened.callback(node.destroy_publisher, latched)
             self.joint: JointGround | None = None
             if rig.several:
-                self.joint = JointGround(node, rig, {n: camera.pipeline for n, camera in self.cameras.items()})
+                self.joint = JointGround(node, rig, {n: camera.pipeline for n, camera in self.cameras.items()}, events)
                 opened.callback(self.joint.close)
             self._opened = opened.pop_all()
 
     def _open_camera(self, node: SegmentationNode, opened: ExitStack, name: str, settings: Settings,
-                     turns: Turns | None) -> ConfiguredCamera:
+                     turns: Turns | None, events: Seldom) -> ConfiguredCamera:
         pipeline = Pipeline(settings, self.model)
         publishers: dict[Output, Publisher] = {}
         for output in OUTPUTS:
             topic = output.topic_of(prefix(name))
-            publisher: LifecyclePublisher = node.create_lifecycle_publisher(output.type, topic, output.qos)
+            publisher: LifecyclePublisher = node.create_lifecycle_publisher(output.type, topic, output.qos,
+                                                                            callback_group=events)
             opened.callback(node.destroy_lifecycle_publisher, publisher)
             publishers[output] = publisher
         pose_source = PoseSource(node, settings)

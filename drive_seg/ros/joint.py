@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.lifecycle import LifecyclePublisher
 from std_msgs.msg import Header
 
@@ -38,8 +39,9 @@ class JointGround:
     Any thread may call.
     """
 
-    def __init__(self, node: SegmentationNode, rig: Rig, pipelines: Mapping[str, Pipeline]) -> None:
-        """pipelines: of the cameras, by name."""
+    def __init__(self, node: SegmentationNode, rig: Rig, pipelines: Mapping[str, Pipeline],
+                 events: CallbackGroup | None = None) -> None:
+        """pipelines: of the cameras, by name. events: the group of the publishers' events; the node's by default."""
         self._node, self._pipelines = node, dict(pipelines)
         self._base, self._odom = rig.common.base_frame, rig.common.odom_frame
         self._rounds = joint.Rounds(rig.cameras, rig.common.camera_tolerance)
@@ -55,7 +57,8 @@ class JointGround:
         with ExitStack() as opened:
             self._publishers: dict[str, LifecyclePublisher] = {}
             for name, kind in ((joint.GRID_NAME, GRID), (joint.SCAN_NAME, SCAN)):
-                publisher: LifecyclePublisher = node.create_lifecycle_publisher(ROS.kind(kind), f"~/{name}", IMAGE_QOS)
+                publisher: LifecyclePublisher = node.create_lifecycle_publisher(ROS.kind(kind), f"~/{name}", IMAGE_QOS,
+                                                                                     callback_group=events)
                 opened.callback(node.destroy_lifecycle_publisher, publisher)
                 self._publishers[name] = publisher
             if self._odom:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from drive_seg.ros import transport
@@ -39,7 +40,7 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
 
     import rclpy
     from rclpy.exceptions import ParameterException
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import ExternalShutdownException
 
     from drive_seg.errors import ParameterError
     from drive_seg.ros.node import SegmentationNode
@@ -48,7 +49,7 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
     node = None
     try:
         node = SegmentationNode()
-        executor = SingleThreadedExecutor()
+        executor = executor_for(node)
         executor.add_node(node)
         # Beside the executor, so that life-cycle services answer while an engine is being built.
         threading.Thread(target=node.start_up, name="start_up", daemon=True).start()
@@ -72,6 +73,22 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
             node.destroy_node()
         rclpy.try_shutdown()
         _ignore_signals()  # again: rclpy has just put back the handlers that it found
+
+
+def executor_for(node: SegmentationNode) -> Executor:
+    """An executor of one thread.
+
+    rclpy's usual one goes through all that a node has, in Python, whenever a message comes. For several cameras, which
+    have much and get many messages, it is the one that does not, where this rclpy has it (from Kilted on).
+    """
+    from rclpy.executors import SingleThreadedExecutor
+
+    if node.several:
+        with suppress(ImportError):
+            from rclpy.experimental import EventsExecutor
+
+            return EventsExecutor(context=node.context)
+    return SingleThreadedExecutor(context=node.context)
 
 
 def spin(executor: Executor, node: Node) -> None:

@@ -74,6 +74,11 @@ class SegmentationNode(LifecycleNode):
         return None if self.rig is None else self.rig.common
 
     @property
+    def several(self) -> bool:
+        """Whether its cameras have names."""
+        return self._names != ("",)
+
+    @property
     def active(self) -> Active | None:
         """What the first camera has while it is active."""
         return self.cameras.get(self._names[0])

@@ -94,6 +94,26 @@ def test_what_planners_get_is_measured_beside_the_masks_alone(result):
     assert all(name in text for name in table.ROWS.values())
 
 
+def test_one_node_for_several_cameras_beside_single_ones(tmp_path, colour_network_path):
+    ground = cv2.resize(np.random.default_rng(3).integers(0, 256, (40, 120, 3), np.uint8), (1920, 640))
+    for i in range(12):  # every part moves: no camera is thought covered
+        cv2.imwrite(str(tmp_path / f"{i:03}.png"), ground[20 * i: 20 * i + 360, 100 * i: 100 * i + 640])
+    done = bench("--json", "--cameras", "2", "--frames", "30", "--source", str(tmp_path), "--network",
+                 str(colour_network_path))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["cameras"] for row in rows] == [1, 2]
+    for row in rows:
+        for way in ("one node", "single nodes"):
+            assert len(row[way]["each"]) == row["cameras"] and all(each > 0 for each in row[way]["each"])
+            assert 0 < row[way]["latency_ms"]["p50"] <= row[way]["latency_ms"]["p95"] and row[way]["cpu_ms"] > 0
+        assert set(row["ratio"]) == {"frames_per_s", "cpu_ms", "memory_mb"}
+    one, two = rows
+    assert two["single nodes"]["memory_mb"] > two["one node"]["memory_mb"]
+    assert two["ratio"]["memory_mb"] < one["ratio"]["memory_mb"], "one process, not two"
+    assert len(table.cameras(json.loads(done.stdout)).splitlines()) == 6
+
+
 def test_a_gpu_s_frame_is_one_piece_and_its_pieces_have_a_table():
     def times(median: float) -> dict:
         return {"median": median, "p99": median}

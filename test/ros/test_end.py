@@ -28,11 +28,12 @@ print("ended", flush=True)
 """
 
 
+@pytest.mark.parametrize("cameras", ["['']", "[front, left]"])
 @pytest.mark.parametrize("sim_time", ["true", "false"])
-def test_an_end_of_ros_that_wakes_nobody_is_noticed(domain, colour_network_path, sim_time):
+def test_an_end_of_ros_that_wakes_nobody_is_noticed(domain, colour_network_path, sim_time, cameras):
     """With use_sim_time and no /clock, no timer wakes the executor either."""
     words = ["--ros-args", "-p", f"network:={colour_network_path}", "-p", "engine:=openvino", "-p",
-             f"use_sim_time:={sim_time}"]
+             f"use_sim_time:={sim_time}", "-p", f"cameras:={cameras}"]
     done = subprocess.run([sys.executable, "-c", UNNOTICED, *words], env=transport.environment(os.environ), timeout=60,
                           capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr

@@ -7,24 +7,25 @@ import rclpy
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from drive_seg.ros.active import compressed_topic
 from drive_seg.ros.log import Throttle
-from drive_seg.ros.main import spin
+from drive_seg.ros.main import executor_for, spin
 from drive_seg.ros.node import SegmentationNode
 
 
-@pytest.fixture
-def spun(domain):
+@pytest.fixture(params=[[""], ["front", "left"]], ids=["one camera", "two cameras"])
+def spun(domain, request):
     """The node in the loop of its own process, in a thread; it must still run when the test is over."""
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
-    node = SegmentationNode(context=context, parameter_overrides=[Parameter("autostart", value=False)])
-    executor = SingleThreadedExecutor(context=context)
+    node = SegmentationNode(context=context, parameter_overrides=[Parameter("autostart", value=False),
+                                                                  Parameter("cameras", value=request.param)])
+    executor = executor_for(node)
     executor.add_node(node)
     ended = []
 
@@ -53,10 +54,10 @@ def test_a_request_that_rclpy_trips_over_is_logged_and_the_node_answers_on(graph
     wrong = ParameterMessage(name="min_confidence", value=ParameterValue(type=77))
     for _ in range(3):
         client.call_async(SetParameters.Request(parameters=[wrong]))
-    right = Parameter("min_confidence", value=0.9).to_parameter_msg()
-    answer = client.call_async(SetParameters.Request(parameters=[right]))
+    name = "front.min_confidence" if spun.several else "min_confidence"
+    answer = client.call_async(SetParameters.Request(parameters=[Parameter(name, value=0.9).to_parameter_msg()]))
     assert graph.spin_until(answer.done) and answer.result().results[0].successful
-    assert spun.get_parameter("min_confidence").value == 0.9
+    assert spun.get_parameter(name).value == 0.9
     said = [line for line in capfd.readouterr().err.splitlines() if "could not be handled" in line]
     assert len(said) == 1 and "the node goes on" in said[0], "three of a kind are one line"
 
