@@ -15,12 +15,13 @@ from drive_seg.ros import transport
 from drive_seg.settings import GROUPS
 from drive_seg.sources.clip import CLIPS, DEFAULT
 from drive_seg.sources.open import KINDS
+from drive_seg.sources.views import NAME, is_views
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg demo`."""
     parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}, or a clip that is fetched, clip:NAME with one of"
-                        f" {', '.join(CLIPS)} (default: {DEFAULT})")
+                        f" {', '.join(CLIPS)}, or {NAME}: three cameras cut from such a clip (default: {DEFAULT})")
     parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="footage to play (default: 20)")
     parser.add_argument("--out", type=out_folder, default=Path("out"), metavar="FOLDER", help="default: out")
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")
@@ -32,13 +33,20 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; returns the exit code."""
     transport.apply()  # before rclpy is imported
     try:
-        from drive_seg.demo import report
+        from drive_seg.demo import report, views
         from drive_seg.demo.child import DemoError
         from drive_seg.demo.run import run as run_demo
     except ImportError as error:
         raise CommandError(f"the demo needs ROS 2 ({error})",
                            "source your ROS 2 set-up, or pip install 'drive-seg[ros]'") from error
     try:
+        if is_views(args.source):
+            if args.topic is not None or args.rate != 1:
+                raise CommandError("--topic and --rate are of a bag", f"leave them out for {args.source}")
+            summary = views.run(args.source, args.duration, args.out, parameters=node_parameters(args),
+                                check=Interrupt().check)
+            print(views.table(summary, args.out))
+            return 0
         summary = run_demo(args.source, args.duration, args.out, topic=args.topic, rate=args.rate,
                            parameters=node_parameters(args), check=Interrupt().check)
     except DemoError as error:

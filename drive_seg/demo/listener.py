@@ -45,17 +45,20 @@ class Masks:
 class Listener:
     """A ROS node with its own context and thread. Masks are packed in a second thread, so as not to delay the next."""
 
-    def __init__(self, domain: int, grid: bool = False) -> None:
-        """grid: also listen to the bird's-eye grid."""
+    def __init__(self, domain: int, grid: bool = False, camera: str = "") -> None:
+        """grid: also listen to the bird's-eye grid, that of all cameras. camera: its name, where it is one of several.
+        """
         self.masks: dict[int, Masks] = {}
         """By the stamp of the camera image, nanoseconds."""
         self.grids: dict[int, tuple[tuple[int, int], bytes]] = {}
         """Shape and packed int8 cells of the grid, by the stamp of its camera image."""
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("planner", context=self._context)
+        self._node = rclpy.create_node(f"planner_{camera}" if camera else "planner", context=self._context)
+        prefix = f"{camera}/" if camera else ""
         for topic in TOPICS:
-            self._node.create_subscription(Image, f"{NODE}/{topic}", lambda m, t=topic: self._on_image(t, m), _QOS)
+            self._node.create_subscription(Image, f"{NODE}/{prefix}{topic}", lambda m, t=topic: self._on_image(t, m),
+                                           _QOS)
         if grid:
             self._node.create_subscription(OccupancyGrid, f"{NODE}/grid", lambda m: self._on_image("grid", m), _QOS)
         self._get_state: Client = self._node.create_client(GetState, f"{NODE}/get_state")

@@ -82,11 +82,10 @@ def draw(footage: FrameSource, sent: Mapping[str, Sent], masks: Mapping[int, Mas
             except FrameError:  # a damaged image in a bag: the node got it and said so
                 continue
             first_ns = shot.stamp_ns if first_ns is None else first_ns
-            picture = _picture(image, sent[shot.name], masks, (shot.stamp_ns - first_ns) / 1e9,
-                               (grids or {}).get(stamp))
-            video.write(picture, shot.stamp_ns)
+            drawn = picture(image, sent[shot.name], masks, (shot.stamp_ns - first_ns) / 1e9, (grids or {}).get(stamp))
+            video.write(drawn, shot.stamp_ns)
             if shot.name in tiles:
-                contact.append(picture)
+                contact.append(drawn)
     cv2.imwrite(str(out / "contact.png"), _contact_sheet(contact))
 
 
@@ -118,11 +117,13 @@ def _what_ran(node_log: str) -> dict[str, Any]:
             "device": device, "ready_after_s": float(seconds)}
 
 
-def _picture(image: np.ndarray, sent: Sent, masks: Mapping[int, Masks], seconds: float,
-             grid: tuple[tuple[int, int], bytes] | None) -> np.ndarray:
+def picture(image: np.ndarray, sent: Sent, masks: Mapping[int, Masks], seconds: float,
+            grid: tuple[tuple[int, int], bytes] | None, who: str = "") -> np.ndarray:
+    """A published frame with its masks, if they came. seconds: of the footage, for the caption. grid: shape and packed
+    cells, for an inset. who: leads the caption. Returns (H, W, 3) uint8 BGR."""
     found = masks.get(sent.stamp_ns)
     if found is None or not found.complete:
-        return draw_overlay(image, None, caption=f"{seconds:.1f} s")
+        return draw_overlay(image, None, caption=f"{who}{seconds:.1f} s")
     labels, drivable = found.image("labels"), found.image("drivable_area")
     if labels.shape != image.shape[:2]:  # the parameter output_size: network
         size = (image.shape[1], image.shape[0])
@@ -132,7 +133,7 @@ def _picture(image: np.ndarray, sent: Sent, masks: Mapping[int, Masks], seconds:
         shape, cells = grid
         inset = draw_grid(np.frombuffer(zlib.decompress(cells), np.int8).reshape(shape))
     return draw_overlay(image, labels, drivable, inset=inset,
-                        caption=f"{seconds:.1f} s   masks after {(found.received_ns - sent.sent_ns) / 1e6:.0f} ms")
+                        caption=f"{who}{seconds:.1f} s   masks after {(found.received_ns - sent.sent_ns) / 1e6:.0f} ms")
 
 
 def _contact_sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:

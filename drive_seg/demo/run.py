@@ -60,8 +60,8 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
                                   str(settings), *(word for pair in feed.remappings for word in ("-r", pair))],
                          transport.environment(), out / "node.log")
             with node:
-                _wait_until_active(node, listener, check)
-                _play(feed, footage.count, node, listener, log, out, check)
+                wait_until_active(node, listener, check)
+                play(feed, footage.count, node, lambda: listener.complete, log, out, check)
         finally:
             listener.close()
         masks = listener.masks
@@ -76,7 +76,7 @@ def run(source: str, duration: float, out: Path, *, topic: str | None = None, ra
     return summary
 
 
-def _wait_until_active(node: Child, listener: Listener, check: Callable[[], None]) -> None:
+def wait_until_active(node: Child, listener: Listener, check: Callable[[], None]) -> None:
     """Building an engine may take minutes: there is no time limit while the node works on it."""
     with tqdm(bar_format="starting the node {elapsed}", disable=None, file=sys.stderr, leave=False) as bar:
         while (state := listener.node_state()) != "active":
@@ -88,9 +88,10 @@ def _wait_until_active(node: Child, listener: Listener, check: Callable[[], None
             time.sleep(0.1)
 
 
-def _play(feed: Feed, count: int | None, node: Child, listener: Listener, log: Log, out: Path,
-          check: Callable[[], None]) -> None:
-    """Let the player play to its end, and wait for the last masks. count: of the frames, where it is known."""
+def play(feed: Feed, count: int | None, node: Child, complete: Callable[[], int], log: Log, out: Path,
+         check: Callable[[], None]) -> None:
+    """Let the player play to its end, and wait for the last masks. count: of the frames, where it is known. complete:
+    how many have all of their masks."""
     command = [sys.executable, "-m", *feed.command]
     with Child("player", command, transport.environment(), out / "player.log", log.on_line) as player, \
             tqdm(desc="playing", total=count, unit="frame", disable=None, file=sys.stderr, leave=False) as bar:
@@ -98,16 +99,16 @@ def _play(feed: Feed, count: int | None, node: Child, listener: Listener, log: L
             check()
             node.check()
             bar.n = len(log.sent)
-            bar.set_postfix_str(f"{listener.complete} answered")
+            bar.set_postfix_str(f"{complete()} answered")
             time.sleep(0.2)
         if player.exit_code != 0:
             player.check()
     patience = time.monotonic() + 2.0
-    while listener.complete < len(log.sent) and time.monotonic() < patience:
-        before = listener.complete
+    while complete() < len(log.sent) and time.monotonic() < patience:
+        before = complete()
         time.sleep(0.1)
         node.check()
-        if listener.complete > before:
+        if complete() > before:
             patience = time.monotonic() + 2.0
 
 

@@ -152,7 +152,7 @@ class Player:
             for shot in self._footage:
                 try:
                     image = _compressed(shot) if self._footage.compressed else _raw(shot)
-                    info = _camera_info(self._footage.camera, None if self._footage.compressed else shot.frame.size)
+                    info = camera_info(self._footage.camera, None if self._footage.compressed else shot.frame.size)
                 except FrameError as error:  # only this frame is lost
                     skipped.append(f"frame {shot.name}: {error}")
                     continue
@@ -195,8 +195,11 @@ def _compressed(shot: Shot) -> CompressedImage:
     return CompressedImage(header=_header(), format=shot.encoded_format, data=data)
 
 
-def _camera_info(camera: Intrinsics | None, size: tuple[int, int] | None) -> CameraInfo:
-    """Zeros in K say `not calibrated`, as ROS has it; so do intrinsics of another image size."""
+def camera_info(camera: Intrinsics | None, size: tuple[int, int] | None) -> CameraInfo:
+    """The CameraInfo of images of `size` = (height, width), None for that of `camera`.
+
+    Zeros in K say `not calibrated`, as ROS has it; so do intrinsics of another image size.
+    """
     from sensor_msgs.msg import CameraInfo
 
     info = CameraInfo(header=_header())

@@ -16,6 +16,7 @@ import pytest
 from bags import stamp, transform, write_bag, write_ros1_bag
 from colours import paint_scene
 
+from drive_seg.core.overlay import draw_grid
 from drive_seg.sources.clip import cache_folder
 from drive_seg.sources.open import open_source
 from drive_seg.sources.write import VideoWriter
@@ -119,6 +120,36 @@ def test_the_default_clip_with_the_network_that_ships(tmp_path):
         capture_output=True, text=True, timeout=180))
     assert summary["source"].startswith("clip:")
     assert summary["network"] == "drive_seg"
+
+
+def test_three_views_of_a_drive_in_one_node(tmp_path, colour_network_path):
+    if not cache_folder().is_dir():
+        pytest.skip("the clips are not in the cache: run `make run` once")
+    out = tmp_path / "out"
+    done = demo("views", out, "--duration", "8", "--network", str(colour_network_path), "--engine", "openvino")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary["cameras"]) == ["left", "front", "right"] and summary["joint_grids"] >= 1
+    for one in summary["cameras"].values():
+        assert one["frames_in"] == one["published"] + one["dropped"] == 200 and one["published"] >= 1
+        assert 0 < one["latency_ms"]["p50"] <= one["latency_ms"]["p99"]
+    assert open_source(out / "views.mp4").count == 200
+    picture = cv2.imread(str(out / "contact.png"))
+    assert picture.shape == (850, 1536, 3)
+    known = (picture[400:] == draw_grid(np.zeros((1, 1), np.int8))[0, 0]).all(-1) | \
+        (picture[400:] == draw_grid(np.full((1, 1), 100, np.int8))[0, 0]).all(-1)
+    assert known.mean() > 0.01, "the ground from above is in it"
+    assert "grids of all of them together" in done.stdout
+
+
+@pytest.mark.parametrize(("source", "options", "says"), [
+    ("views:hills", [], "this clip's camera is not calibrated"), ("views:nowhere", [], "no clip is called 'nowhere'"),
+    ("views", ["--rate", "2"], "--topic and --rate are of a bag")])
+def test_views_that_can_not_be_are_refused(source, options, says, tmp_path):
+    if not cache_folder().is_dir():
+        pytest.skip("the clips are not in the cache: run `make run` once")
+    done = demo(source, tmp_path / "out", *options)
+    assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_node_that_cannot_start_says_why(video, tmp_path):
