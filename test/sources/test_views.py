@@ -51,8 +51,8 @@ def test_a_point_of_the_ground_is_the_same_picture_in_both(views):
 
 def test_they_lie_within_the_wide_frame_and_overlap(views):
     for view in views_of(CAMERA, Mounting(1.19, -0.031)):
-        assert 0 <= view.x.min() and view.x.max() <= CAMERA.width - 1
-        assert 0 <= view.y.min() and view.y.max() <= CAMERA.height - 1
+        assert view.x.min() >= 0 and view.x.max() <= CAMERA.width - 1
+        assert view.y.min() >= 0 and view.y.max() <= CAMERA.height - 1
     left, front, right = views
     assert left.x.max() > front.x.min() + 200 and front.x.max() > right.x.min() + 200
 
