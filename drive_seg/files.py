@@ -53,7 +53,7 @@ def write_whole(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold a lock file: of several processes (and threads) that want it, one goes on at a time.
 
     waiting is called once when another holds it. The lock ends with its process, however that ends. Raises EngineError

@@ -97,7 +97,7 @@ def _pieces(engine: Engine, network: Network) -> list[dict[str, Any]]:
     assert isinstance(engine, TensorRtEngine)
     findings = Findings(quiet=True)
     with engine.on_gpu() as (gpu, runner):
-        time_frames(gpu, runner, network, findings, engine.library)
+        time_frames(gpu, runner, network, findings, engine.loaded.runtime)
     return findings.table
 
 

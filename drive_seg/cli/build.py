@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         compile_now()
         return 0
     from drive_seg.files import plan_folder
+    from drive_seg.runtimes.form import check_form
     from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
     from drive_seg.runtimes.tensorrt.driver import first_gpu
     from drive_seg.runtimes.tensorrt.library import load_library
@@ -63,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
             raise EngineError(f"{error}; or name the GPU that the plan is for with --compute-capability") from None
         here = None
     if here is not None and args.compute_capability in (None, here.compute_capability):
-        target = Target(here.name, here.compute_capability, True)
+        target = Target(here.name, here.compute_capability)
     else:
-        target = Target(ANY_GPU, args.compute_capability, False)
+        target = Target(ANY_GPU, args.compute_capability)
+    check_form(network, args.size)
     path, stored = obtain_plan(network, args.size or network.input_size, library, target, folder, print,
                                precision=args.precision, rebuild=args.rebuild, path=args.output)
     print(json.dumps(stored.sidecar["built"]))

@@ -97,7 +97,7 @@ class Decoder:
         if not all(finite):
             raise ValueError("the network gave logits that are not finite numbers (overflow?)")
         height, width = size
-        rows, columns = _axis(height, gh), _axis(width, gw)
+        rows, columns = axis(height, gh), axis(width, gw)
         spans = np.searchsorted(columns[0], np.arange(max(gw - 1, 1) + 1))
         out = Decoded(*(np.empty((height, width), np.uint8) for _ in range(3)))
         self._in_bands(height, lambda first, last: _decode_rows(
@@ -119,7 +119,7 @@ class Decoder:
             self._pool.shutdown()
 
 
-def _axis(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+def axis(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each pixel centre falls between cell centres: (lower cell int32, weight of the next cell float32)."""
     place = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
     lower = np.minimum(place.astype(np.int32), max(cells - 2, 0))

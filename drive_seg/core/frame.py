@@ -37,36 +37,43 @@ _MOST_SCANS = 100  # of a progressive JPEG; encoders write about ten, a hostile 
 
 
 @dataclass(frozen=True)
-class _Layout:
-    channels: int  # interleaved bytes a pixel
-    to_bgr: int | None  # OpenCV's conversion code, None where the bytes are BGR already
-    rows: tuple[int, int] = (1, 1)  # rows of bytes for rows of pixels: 3/2 for planar 4:2:0
-    even: tuple[bool, bool] = (False, False)  # height, width must be even
+class Layout:
+    """Where an encoding has its bytes. channels: interleaved bytes a pixel. to_bgr: OpenCV's conversion code, None for
+    what is BGR already. at: of a pixel's R, G and B; with yuv of its Y, and of U and V in its pair of pixels; empty in
+    a mosaic. rows: of bytes for rows of pixels, 3 for 2 where U and V lie below all Y. even: must height, width be so?
+    """
+
+    channels: int
+    to_bgr: int | None
+    at: tuple[int, ...] = ()
+    yuv: bool = False
+    rows: tuple[int, int] = (1, 1)
+    even: tuple[bool, bool] = (False, False)
 
 
 # OpenCV names a Bayer pattern after the second row's second and third pixel, ROS after the first row's first two.
-_LAYOUTS: dict[str, _Layout] = {
-    "bgr8": _Layout(3, None),
-    "8UC3": _Layout(3, None),
-    "rgb8": _Layout(3, cv2.COLOR_RGB2BGR),
-    "bgra8": _Layout(4, cv2.COLOR_BGRA2BGR),
-    "8UC4": _Layout(4, cv2.COLOR_BGRA2BGR),
-    "rgba8": _Layout(4, cv2.COLOR_RGBA2BGR),
-    "mono8": _Layout(1, cv2.COLOR_GRAY2BGR),
-    "8UC1": _Layout(1, cv2.COLOR_GRAY2BGR),
-    "yuv422": _Layout(2, cv2.COLOR_YUV2BGR_UYVY, even=(False, True)),
-    "uyvy": _Layout(2, cv2.COLOR_YUV2BGR_UYVY, even=(False, True)),
-    "yuv422_yuy2": _Layout(2, cv2.COLOR_YUV2BGR_YUY2, even=(False, True)),
-    "yuyv": _Layout(2, cv2.COLOR_YUV2BGR_YUY2, even=(False, True)),
-    "nv12": _Layout(1, cv2.COLOR_YUV2BGR_NV12, (3, 2), (True, True)),
-    "nv21": _Layout(1, cv2.COLOR_YUV2BGR_NV21, (3, 2), (True, True)),
-    "bayer_rggb8": _Layout(1, cv2.COLOR_BayerBG2BGR, even=(True, True)),
-    "bayer_bggr8": _Layout(1, cv2.COLOR_BayerRG2BGR, even=(True, True)),
-    "bayer_gbrg8": _Layout(1, cv2.COLOR_BayerGR2BGR, even=(True, True)),
-    "bayer_grbg8": _Layout(1, cv2.COLOR_BayerGB2BGR, even=(True, True)),
+LAYOUTS: dict[str, Layout] = {
+    "bgr8": Layout(3, None, (2, 1, 0)),
+    "8UC3": Layout(3, None, (2, 1, 0)),
+    "rgb8": Layout(3, cv2.COLOR_RGB2BGR, (0, 1, 2)),
+    "bgra8": Layout(4, cv2.COLOR_BGRA2BGR, (2, 1, 0)),
+    "8UC4": Layout(4, cv2.COLOR_BGRA2BGR, (2, 1, 0)),
+    "rgba8": Layout(4, cv2.COLOR_RGBA2BGR, (0, 1, 2)),
+    "mono8": Layout(1, cv2.COLOR_GRAY2BGR, (0, 0, 0)),
+    "8UC1": Layout(1, cv2.COLOR_GRAY2BGR, (0, 0, 0)),
+    "yuv422": Layout(2, cv2.COLOR_YUV2BGR_UYVY, (1, 0, 2), True, even=(False, True)),
+    "uyvy": Layout(2, cv2.COLOR_YUV2BGR_UYVY, (1, 0, 2), True, even=(False, True)),
+    "yuv422_yuy2": Layout(2, cv2.COLOR_YUV2BGR_YUY2, (0, 1, 3), True, even=(False, True)),
+    "yuyv": Layout(2, cv2.COLOR_YUV2BGR_YUY2, (0, 1, 3), True, even=(False, True)),
+    "nv12": Layout(1, cv2.COLOR_YUV2BGR_NV12, (0, 0, 1), True, (3, 2), (True, True)),
+    "nv21": Layout(1, cv2.COLOR_YUV2BGR_NV21, (0, 1, 0), True, (3, 2), (True, True)),
+    "bayer_rggb8": Layout(1, cv2.COLOR_BayerBG2BGR, even=(True, True)),
+    "bayer_bggr8": Layout(1, cv2.COLOR_BayerRG2BGR, even=(True, True)),
+    "bayer_gbrg8": Layout(1, cv2.COLOR_BayerGR2BGR, even=(True, True)),
+    "bayer_grbg8": Layout(1, cv2.COLOR_BayerGB2BGR, even=(True, True)),
 }
 
-ENCODINGS = tuple(_LAYOUTS)
+ENCODINGS = tuple(LAYOUTS)
 """The encodings that are read without help, by their names in sensor_msgs/image_encodings."""
 
 _RESIZES_AS_IT_IS = {"bgr8", "8UC3", "rgb8", "bgra8", "8UC4", "rgba8", "mono8", "8UC1"}
@@ -232,7 +239,7 @@ def _check_pixels(height: int, width: int, max_pixels: int) -> None:
 
 
 def _to_bgr(pixels: np.ndarray, encoding: str) -> np.ndarray:
-    code = _LAYOUTS[encoding].to_bgr
+    code = LAYOUTS[encoding].to_bgr
     return pixels if code is None else cv2.cvtColor(pixels, code)
 
 
@@ -241,13 +248,13 @@ def _cut(text: str) -> str:
     return repr(text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "...")
 
 
-def _layout(encoding: str) -> _Layout:
+def _layout(encoding: str) -> Layout:
     try:
-        return _LAYOUTS[encoding]
+        return LAYOUTS[encoding]
     except KeyError:
         raise FrameError(f"encoding {_cut(encoding)} is not supported", f"use one of {', '.join(ENCODINGS)}") from None
 
 
-def _check_even(layout: _Layout, encoding: str, height: int, width: int) -> None:
+def _check_even(layout: Layout, encoding: str, height: int, width: int) -> None:
     if (layout.even[0] and height % 2) or (layout.even[1] and width % 2):
         raise FrameError(f"{encoding} shares colour between pixel pairs: {width}x{height} must be even")

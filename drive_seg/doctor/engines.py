@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from drive_seg.core.engine import EngineError
 from drive_seg.doctor.finding import Finding, Level
@@ -59,13 +61,28 @@ def _tensorrt() -> str:
 
 def _plans() -> str:
     from drive_seg.files import CACHE
-    from drive_seg.runtimes.tensorrt.plan import PlanCache
 
-    return "; ".join(PlanCache(CACHE).describe()) or f"none in {CACHE} yet (plan_folder may name another folder)"
+    return "; ".join(describe_plans(CACHE)) or f"none in {CACHE} yet (plan_folder may name another folder)"
+
+
+def describe_plans(folder: Path) -> list[str]:
+    """One line on each TensorRT plan in a folder: for which GPU and in which precision it is; or what is wrong."""
+    from drive_seg.runtimes.tensorrt.plan import sidecar_of
+
+    lines = []
+    for path in sorted(folder.glob("*.plan")):
+        try:
+            sidecar = json.loads(sidecar_of(path).read_text())
+            key, built = sidecar["key"], sidecar["built"]
+            lines.append(f"{path.name}: {built['precision']}, {key['flavour']} {key['version']}, GPU {key['gpu']}"
+                         f" (compute capability {key['compute_capability']})")
+        except (OSError, ValueError, KeyError, TypeError):
+            lines.append(f"{path.name}: no readable sidecar, it will be built again")
+    return lines
 
 
 def _cuda() -> str:
-    from drive_seg.runtimes.tensorrt.backends import open_backend
+    from drive_seg.runtimes.tensorrt.driver import open_backend
 
     package = open_backend().package
     return f"{package} {_version(package)}"

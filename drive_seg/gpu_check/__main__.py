@@ -26,14 +26,12 @@ try:
     from drive_seg.network import Network, NetworkError
     from drive_seg.resources import default_network
     from drive_seg.runtimes import open_engine
-    from drive_seg.runtimes.tensorrt.backends import Bindings, Pycuda
     from drive_seg.runtimes.tensorrt.builder import typed_network
-    from drive_seg.runtimes.tensorrt.driver import load_driver
+    from drive_seg.runtimes.tensorrt.driver import Bindings, Pycuda, load_driver
     from drive_seg.runtimes.tensorrt.engine import TensorRtEngine, open_tensorrt
     from drive_seg.runtimes.tensorrt.gpu import Gpu
-    from drive_seg.runtimes.tensorrt.kernels import SOURCE, load_kernels
+    from drive_seg.runtimes.tensorrt.kernels import SOURCE, compile_kernels, load_kernels
     from drive_seg.runtimes.tensorrt.library import load_library
-    from drive_seg.runtimes.tensorrt.nvrtc import compile_kernels
 except Exception as missing:  # a package that is not there, or one that was built for another
     print(f"gpu-check: {missing} ({sys.executable}): pip install -e '.[gpu]' there, or name another Python with"
           " GPU_PYTHON", file=sys.stderr)
@@ -101,7 +99,7 @@ def _opened(backend=None):
 def _kernels(network: Network, images: list[np.ndarray], args: argparse.Namespace, findings: Findings) -> None:
     with _opened() as gpu:
         findings.say("GPU", f"{gpu.device.title}, {'integrated' if gpu.device.integrated else 'discrete'}")
-        findings.say("kernels", f"{load_kernels(gpu)}, by {gpu.backend}")
+        findings.say("kernels", f"{load_kernels(gpu)}, by {gpu.backend.package}")
         check_kernels(gpu, network, images, findings, quick=args.kernels_only)
     if args.kernels_only:
         return
@@ -116,7 +114,7 @@ def _kernels(network: Network, images: list[np.ndarray], args: argparse.Namespac
             check_kernels(gpu, network, images, findings, quick=True, kernels=f"kernels by {backend.package}")
     with _opened() as gpu:
         try:
-            gpu.load_module(compile_kernels(SOURCE.read_bytes(), "sm_{}{}".format(*gpu.compute_capability)))
+            gpu.load_module(compile_kernels(SOURCE.read_bytes(), "sm_{}{}".format(*gpu.device.compute_capability)))
         except EngineError as error:
             findings.say("kernels compiled here", f"not tried: {error}")
             return
@@ -175,11 +173,11 @@ def _tensorrt(network: Network, args: argparse.Namespace, findings: Findings) ->
     except EngineError as error:
         findings.say(title, f"does not run here: {error}")
         return
-    findings.say(title, f"{engine.library} runs, {engine.precision}")
+    findings.say(title, f"{engine.loaded.runtime} runs, {engine.precision}")
     formats = inspect_plan(load_library(args.runtime), plans / engine.loaded.file)
     findings.say("types and formats in the plan", "it doesn't say" if formats is None else str(formats))
     with engine.on_gpu() as (gpu, runner):
-        time_frames(gpu, runner, network, findings, engine.library)
+        time_frames(gpu, runner, network, findings, engine.loaded.runtime)
     cpu, images = _cpu_engine(network), _images(args.frames, findings)
     check_frames(engine, cpu, *images, findings)
     findings.must("the frame is one CUDA graph", engine.graph_refused is None, engine.graph_refused or "captured")
@@ -200,7 +198,7 @@ def _int8(network: Network, title: str, plans: Path, args: argparse.Namespace, f
         findings.must(f"{title} in int8", False, str(error))
         return
     with engine.on_gpu() as (gpu, runner):
-        time_frames(gpu, runner, network, findings, f"{engine.library}, int8")
+        time_frames(gpu, runner, network, findings, f"{engine.loaded.runtime}, int8")
     check_frames(engine, cpu, images, real, findings)
     engine.close()
 

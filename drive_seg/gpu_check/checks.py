@@ -13,10 +13,9 @@ from drive_seg.core.resize import network_input
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.gpu_check.runners import FixedLogits
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.frame_path import FramePath
+from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
-from drive_seg.runtimes.tensorrt.memory import FrameMemory
 
 _SIZES = ((360, 640), (1080, 1920), (352, 480), (1081, 1923), (242, 322), (2160, 3840))
 
@@ -63,7 +62,8 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
         results = []
         for poison in (0x5A, 0xC3):
             path.poison(poison)
-            gpu.fill(runner.pixels, poison)
+            runner.pixels.host[:] = poison
+            gpu.upload(runner.pixels, runner.pixels.nbytes)
             results.append((path.run(frame, {}), runner.seen()))
             if len(results) == 1:
                 path.capture()

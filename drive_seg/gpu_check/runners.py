@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from drive_seg.core.engine import EngineError
-from drive_seg.runtimes.tensorrt.backends import CudaError
 from drive_seg.runtimes.tensorrt.frame_path import channels
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 
@@ -26,11 +25,12 @@ class FixedLogits:
         self.logits_shape = logits.shape
         padded = np.full((*logits.shape[1:], channels(len(logits))), np.nan, np.float16)  # NaN: nothing may read it
         padded[..., : len(logits)] = logits.transpose(1, 2, 0)
-        self.logits = gpu.allocate(padded.nbytes)
+        self.logits = gpu.allocate(padded.nbytes, host=True)
         try:
-            gpu.write(self.logits, padded)
-            self.pixels = gpu.allocate(2 * channels(3) * input_size[0] * input_size[1])
-        except CudaError:
+            self.logits.host[:] = padded.reshape(-1).view(np.uint8)
+            gpu.upload(self.logits, padded.nbytes)
+            self.pixels = gpu.allocate(2 * channels(3) * input_size[0] * input_size[1], host=True)
+        except EngineError:
             gpu.free(self.logits)
             raise
 
@@ -39,7 +39,9 @@ class FixedLogits:
 
     def seen(self) -> np.ndarray:
         """What the kernel before the network wrote: (H, W, 3) float32, RGB."""
-        pixels = self._gpu.read(self.pixels).view(np.float16).reshape(*self.input_size, channels(3))
+        self._gpu.download(self.pixels, self.pixels.nbytes)
+        self._gpu.synchronise()
+        pixels = self.pixels.host.view(np.float16).reshape(*self.input_size, channels(3))
         return pixels[..., :3].astype(np.float32)
 
     def close(self) -> None:
@@ -82,7 +84,7 @@ class TorchRunner:
         for weight in graph.initializer:  # scales and axes stay on the host: reading one waits for the GPU
             values = torch.from_numpy(numpy_helper.to_array(weight).copy())
             self._weights[weight.name] = values.cuda() if values.dtype == torch.float16 else values
-        self._stream = torch.cuda.ExternalStream(gpu.stream)
+        self._stream = torch.cuda.ExternalStream(int(gpu.stream))
 
     def enqueue(self) -> None:
         """See NetworkRunner.enqueue."""

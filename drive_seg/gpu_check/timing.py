@@ -14,10 +14,9 @@ from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, channels
+from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NetworkRunner, channels
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
-from drive_seg.runtimes.tensorrt.memory import FrameMemory
 
 SIZES = ((360, 640), (720, 1280), (1080, 1920))
 _REPEATS = 50
@@ -39,10 +38,23 @@ def milliseconds(gpu: Gpu, work: list[Callable[[], None]]) -> float:
         launch = graph.launch
     except EngineError:  # then the gaps are in it
         launch = all_of_it
-    times = [gpu.milliseconds(launch) / len(work) for _ in range(_REPEATS + 5)]
+    times = [_milliseconds(gpu, launch) / len(work) for _ in range(_REPEATS + 5)]
     if graph is not None:
         graph.close()
     return statistics.median(times[5:])
+
+
+def _milliseconds(gpu: Gpu, work: Callable[[], None]) -> float:
+    """How long the GPU takes over what `work` enqueues."""
+    events = [gpu.call("cuEventCreate", 0) for _ in range(2)]
+    gpu.call("cuEventRecord", events[0], gpu.stream)
+    work()
+    gpu.call("cuEventRecord", events[1], gpu.stream)
+    gpu.call("cuEventSynchronize", events[1])
+    taken = float(gpu.call("cuEventElapsedTime", *events))
+    for event in events:
+        gpu.call("cuEventDestroy", event)
+    return taken
 
 
 def bandwidth(gpu: Gpu) -> float:
@@ -50,8 +62,8 @@ def bandwidth(gpu: Gpu) -> float:
     nbytes = min(1 << 29, gpu.device.memory // 16)
     a, b = gpu.allocate(nbytes), gpu.allocate(nbytes)
     try:
-        gpu.fill(a, 0x5A)
-        return 2 * nbytes / milliseconds(gpu, [lambda: gpu.copy(a, b)] * 4)
+        return 2 * nbytes / milliseconds(gpu, [lambda: gpu.call("cuMemcpyDtoDAsync", b.pointer, a.pointer, nbytes,
+                                                                gpu.stream)] * 4)
     finally:
         gpu.free(a)
         gpu.free(b)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from drive_seg.runtimes.tensorrt.kernels import COMPILED, PTX, SOURCE
-from drive_seg.runtimes.tensorrt.nvrtc import OPTIONS, compile_kernels, load_nvrtc
+from drive_seg.runtimes.tensorrt.kernels import COMPILED, OPTIONS, PTX, SOURCE, compile_kernels, load_nvrtc
 
 CUDA_12 = ("12.6", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12", ("sm_87", "sm_89", "sm_90", PTX))  # Orin, Ada, Hopper
 CUDA_13 = ("13.0", "nvidia/cu13/lib/libnvrtc.so.13", ("sm_110", "sm_120"))  # Thor, Blackwell

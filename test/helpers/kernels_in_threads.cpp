@@ -9,9 +9,8 @@
 #include <thread>
 #include <vector>
 
-#define __global__
-#define __shared__
-struct Index { unsigned x, y; };
+#include "on_host.h"
+
 static thread_local Index blockIdx, threadIdx;
 static Index blockDim, gridDim;
 static pthread_barrier_t barrier;

@@ -8,19 +8,18 @@
 #include <unordered_set>
 #include <vector>
 
-#define __global__
-#define __shared__
-struct Index { unsigned x, y; };
-static Index blockIdx, threadIdx, blockDim, gridDim;
-static void __syncthreads();
-static bool __syncthreads_or(bool);
-
 static const size_t SECTOR = 32;  // bytes that a GPU fetches at once
 static bool counts_sectors = false;
 static std::unordered_set<uintptr_t> sectors;  // of this block
 static size_t all_sectors = 0;                 // of the blocks before
 #define LOADED(from) \
     if (counts_sectors) sectors.insert((uintptr_t)(from) / SECTOR)
+
+#include "on_host.h"
+
+static Index blockIdx, threadIdx, blockDim, gridDim;
+static void __syncthreads();
+static bool __syncthreads_or(bool);
 
 #include "kernels.cu"
 

@@ -24,8 +24,9 @@ def build_driver(folder: Path) -> Path:
         pytest.skip("no C++ compiler: the stand-in driver can't be built")
     library = folder / "libcuda.so.1"
     subprocess.run([compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-attributes",
-                    f"-I{SOURCE.parent}", str(HELPERS / "stand_in_driver.cpp"), str(HELPERS / "kernels_on_host.cpp"),
-                    "-Wl,-soname,libcuda.so.1", "-ldl", "-o", str(library)], check=True)
+                    "-Wno-unknown-pragmas", f"-I{SOURCE.parent}", str(HELPERS / "stand_in_driver.cpp"),
+                    str(HELPERS / "kernels_on_host.cpp"), "-Wl,-soname,libcuda.so.1", "-ldl", "-o",
+                    str(library)], check=True)
     return library
 
 
@@ -53,7 +54,7 @@ def driver() -> ctypes.CDLL:
 
 def backend(name: str):
     """A new backend by its package's name, opened as where only that one is installed."""
-    from drive_seg.runtimes.tensorrt.backends import open_backend
+    from drive_seg.runtimes.tensorrt.driver import open_backend
 
     sys.setdlopenflags(os.RTLD_LAZY)  # pycuda refers to more of the driver than the stand-in has
     sys.modules["pycuda.driver" if name == "cuda-bindings" else "cuda.bindings"] = None

@@ -1,60 +1,66 @@
-"""The plan of a network: from the cache, or built by another process and stored there."""
+"""The plan of a network: from the cache, or built by another process and stored there.
+
+python3 -m drive_seg.runtimes.tensorrt.builder is that process: TensorRT holds Python's lock while it starts and builds,
+and may take much memory; so the node answers meanwhile, and lives on where the build does not.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
+import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from drive_seg.core.engine import EngineError, LogFunction
-from drive_seg.network import Network
+from drive_seg.files import locked, write_whole
+from drive_seg.network import STAYS_FP32, Network
 from drive_seg.runtimes.tensorrt import plan as plans
-from drive_seg.runtimes.tensorrt.build import OPTIONS, Order, listed
-from drive_seg.runtimes.tensorrt.library import Library
-from drive_seg.runtimes.tensorrt.plan import PlanCache, PlanKey, StoredPlan
+from drive_seg.runtimes.tensorrt.library import Library, load_library
+from drive_seg.runtimes.tensorrt.plan import PlanKey, StoredPlan, plan_path
 
 ANY_GPU = "any"
+
+# workspace: bytes that a layer may use; TensorRT's own limit is all memory, and a small board then ends the node.
+_OPTIONS = {"optimization_level": 3, "workspace": 512 << 20, "format": "HWC8"}
 
 
 @dataclass(frozen=True)
 class Target:
-    """The GPU a plan is for. gpu: its name, ANY_GPU for every GPU of that compute capability. here: this machine's."""
+    """The GPU a plan is for. gpu: the name of the one here, or ANY_GPU of that compute capability, e.g. (8, 6)."""
 
     gpu: str
     compute_capability: tuple[int, int]
-    here: bool = True
-
-    @property
-    def dotted(self) -> str:
-        """The compute capability as NVIDIA writes it."""
-        return "{}.{}".format(*self.compute_capability)
-
-    @property
-    def title(self) -> str:
-        """For messages."""
-        who = "GPUs" if self.gpu == ANY_GPU else self.gpu
-        return f"{who} of compute capability {self.dotted}"
 
 
 def check_target(library: Library, target: Target) -> None:
     """Raises EngineError when this TensorRT can't build for that GPU."""
-    if target.here:
+    if target.gpu != ANY_GPU:
         return
     if not library.is_rtx:
         raise EngineError(f"{library.title} builds only for the GPU it runs on",
                           "build there, or use TensorRT for RTX, which builds for RTX cards from anywhere")
-    if target.dotted not in listed(library):
-        raise EngineError(f"{library.title} doesn't build for compute capability {target.dotted} from another machine;"
-                          f" it does for {', '.join(listed(library))}")
+    wanted, listed = "{}.{}".format(*target.compute_capability), _listed(library)
+    if wanted not in listed:
+        raise EngineError(f"{library.title} doesn't build for compute capability {wanted} from another machine; it does"
+                          f" for {', '.join(listed)}")
+
+
+def _listed(library: Library) -> list[str]:
+    """Compute capabilities that TensorRT for RTX builds for from any machine."""
+    names = (name for name in library.module.ComputeCapability.__members__ if name.startswith("SM"))
+    return [f"{name[2:-1]}.{name[-1]}" for name in names]
 
 
 def typed_network(network: Network, precision: str = "fp16") -> tuple[Path, str]:
-    """The ONNX file that TensorRT runs in a precision, and its sha256. Raises EngineError naming the fix where there is
-    none."""
+    """The ONNX file that TensorRT runs in a precision, and its sha256. Raises EngineError naming the fix."""
     file, digest = {"fp16": (network.fp16, network.fp16_sha256),
                     "int8": (network.int8_gpu, network.int8_gpu_sha256)}[precision]
     if file is not None:
@@ -68,82 +74,196 @@ def typed_network(network: Network, precision: str = "fp16") -> tuple[Path, str]
 def key_for(network: Network, input_size: tuple[int, int], library: Library, target: Target,
             precision: str = "fp16") -> PlanKey:
     """The key of the plan that is wanted here. Raises EngineError."""
-    gpu = ANY_GPU if library.is_rtx else target.gpu
-    return PlanKey(typed_network(network, precision)[1], precision, library.flavour, library.version, gpu,
-                   target.dotted, (1, 3, *input_size), OPTIONS)
+    return PlanKey(typed_network(network, precision)[1], precision, library.flavour, library.version,
+                   ANY_GPU if library.is_rtx else target.gpu, "{}.{}".format(*target.compute_capability),
+                   (1, 3, *input_size), _OPTIONS)
 
 
 def obtain_plan(network: Network, input_size: tuple[int, int], library: Library, target: Target, folder: Path,
                 progress: LogFunction = lambda line: None, *, precision: str = "fp16", rebuild: bool = False,
                 path: Path | None = None) -> tuple[Path, StoredPlan]:
-    """The plan of a network for a GPU: from the cache, or built and stored there.
+    """The plan of a network for a GPU: from the cache, or built and stored there. Raises EngineError naming the fix.
 
-    precision: `fp16` or `int8`. rebuild: even if a fitting one is there. path: where to, other than the cache's own
-    name in `folder`. Raises EngineError naming the fix.
+    rebuild: even if a fitting one is there. path: where to, other than the cache's own name in `folder`.
     """
     check_target(library, target)
     key = key_for(network, input_size, library, target, precision)
-    cache = PlanCache(folder)
+    own = plan_path(folder, network.name, key)
     if path is not None:
-        progress(f"the node looks for this plan, and its .json, as {cache.path(network.name, key).name} in its plan"
-                 " folder (parameter plan_folder)")
-    path = path or cache.path(network.name, key)
+        progress(f"the node looks for this plan, and its .json, as {own.name} in its plan folder (parameter"
+                 " plan_folder)")
+    path = path or own
     found = plans.load(path, key)
     if isinstance(found, StoredPlan) and not rebuild:
         return path, found
     waiting = f"another process builds {path.name}: waiting for it"
-    with ExitStack() as held:
+    with contextlib.ExitStack() as held:
         try:
-            held.enter_context(cache.lock(path, lambda: progress(waiting)))
+            held.enter_context(locked(path.with_suffix(".lock"), lambda: progress(waiting)))
         except EngineError as error:
             raise EngineError(f"{found}, and {error}" if isinstance(found, str) else str(error)) from error
         again = plans.load(path, key)
         if isinstance(again, StoredPlan) and (not rebuild or again.sidecar != getattr(found, "sidecar", None)):
             return path, again
         progress(("asked to build again" if isinstance(again, StoredPlan) else again)
-                 + f": {library.title} builds {network.name} {input_size[1]}x{input_size[0]} in {precision} for"
-                   f" {target.title}, once; seconds on a PC, some minutes on a Jetson")
-        plan, facts = build_apart(library, typed_network(network, precision)[0], input_size, target, cache.timing_cache,
-                                  progress, precision)
+                 + f": {library.title} builds {network.name} {input_size[1]}x{input_size[0]} in {precision} for compute"
+                   f" capability {key.compute_capability} (GPU: {target.gpu}), once; seconds on a PC, some minutes on a"
+                   " Jetson")
+        plan, facts = build_apart(library, key, typed_network(network, precision)[0], folder / "timing.cache", progress)
         stored = plans.store(path, key, plan, facts)
     wide = f", {len(facts['fp32'])} of its layers fp32" if facts["fp32"] else ""
-    progress(f"{path} holds {facts['precision']}{wide}, {len(plan) / 1e6:.1f} MB, built in {facts['seconds']:.1f} s")
+    progress(f"{path} holds {precision}{wide}, {len(plan) / 1e6:.1f} MB, built in {facts['seconds']:.1f} s")
     return path, stored
 
 
-def build_apart(library: Library, onnx: Path, input_size: tuple[int, int], target: Target, timing_cache: Path,
-                progress: LogFunction, precision: str = "fp16") -> tuple[bytes, dict]:
-    """Build in a process of its own (see build.py). Returns the plan, and facts for its sidecar. Raises EngineError."""
+def build_apart(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, progress: LogFunction,
+                ) -> tuple[bytes, dict[str, Any]]:
+    """Build in a process of its own: see `build`. Returns the plan, and facts for its sidecar. Raises EngineError."""
     with tempfile.TemporaryDirectory() as folder:
-        order = Order(library.flavour, str(onnx), precision, input_size, target.dotted, f"{folder}/plan",
-                      str(timing_cache))
-        facts = refused = None
-        with open(f"{folder}/errors", "w+") as errors, subprocess.Popen(  # noqa: PTH123
-                [sys.executable, "-m", "drive_seg.runtimes.tensorrt.build", order.to_json()], stdout=subprocess.PIPE,
-                stderr=errors, text=True) as process:
+        plan, answer_file = Path(folder, "plan"), Path(folder, "answer")
+        with Path(folder, "errors").open("w+") as errors, subprocess.Popen(
+                [sys.executable, "-m", __name__, json.dumps(key.facts()), onnx, timing_cache, plan, answer_file],
+                stdout=subprocess.PIPE, stderr=errors, text=True) as process:
             assert process.stdout is not None  # a pipe
-            for text in process.stdout:
-                line = _json(text)
-                if "say" in line:
-                    progress(line["say"])
-                facts, refused = line.get("built", facts), line.get("refused", refused)
+            for line in process.stdout:
+                progress(line.rstrip())
             code = process.wait()
             errors.seek(0)
             said = [" ".join(line.split()) for line in errors if line.strip()]
-        if facts is not None and code == 0:
-            return Path(order.plan).read_bytes(), facts
-        tensorrt_says = next((f": {line}" for line in said if "[E]" in line), "")
-        if refused is not None:
-            raise EngineError(refused + tensorrt_says)
-        killed = " (memory used up? close other programs, or use a smaller network input)" if code == -9 else ""
-        raise EngineError(f"{library.title} ended with code {code} while it built{killed}"
-                          + (tensorrt_says or (f": {said[-1]}" if said else "")))
+        answer = json.loads(answer_file.read_text()) if code == 0 else {}
+        if "built" in answer:
+            return plan.read_bytes(), answer["built"]
+    killed = " (memory used up? close other programs, or use a smaller network input)" if code == -9 else ""
+    reason = answer.get("refused", f"{library.title} ended with code {code} while it built{killed}")
+    told = [line for line in said if "[E]" in line] or ([] if answer else said[-1:])  # TensorRT's, or a traceback's end
+    raise EngineError(": ".join([reason, *told[:1]]))
 
 
-def _json(text: str) -> dict:
-    """A line of the other process; {} where a library printed it."""
+# ---- in that process ----
+
+
+def main(key: str, onnx: str, timing_cache: str, plan: str, answer_file: str) -> None:
+    """Write the plan, and as the answer {"built": facts} or {"refused": why}. How far it is goes to stdout."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends when its parent does
+    wanted = PlanKey(**json.loads(key))
+    answer: dict[str, Any]
     try:
-        line = json.loads(text)
-    except ValueError:
-        return {}
-    return line if isinstance(line, dict) else {}
+        answer = {"built": build(load_library(wanted.flavour), wanted, Path(onnx), Path(timing_cache), Path(plan))}
+    except EngineError as error:
+        answer = {"refused": str(error)}
+    Path(answer_file).write_text(json.dumps(answer))
+
+
+def build(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, plan: Path) -> dict[str, Any]:
+    """Build a plan from a strongly typed ONNX file, and write it; facts for its sidecar. Raises EngineError."""
+    start = time.monotonic()
+    trt = library.module
+    log = trt.Logger(trt.Logger.ERROR)  # filters within TensorRT: a logger in Python is given every line
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # pybind11's word for a null pointer
+        raise EngineError(f"{library.title} can't start a builder") from error
+    flags = trt.NetworkDefinitionCreationFlag  # TensorRT 11 has strongly typed networks only, and may drop the flag
+    network = builder.create_network(1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(onnx.read_bytes()):
+        raise EngineError(_parser_says(library, parser))
+    network.get_input(0).shape = tuple(key.input_shape)
+    facts = _read_back(library, network, key)
+    for tensor in (network.get_input(0), network.get_output(0)):
+        tensor.allowed_formats = 1 << int(trt.TensorFormat.HWC8)
+    config = builder.create_builder_config()
+    config.builder_optimization_level = key.options["optimization_level"]
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, key.options["workspace"])
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector tells the types
+    config.progress_monitor = _monitor(trt)
+    if library.is_rtx:
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # else it can't be part of a CUDA graph
+        if key.compute_capability in _listed(library):  # else what it makes by default, for several GPUs, may do
+            config.num_compute_capabilities = 1
+            which = getattr(trt.ComputeCapability, "SM" + key.compute_capability.replace(".", ""))
+            if not config.set_compute_capability(which, 0):
+                raise EngineError(f"{library.title} doesn't take compute capability {key.compute_capability}")
+    else:
+        for content in (timing_cache.read_bytes() if timing_cache.is_file() else b"", b""):
+            cache = config.create_timing_cache(content)
+            if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+                break  # else it was measured on another GPU or version
+    made = builder.build_serialized_network(network, config)
+    if made is None:
+        raise EngineError(f"{library.title} can't build the network")
+    plan.write_bytes(made)
+    measured = None if library.is_rtx else config.get_timing_cache()
+    if measured is not None:
+        with contextlib.suppress(EngineError), write_whole(timing_cache) as part:  # the plan matters more
+            part.write_bytes(bytes(measured.serialize()))
+    return facts | {"seconds": round(time.monotonic() - start, 2)}
+
+
+def _parser_says(library: Library, parser) -> str:
+    if not parser.num_errors:
+        return f"{library.title} can't read the network and gives no reason"
+    error = parser.get_error(0)
+    why = " ".join(error.desc().split())
+    if not error.node_operator():
+        return f"{library.title} can't read the network: {why}"
+    return (f"{library.title} can't take the operator {error.node_operator()} (layer {error.node_name()}): {why};"
+            " export the network without it, or use engine openvino")
+
+
+def _read_back(library: Library, network, key: PlanKey) -> dict[str, Any]:
+    """Which shapes and types the parsed network really has. Raises EngineError when they aren't what was asked."""
+    trt = library.module
+    try:
+        logits = tuple(network.get_output(0).shape)
+    except RuntimeError:  # nothing fits together
+        logits = ()
+    if len(logits) != 4 or min(logits) < 1:
+        raise EngineError(f"the network gives {logits or 'nothing'} at this input size, expected the static shape [1,"
+                          " classes, height, width]",
+                          "it must scale by factors, not to fixed sizes; use its own size or export it again")
+    types: Counter[str] = Counter()
+    wide = []
+    moves = (trt.LayerType.CONSTANT, trt.LayerType.CAST, trt.LayerType.SHUFFLE)  # they compute nothing
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        outputs = [layer.get_output(k).dtype for k in range(layer.num_outputs)]
+        types.update(dtype.name for dtype in outputs)
+        if trt.float32 in outputs and layer.type not in moves:
+            wide.append(layer.name)
+    unasked = [name for name in wide if STAYS_FP32 not in name]
+    if unasked:
+        raise EngineError(f"{library.title} reads these layers as fp32 though the network is {key.precision}:"
+                          f" {', '.join(unasked)}; please report it")
+    if (types["INT8"] > 0) != (key.precision == "int8"):
+        raise EngineError(f"{library.title} reads {types['INT8']} layers as int8 though the network is"
+                          f" {key.precision}", "export it again")
+    return {"precision": key.precision, "layer_types": dict(sorted(types.items())), "fp32": wide,
+            "shapes": {tensor.name: list(tensor.shape) for tensor in (network.get_input(0), network.get_output(0))}}
+
+
+def _monitor(trt: Any):
+    class Monitor(trt.IProgressMonitor):
+        """Turns TensorRT's outermost phases into lines of per cent."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, name, parent, steps) -> None:
+            if parent is None:
+                self._steps[name] = steps
+
+        def phase_finish(self, name) -> None:
+            pass
+
+        def step_complete(self, name, step) -> bool:
+            if name in self._steps:
+                print(f"{name}: {100 * (step + 1) // max(self._steps[name], 1)} %", flush=True)
+            return True
+
+    return Monitor()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -18,15 +18,13 @@ from drive_seg.files import plan_folder as folder_for
 from drive_seg.loading import fix_for_memory
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
-from drive_seg.runtimes.tensorrt.backends import CudaError
 from drive_seg.runtimes.tensorrt.builder import Target, obtain_plan
 from drive_seg.runtimes.tensorrt.driver import first_gpu
-from drive_seg.runtimes.tensorrt.frame_path import FramePath, NetworkRunner, NotFiniteError
+from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NetworkRunner, NotFiniteError
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 from drive_seg.runtimes.tensorrt.kernels import load_kernels
 from drive_seg.runtimes.tensorrt.library import Library, load_library
-from drive_seg.runtimes.tensorrt.memory import FrameMemory
 from drive_seg.runtimes.tensorrt.plan import StoredPlan
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
@@ -34,57 +32,57 @@ from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, precision: str = "auto", *,
                   plan_folder: Path | None = None, progress: LogFunction = lambda line: None,
                   library: Library | None = None) -> TensorRtEngine:
-    """The network on this machine's GPU, warmed up; builds and stores its plan when none fits.
+    """The network on this machine's GPU, warmed up; builds and stores its plan when none fits. For the arguments see
+    runtimes.Options; library: the TensorRT to use, by default the one that is found. Raises EngineError naming the fix.
 
-    input_size: (height, width) other than the network's own. precision: `fp16`, which `auto` takes, or `int8`, which
-    loses some accuracy and so must be asked for. plan_folder: where plans and kernels are kept, by default
-    in the user's cache. progress takes lines on what takes long. library: the TensorRT to use, by default the one that
-    is found. Raises EngineError naming the fix.
+    precision: `fp16`, which `auto` takes, or `int8`, which loses some accuracy and so must be asked for.
     """
-    folder = folder_for(plan_folder)
-    input_size = input_size or network.input_size
     start = time.monotonic()
     device = first_gpu()
-    library = library or load_library()
-    target = Target(device.name, device.compute_capability)
-    precision = "fp16" if precision == "auto" else precision
-    path, stored = obtain_plan(network, input_size, library, target, folder, progress, precision=precision)
-    try:
-        engine = _open(network, library, path, stored, progress)
-    except PlanRefusedError as error:
-        if stored.fresh:
-            raise
-        progress(f"{error}: building it again")
-        path, stored = obtain_plan(network, input_size, library, target, folder, progress, precision=precision,
-                                   rebuild=True)
-        engine = _open(network, library, path, stored, progress)
-    progress(f"{library.title} is ready after {time.monotonic() - start:.1f} s")
+    found = library or load_library()
+
+    def opened(rebuild: bool) -> TensorRtEngine:
+        path, stored = obtain_plan(network, input_size or network.input_size, found,
+                                   Target(device.name, device.compute_capability), folder_for(plan_folder), progress,
+                                   precision="fp16" if precision == "auto" else precision, rebuild=rebuild)
+        try:
+            return _open(network, found, path, stored, progress)
+        except PlanRefusedError as error:
+            if stored.fresh or rebuild:
+                raise
+            progress(f"{error}: building it again")
+        return opened(rebuild=True)
+
+    engine = opened(rebuild=False)
+    progress(f"{found.title} is ready after {time.monotonic() - start:.1f} s")
     return engine
 
 
 def _open(network: Network, library: Library, path: Path, stored: StoredPlan, progress: LogFunction) -> TensorRtEngine:
-    gpu = engine = runner = None
-    try:
-        with bound(library.title):
-            gpu = Gpu()
-            with gpu.current():
-                load_kernels(gpu)
-                runner = PlanRunner(gpu, library, stored.data, path.with_suffix(".jit"))
-            engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
-            engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
-            engine.warm_up()
-            with gpu.current():
-                runner.keep_compiled()
+    with bound(library.title), contextlib.ExitStack() as undo:
+        gpu = Gpu()
+        undo.callback(gpu.close)
+        with gpu.current():
+            load_kernels(gpu)
+            runner = PlanRunner(gpu, library, stored.data, path.with_suffix(".jit"))
+        undo.callback(_give_back, gpu, runner)
+        engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
+        undo.pop_all()
+        undo.callback(engine.close)
+        engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
+        engine.warm_up()
+        with gpu.current():
+            runner.keep_compiled()
+        undo.pop_all()
         return engine
-    except BaseException:  # the first error is the one to report
-        if engine is not None:
-            engine.close()
-        elif gpu is not None:
-            with contextlib.suppress(EngineError), gpu.current():
-                if runner is not None:
-                    runner.close()
-            gpu.close()
-        raise
+
+
+def _give_back(gpu: Gpu, *parts) -> None:
+    """Close what lies on a GPU. Never fails: one in error can't be tidied up."""
+    with contextlib.suppress(EngineError), gpu.current():
+        for part in parts:
+            with contextlib.suppress(EngineError), bound("the GPU"):
+                part.close()
 
 
 @contextlib.contextmanager
@@ -108,15 +106,13 @@ class TensorRtEngine(Engine):
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str,
                  progress: LogFunction = lambda line: None) -> None:
         """Takes over `gpu` and `runner`, once it is made. library: what runs the network. progress: takes a line when a
-        frame is larger than memory was taken for. Raises EngineError when they don't fit.
-        """
+        frame is larger than memory was taken for. Raises EngineError."""
         if runner.logits_shape[0] != len(network.table):
             raise EngineError(f"{network.path} gives {runner.logits_shape[0]} classes, its class table has"
                               f" {len(network.table)}", "use the class table that belongs to this network")
         self.network = network
         self.loaded = Loaded(network.path.name, network.sha256, library)
         self.precision = precision
-        self.library = library
         self.device = gpu.device.title
         self.input_size = runner.input_size
         self._gpu: Gpu | None = gpu
@@ -125,12 +121,12 @@ class TensorRtEngine(Engine):
         self._path: FramePath | None = None
         self._failed: str | None = None
         self._memory = FrameMemory(gpu, progress)
-        with gpu.current():
-            try:
+        try:
+            with gpu.current():
                 self._memory.reserve(runner.input_size, runner.logits_shape[0])
-            except BaseException:
-                self._memory.close()
-                raise
+        except BaseException:
+            _give_back(gpu, self._memory)
+            raise
         atexit.register(self.close)  # before the libraries below it end
 
     def warm_up(self) -> None:
@@ -142,42 +138,23 @@ class TensorRtEngine(Engine):
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode. After an error of the GPU every later frame fails too."""
         try:
-            with bound(self.library), self._busy:
-                gpu = self._running()
-                with gpu.current():
-                    return self._path_for(gpu, Intake.of(frame, self.input_size), size).run(frame, stages)
+            with bound(self.loaded.runtime), self._busy, self.on_gpu() as (gpu, _):
+                return self._path_for(gpu, Intake.of(frame, self.input_size), size).run(frame, stages)
         except (NotFiniteError, FrameError):  # of this frame alone
             raise
         except BaseException as error:
             self._failed = self._failed or str(error) or type(error).__name__
             raise
 
-    def _running(self) -> Gpu:
-        """Its GPU, while the engine's lock is held. Raises EngineError once it failed or was closed."""
+    @contextlib.contextmanager
+    def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:
+        """Its GPU, made current, and its network, to measure them. Raises EngineError once it failed or was closed."""
         if self._gpu is None or self._failed:
             raise EngineError(f"the GPU engine stopped after an error ({self._failed})",
                               "configure the node again; where that fails too, start the program again (CUDA forgets"
                               " some errors only then)")
-        return self._gpu
-
-    @property
-    def graph_refused(self) -> str | None:
-        """Why the last layout's frame isn't one CUDA graph; None when it is."""
-        return self._path.graph_refused if self._path is not None else None
-
-    def readings(self) -> dict[str, str]:
-        """See drive_seg.core.engine.Engine.readings."""
-        if self._gpu is None or self._failed:
-            return {}
         with self._gpu.current():
-            return sensors.readings(gpu=self._gpu.free_and_total(), degrees=self._gpu.temperature())
-
-    @contextlib.contextmanager
-    def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:
-        """Its GPU, made current, and its network, to measure them. Raises EngineError once it failed or was closed."""
-        gpu = self._running()
-        with gpu.current():
-            yield gpu, self._runner
+            yield self._gpu, self._runner
 
     def _path_for(self, gpu: Gpu, intake: Intake, size: tuple[int, int]) -> FramePath:
         path = self._path
@@ -191,6 +168,18 @@ class TensorRtEngine(Engine):
             path.capture()
         return path
 
+    @property
+    def graph_refused(self) -> str | None:
+        """Why the last layout's frame isn't one CUDA graph; None when it is."""
+        return self._path.graph_refused if self._path is not None else None
+
+    def readings(self) -> dict[str, str]:
+        """See drive_seg.core.engine.Engine.readings."""
+        if self._gpu is None or self._failed:
+            return {}
+        with self.on_gpu() as (gpu, _):
+            return sensors.readings(gpu=gpu.free_and_total(), degrees=gpu.temperature())
+
     def close(self) -> None:
         """Give back the GPU. Never fails: a GPU in error can't be tidied up."""
         if self._gpu is None:
@@ -199,11 +188,7 @@ class TensorRtEngine(Engine):
         idle = self._busy.acquire(timeout=5)  # a frame that another thread has in the works ends first
         gpu, self._gpu = self._gpu, None
         self._failed = self._failed or "it was closed"
-        with contextlib.suppress(EngineError), bound(self.library), gpu.current():
-            for part in (self._path, self._memory, self._runner):
-                with contextlib.suppress(CudaError):
-                    if part is not None:
-                        part.close()
+        _give_back(gpu, *filter(None, (self._path, self._memory, self._runner)))
         gpu.close()
         if idle:
             self._busy.release()

@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Protocol
 
 import numpy as np
 
 from drive_seg.core.decode import Decoded, TrustModel
-from drive_seg.core.engine import EngineError
+from drive_seg.core.engine import EngineError, LogFunction
 from drive_seg.core.frame import Frame
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu, Graph
-from drive_seg.runtimes.tensorrt.intake import Intake, places, taps
+from drive_seg.runtimes.tensorrt.intake import PLACE, THREADS, WORD, Intake, decode_tiling, places, prepare_tiling, taps
 from drive_seg.runtimes.tensorrt.kernels import NOT_FINITE, DecodeArguments, PrepareArguments
-from drive_seg.runtimes.tensorrt.memory import ALIGNMENT, FrameMemory, Room, padded
-from drive_seg.runtimes.tensorrt.tiling import THREADS, decode_tiling, prepare_tiling
+
+_ALIGNMENT = 256  # bytes; each image and table begins at a multiple of it: kernels read and write whole words there
 
 
 class NetworkRunner(Protocol):
-    """A network on the GPU: from `pixels`, fp16 (H, W, 8), to `logits`, fp16 (gh, gw, channels(classes))."""
+    """A network on the GPU: from `pixels`, fp16 (H, W, 8), to `logits`, fp16 (gh, gw, channels(classes)).
+
+    logits_shape: (classes, gh, gw). capturable: whether `enqueue` may be part of a CUDA graph, as it allocates nothing
+    and waits for nothing.
+    """
 
     pixels: Buffer
     logits: Buffer
     input_size: tuple[int, int]
     logits_shape: tuple[int, int, int]
-    """(classes, gh, gw)"""
 
     @property
-    def capturable(self) -> bool:
-        """Whether `enqueue` may be part of a CUDA graph: it allocates nothing and waits for nothing."""
-        ...
+    def capturable(self) -> bool: ...
 
     def enqueue(self) -> None:
         """Enqueue the network on the GPU's stream. Raises EngineError."""
-        ...
 
     def close(self) -> None:
         """Give back memory."""
-        ...
 
 
 class NotFiniteError(EngineError):
@@ -51,18 +51,57 @@ def channels(n: int) -> int:
     return -(-n // 8) * 8
 
 
-class FramePath:
-    """Frames of one encoding and size through one network, to results of one size.
+class FrameMemory:
+    """Memory for one frame layout at a time; grows where one needs more. Use it inside `gpu.current()`.
 
-    Use it inside `gpu.current()`.
+    image: ticket and camera bytes. results: what comes back. tables: what the kernels look up.
     """
+
+    def __init__(self, gpu: Gpu, say: LogFunction = lambda line: None) -> None:
+        """Takes no memory yet. say: takes a line when memory that was taken does not suffice."""
+        self._gpu = gpu
+        self._say = say
+        self.image, self.results, self.tables = Buffer(), Buffer(), Buffer()
+        self.ticket = 0
+        """The last frame's, whatever its layout."""
+
+    def reserve(self, input_size: tuple[int, int], classes: int) -> None:
+        """Take enough for every frame of at most 1920x1080 pixels, with sides up to 4096, into a network of that
+        (height, width) and so many classes. See make_room."""
+        longest, pixels = 4096, _padded(1080 * 1920)
+        tables = sum(_padded(PLACE.itemsize * n) for n in (*input_size, longest, longest, classes, classes, classes))
+        # A pixel takes up to 4 bytes, and each row may be padded to whole words. Tiles are never more than pixels.
+        self.make_room("1920x1080", image=_ALIGNMENT + 4 * pixels + WORD * longest, results=4 * pixels, tables=tables)
+
+    def make_room(self, what: str, **needs: int) -> None:
+        """See that there are so many bytes at least. what: needs them, for the line. Whoever uses what was there must
+        be closed. Raises EngineError, inside `gpu.current()`, when the GPU has no more; what was there stays."""
+        short = [name for name, nbytes in needs.items() if getattr(self, name).nbytes < nbytes]
+        if short and self.image.nbytes:
+            self._say(f"{what} needs {sum(needs.values()) / 1e6:.1f} MB on the GPU, more than was taken before: taking"
+                      " it now, once")
+        for name in short:
+            had = getattr(self, name)
+            setattr(self, name, self._gpu.allocate(needs[name], host=True))
+            self._gpu.free(had)
+
+    def close(self) -> None:
+        """Give all of it back."""
+        for buffer in (self.image, self.results, self.tables):
+            self._gpu.free(buffer)
+
+
+def _padded(nbytes: int) -> int:
+    """Up to where the next image or table may begin."""
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+
+
+class FramePath:
+    """Frames of one encoding and size through one network, to results of one size. Use it inside `gpu.current()`."""
 
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, intake: Intake, size: tuple[int, int],
                  memory: FrameMemory) -> None:
-        """size: (height, width) of the results. memory: no other path may use it until this one is closed.
-
-        Raises EngineError.
-        """
+        """size: (height, width) of the results. memory: no other path may use it until this one is closed."""
         self.intake = intake
         self.size = size
         self._gpu = gpu
@@ -71,36 +110,37 @@ class FramePath:
         self._graph: Graph | None = None
         self.graph_refused: str | None = None
         """Why the work could not be captured as one graph; it is enqueued piece by piece then."""
-        self._lay_out(network)
-
-    def _lay_out(self, network: Network) -> None:
-        memory, runner, intake = self._memory, self._runner, self.intake
         classes, grid_height, grid_width = runner.logits_shape
-        (height, width), (out_height, out_width) = runner.input_size, self.size
+        (height, width), (out_height, out_width) = runner.input_size, size
         trust = network.trust or TrustModel(np.zeros(classes), np.ones(classes), -np.inf)
         across, down = taps(width, intake.halved[1]), taps(height, intake.halved[0])
         across_grid, down_grid = places(out_width, grid_width), places(out_height, grid_height)
         self._before = prepare_tiling(across, down, intake)
         self._after = decode_tiling(across_grid, down_grid, (grid_height, grid_width), classes)
-        packed, at = _packed([across, down, across_grid, down_grid, network.table.group_lut[:classes],
-                              np.asarray(trust.mean, np.float32), np.asarray(trust.std, np.float32)])
-
-        image_bytes, pixels = intake.rows * intake.pitch, out_height * out_width
-        images_at = [padded(self._after.tiles) + i * padded(pixels) for i in range(3)]  # the reports come first
-        self._used = Room(ALIGNMENT + image_bytes, images_at[2] + pixels, len(packed))
-        memory.make_room(self._used, "{}x{} {}".format(*reversed(intake.size), intake.encoding))
-        self._gpu.write(memory.tables, packed)
-        self._gpu.fill(memory.results, 0)  # no ticket: nothing of another layout can pass for a result
-        lines = memory.image.beside[ALIGNMENT: self._used.image].reshape(intake.rows, intake.pitch)
+        tables = [np.ascontiguousarray(table).view(np.uint8) for table in (
+            across, down, across_grid, down_grid, network.table.group_lut[:classes],
+            np.asarray(trust.mean, np.float32), np.asarray(trust.std, np.float32))]
+        tables_at = np.cumsum([0, *(_padded(len(table)) for table in tables)]).tolist()
+        tiles, pixels = prod(self._after.blocks), out_height * out_width
+        images_at = [_padded(tiles) + i * _padded(pixels) for i in range(3)]  # the tiles' reports come first
+        self._in, self._out = _ALIGNMENT + intake.rows * intake.pitch, images_at[2] + pixels
+        memory.make_room("{}x{} {}".format(*reversed(intake.size), intake.encoding), image=self._in, results=self._out,
+                         tables=tables_at[-1])
+        for table, start in zip(tables, tables_at, strict=False):
+            memory.tables.host[start: start + len(table)] = table
+        gpu.upload(memory.tables, tables_at[-1])
+        self.poison(0)  # no ticket: nothing of another layout can pass for a result
+        lines = memory.image.host[_ALIGNMENT: self._in].reshape(intake.rows, intake.pitch)
         self._image = lines[:, : intake.row_bytes]
-        self._reports = memory.results.beside[: self._after.tiles]
-        self._images = [memory.results.beside[start: start + pixels].reshape(self.size) for start in images_at]
+        self._reports = memory.results.host[:tiles]
+        self._images = [memory.results.host[start: start + pixels].reshape(size) for start in images_at]
 
-        columns, rows, columns_at, rows_at, groups, mean, deviation = (memory.tables.pointer + offset for offset in at)
+        columns, rows, columns_at, rows_at, groups, mean, deviation = (memory.tables.pointer + at
+                                                                       for at in tables_at[:-1])
         self._prepare = PrepareArguments(
-            memory.image.pointer + ALIGNMENT, columns, rows, runner.pixels.pointer, intake.pitch, intake.layout.step,
-            *intake.layout.at, intake.layout.yuv, intake.height if intake.layout.chroma_below else 0, intake.halvings,
-            intake.halved[1], intake.halved[0], width, height, self._before.width, self._before.height)
+            memory.image.pointer + _ALIGNMENT, columns, rows, runner.pixels.pointer, intake.pitch,
+            intake.layout.channels, *intake.layout.at, intake.layout.yuv, intake.chroma_row, intake.halvings,
+            *reversed(intake.halved), width, height, self._before.width, self._before.height)
         self._decode = DecodeArguments(
             runner.logits.pointer, groups, mean, deviation, columns_at, rows_at,
             *(memory.results.pointer + start for start in images_at), memory.image.pointer, memory.results.pointer,
@@ -110,13 +150,13 @@ class FramePath:
     @property
     def steps(self) -> dict[str, Callable[[], None]]:
         """The pieces of a frame in order; each enqueues its work."""
-        gpu, memory, used = self._gpu, self._memory, self._used
+        gpu, memory = self._gpu, self._memory
         return {
-            "upload": lambda: gpu.upload(memory.image, used.image),
+            "upload": lambda: gpu.upload(memory.image, self._in),
             "pre": lambda: gpu.launch("prepare", self._before.blocks, THREADS, self._prepare, self._before.shared),
             "network": self._runner.enqueue,
             "post": lambda: gpu.launch("decode", self._after.blocks, THREADS, self._decode, self._after.shared),
-            "download": lambda: gpu.download(memory.results, used.results),
+            "download": lambda: gpu.download(memory.results, self._out),
         }
 
     def enqueue(self) -> None:
@@ -138,52 +178,35 @@ class FramePath:
         """Copy a frame's bytes to where the GPU takes them from."""
         np.copyto(self._image, self.intake.pixels(frame))
         self._memory.ticket = self._memory.ticket % (NOT_FINITE - 1) + 1
-        self._memory.image.beside[0] = self._memory.ticket
-
-    def compute(self) -> None:
-        """Run what `put` left, and wait. Raises EngineError."""
-        if self._graph is not None:
-            self._graph.launch()
-        else:
-            self.enqueue()
-        self._gpu.synchronise()
-
-    def take(self) -> Decoded:
-        """Copy out the results of `compute`. Raises NotFiniteError, and EngineError when they are not this frame's."""
-        overflow = self._reports == NOT_FINITE
-        if not (overflow | (self._reports == self._memory.ticket)).all():
-            raise EngineError("the GPU left results of an earlier frame")
-        if overflow.any():
-            raise NotFiniteError("the network gave logits that are not finite numbers (overflow?)",
-                                 "export it again, the fp16 report says which layers must stay fp32")
-        return Decoded(*(image.copy() for image in self._images))
+        self._memory.image.host[0] = self._memory.ticket
 
     def run(self, frame: Frame, stages: dict[str, float]) -> Decoded:
-        """Segment one frame. Puts the milliseconds of copy_in, gpu and copy_out into `stages`. Raises EngineError."""
+        """Segment one frame. Puts milliseconds into `stages`. Raises NotFiniteError, and EngineError when the GPU fails
+        or the results are not this frame's."""
         with stage(stages, "copy_in"):
             self.put(frame)
         with stage(stages, "gpu"):
-            self.compute()
+            if self._graph is not None:
+                self._graph.launch()
+            else:
+                self.enqueue()
+            self._gpu.synchronise()
         with stage(stages, "copy_out"):
-            return self.take()
+            overflow = self._reports == NOT_FINITE
+            if not (overflow | (self._reports == self._memory.ticket)).all():
+                raise EngineError("the GPU left results of an earlier frame")
+            if overflow.any():
+                raise NotFiniteError("the network gave logits that are not finite numbers (overflow?)",
+                                     "export it again, the fp16 report says which layers must stay fp32")
+            return Decoded(*(image.copy() for image in self._images))
 
     def poison(self, byte: int) -> None:
         """Set all results to a byte, so that one that isn't written shows."""
-        self._gpu.fill(self._memory.results, byte)
+        self._memory.results.host[:] = byte
+        self._gpu.upload(self._memory.results, self._out)
 
     def close(self) -> None:
         """Give back the graph; the memory is its owner's."""
         if self._graph is not None:
             self._graph.close()
             self._graph = None
-
-
-def _packed(tables: list[np.ndarray]) -> tuple[np.ndarray, list[int]]:
-    """The tables' bytes one after the other, and where each begins."""
-    at = [0]
-    for table in tables:
-        at.append(at[-1] + padded(table.nbytes))
-    packed = np.zeros(at.pop(), np.uint8)
-    for table, start in zip(tables, at, strict=True):
-        packed[start: start + table.nbytes] = np.ascontiguousarray(table).view(np.uint8)
-    return packed, at

@@ -1,19 +1,20 @@
-"""How a camera's frames get to the GPU: which bytes, read by which kernel, scaled by which weights."""
+"""What the kernels are told of a kind of frame: which bytes to read, what lies between what, which block does which."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from drive_seg.core.frame import Frame
+from drive_seg.core.classes import Group
+from drive_seg.core.decode import axis
+from drive_seg.core.frame import LAYOUTS, Frame, Layout
 
-MOST_HALVINGS = 3
-"""How often the kernel can halve an image; a larger one is halved on the processor first."""
-
-WORD = 16
-"""Bytes that the kernel reads at once: each row of a frame begins at a multiple of it."""
+MOST_HALVINGS = 3  # by the kernel; a larger image is halved on the processor first
+WORD = 16  # bytes that the kernel reads at once: each row of a frame begins at a multiple of it
+THREADS = 128  # of a block
 
 TAP = np.dtype([("lower", np.int32), ("weight", np.int32)])
 PLACE = np.dtype([("lower", np.int32), ("weight", np.float32)])
@@ -24,43 +25,18 @@ def taps(pixels: int, source: int) -> np.ndarray:
     place = ((np.arange(pixels) + 0.5) * (source / pixels) - 0.5).astype(np.float32)
     lower = np.floor(place)
     weight = np.where((lower < 0) | (lower >= source - 1), np.float32(0), place - lower)
-    out = np.empty(pixels, TAP)
-    out["lower"] = np.clip(lower, 0, source - 1)
-    out["weight"] = np.rint(weight * np.float32(2048))
-    return out
+    return _pairs(TAP, np.clip(lower, 0, source - 1), np.rint(weight * np.float32(2048)))
 
 
 def places(pixels: int, cells: int) -> np.ndarray:
     """Where each pixel centre falls between cell centres, as core/decode.py has it: PLACE."""
-    place = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
-    lower = np.minimum(place.astype(np.int32), max(cells - 2, 0))
-    out = np.empty(pixels, PLACE)
-    out["lower"], out["weight"] = lower, place - lower
+    return _pairs(PLACE, *axis(pixels, cells))
+
+
+def _pairs(kind: np.dtype, lower: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    out = np.empty(len(lower), kind)
+    out["lower"], out["weight"] = lower, weight
     return out
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where an encoding has its bytes. step: from a pixel to the next one. at: a pixel's R, G and B; with yuv its Y,
-    and U and V in its pair of pixels. chroma_below: U and V lie below all Y, a row of them for two of pixels.
-    """
-
-    step: int
-    at: tuple[int, int, int]
-    yuv: bool = False
-    chroma_below: bool = False
-
-
-_BGR, _BGRA, _MONO = Layout(3, (2, 1, 0)), Layout(4, (2, 1, 0)), Layout(1, (0, 0, 0))
-_UYVY, _YUYV = Layout(2, (1, 0, 2), yuv=True), Layout(2, (0, 1, 3), yuv=True)
-
-LAYOUTS = {
-    "bgr8": _BGR, "8UC3": _BGR, "rgb8": Layout(3, (0, 1, 2)), "bgra8": _BGRA, "8UC4": _BGRA,
-    "rgba8": Layout(4, (0, 1, 2)), "mono8": _MONO, "8UC1": _MONO, "yuv422": _UYVY, "uyvy": _UYVY,
-    "yuv422_yuy2": _YUYV, "yuyv": _YUYV, "nv12": Layout(1, (0, 0, 1), True, True),
-    "nv21": Layout(1, (0, 1, 0), True, True),
-}
-"""The encodings that the kernel reads. Others (Bayer patterns) become BGR on the processor first."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +64,11 @@ class Intake:
         """Bytes from a row to the next one."""
         return -(-self.row_bytes // WORD) * WORD
 
+    @property
+    def chroma_row(self) -> int:
+        """Where the rows of U and V begin, below those of Y; 0 where they don't lie there."""
+        return self.height if self.rows > self.height else 0
+
     @classmethod
     def of(cls, frame: Frame, network_size: tuple[int, int]) -> Intake:
         """The way of this frame and all like it into a network that sees network_size = (height, width)."""
@@ -97,11 +78,11 @@ class Intake:
         last = len(sizes) - 1
         odd = [i for i in range(last) if sizes[i][0] % 2 or sizes[i][1] % 2]
         on_host = max(odd[-1] + 1 if odd else 0, last - MOST_HALVINGS)
-        converts = on_host == 0 and frame.encoding not in LAYOUTS
+        converts = on_host == 0 and not LAYOUTS[frame.encoding].at
         height, width = sizes[on_host]
         layout = LAYOUTS["bgr8" if on_host or converts else frame.encoding]
-        rows = height + height // 2 if layout.chroma_below else height
-        return cls(frame.encoding, frame.size, layout, rows, width * layout.step, height, last - on_host, sizes[-1],
+        rows = height * layout.rows[0] // layout.rows[1]
+        return cls(frame.encoding, frame.size, layout, rows, width * layout.channels, height, last - on_host, sizes[-1],
                    on_host, converts)
 
     def pixels(self, frame: Frame) -> np.ndarray:
@@ -110,3 +91,54 @@ class Intake:
             frame = Frame.from_array(frame.resized((frame.height // 2, frame.width // 2), cv2.INTER_AREA))
         data = frame.bgr() if self.converts else frame.data
         return data.reshape(len(data), -1)[:, : self.row_bytes]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a kernel shares its pixels among blocks of threads. height, width: pixels of a tile. blocks: tiles (across,
+    down). shared: bytes of a block's shared memory."""
+
+    height: int
+    width: int
+    blocks: tuple[int, int]
+    shared: int
+
+
+def prepare_tiling(columns: np.ndarray, rows: np.ndarray, intake: Intake) -> Tiling:
+    """Tiles of the network's input, whose pixels fall on the halved image at these taps."""
+
+    def window_bytes(across: int, down: int) -> int:
+        row_bytes = ((across << intake.halvings) * intake.layout.channels + 2 * WORD - 2) // WORD * WORD
+        luma = down << intake.halvings
+        return row_bytes * (luma + (luma // 2 + 1 if intake.chroma_row else 0)) + 4 * across * down
+
+    return _tiling(columns, rows, intake.halved, window_bytes, (8, 64), 24 << 10)
+
+
+def decode_tiling(columns: np.ndarray, rows: np.ndarray, grid: tuple[int, int], classes: int) -> Tiling:
+    """Tiles of the results, whose pixels fall on a grid of (height, width) cells at these places."""
+    cell_bytes = 4 * (classes | 1) + 4 * len(Group) + 4 + 1  # logits, probabilities of the groups, trust, class
+    return _tiling(columns, rows, grid, lambda across, down: cell_bytes * across * down, (16, 128), 16 << 10)
+
+
+def _tiling(columns: np.ndarray, rows: np.ndarray, source: tuple[int, int], window_bytes: Callable[[int, int], int],
+            greatest: tuple[int, int], limit: int) -> Tiling:
+    """The greatest tiles whose windows of the source fit into `limit` bytes, so that each multiprocessor has room for
+    several blocks. What a tile of one pixel needs always fits."""
+    height, width = greatest
+    while True:
+        across, down = _most(columns["lower"], source[1], width), _most(rows["lower"], source[0], height)
+        shared = window_bytes(across, down)
+        if shared <= limit or height == width == 1:
+            return Tiling(height, width, (-(-len(columns) // width), -(-len(rows) // height)), shared)
+        if height == 1 or (across >= down and width > 4):
+            width //= 2
+        else:
+            height //= 2
+
+
+def _most(lower: np.ndarray, source: int, pixels: int) -> int:
+    """The most places in a row that so many neighbouring pixels lie between."""
+    first = np.arange(0, len(lower), pixels)
+    last = np.minimum(first + pixels, len(lower)) - 1
+    return int((np.minimum(lower[last] + 1, source - 1) - lower[first] + 1).max())

@@ -9,8 +9,7 @@ from types import ModuleType
 
 from drive_seg.core.engine import EngineError
 
-OLDEST = (10, 3)
-"""The first TensorRT that builds strongly typed networks as this package needs them; JetPack 6 has it."""
+OLDEST = (10, 3)  # the first that builds strongly typed networks as needed here; JetPack 6 has it
 
 _MODULES = (("tensorrt", "tensorrt"), ("tensorrt_rtx", "tensorrt_rtx"), ("tensorrt_rtx", "tensorrt_rtx_bindings"))
 
@@ -28,14 +27,14 @@ class Library:
     version: str
 
     @property
-    def title(self) -> str:
-        """What a user calls it."""
-        return f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.version}"
-
-    @property
     def is_rtx(self) -> bool:
         """TensorRT for RTX builds for GPUs that are not there, and has versions of its own."""
         return self.flavour == "tensorrt_rtx"
+
+    @property
+    def title(self) -> str:
+        """What a user calls it."""
+        return f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.version}"
 
 
 def load_library(flavour: str | None = None) -> Library:
@@ -49,23 +48,17 @@ def load_library(flavour: str | None = None) -> Library:
             continue
         try:
             module = importlib.import_module(module_name)
-            version = str(module.__version__)
+            found = Library(module, name, str(module.__version__))
         except ModuleNotFoundError as error:
             if error.name != module_name:
                 problems.append(f"{module_name} lacks {error.name}")
         except Exception as error:  # a half-installed library fails in many ways, none of them worth a traceback
             problems.append(f"{module_name} can't be loaded ({(str(error) or repr(error)).splitlines()[0]})")
         else:
-            found = Library(module, name, version)
-            if found.is_rtx or _numbers(version) >= OLDEST:
+            if found.is_rtx or tuple(int(number) for number in re.findall(r"\d+", found.version)[:2]) >= OLDEST:
                 return found
-            problems.append(f"TensorRT {version} is too old: this needs {OLDEST[0]}.{OLDEST[1]} or newer (JetPack 6 or"
+            problems.append(f"{found.title} is too old: this needs {OLDEST[0]}.{OLDEST[1]} or newer (JetPack 6 or"
                             " later; Jetson Nano and Xavier stay on 8.x and can't run it: use engine openvino there)")
     if problems:
         raise EngineError("; ".join(problems))
     raise EngineError("TensorRT is not installed", INSTALL)
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)

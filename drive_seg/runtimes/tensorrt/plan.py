@@ -1,15 +1,14 @@
-"""The plan cache: a plan is loaded only when its sidecar says that it is exactly what is wanted here."""
+"""Plans in files: one is loaded only when its sidecar says that it is exactly what is wanted here."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drive_seg.files import locked, stamp, write_whole
+from drive_seg.files import stamp, write_whole
 
 FORMAT = 3
 
@@ -35,11 +34,6 @@ class PlanKey:
         """As it stands in the sidecar."""
         return json.loads(json.dumps(asdict(self)))
 
-    @property
-    def digest(self) -> str:
-        """A hash of all entries, for file names."""
-        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()[:16]
-
 
 @dataclass(frozen=True)
 class StoredPlan:
@@ -59,10 +53,9 @@ def store(path: Path, key: PlanKey, plan: bytes, built: dict[str, Any]) -> Store
     """Write plan and sidecar, each whole or not at all. built: what the builder found. Raises EngineError."""
     sidecar = {"format": FORMAT, "key": key.facts(), "built": built, "written": stamp(),
                "plan": {"sha256": hashlib.sha256(plan).hexdigest(), "bytes": len(plan)}}
-    # A plan without its own sidecar is never loaded, so the order matters only in that the sidecar comes last.
     with write_whole(path) as part:
         part.write_bytes(plan)
-    with write_whole(sidecar_of(path)) as part:
+    with write_whole(sidecar_of(path)) as part:  # last: a plan without its own sidecar is never loaded
         part.write_text(json.dumps(sidecar, indent=2) + "\n")
     return StoredPlan(plan, sidecar, fresh=True)
 
@@ -82,10 +75,9 @@ def load(path: Path, key: PlanKey) -> StoredPlan | str:
         return f"{path} has no readable sidecar {sidecar_of(path).name}"
     if stored_format != FORMAT:
         return f"{sidecar_of(path)} has format {stored_format}, this reads {FORMAT}"
-    wanted = key.facts()
-    for name in wanted:
-        if expected.get(name) != wanted[name]:
-            return f"{path} was built for {name} {expected.get(name)!r}, here it is {wanted[name]!r}"
+    for name, wanted in key.facts().items():
+        if expected.get(name) != wanted:
+            return f"{path} was built for {name} {expected.get(name)!r}, here it is {wanted!r}"
     if len(data) != size:
         return f"{path} is cut short: {len(data)} bytes, its sidecar says {size}"
     if hashlib.sha256(data).hexdigest() != digest:
@@ -93,35 +85,8 @@ def load(path: Path, key: PlanKey) -> StoredPlan | str:
     return StoredPlan(data, sidecar)
 
 
-class PlanCache:
-    """A folder of plans, one for each key, which several processes may use at once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.expanduser()
-
-    def path(self, name: str, key: PlanKey) -> Path:
-        """Where the plan of this key is, or would be."""
-        height, width = key.input_shape[2:]
-        return self.folder / f"{name}-{height}x{width}-sm{key.compute_capability.replace('.', '')}-{key.digest}.plan"
-
-    def describe(self) -> list[str]:
-        """One line on each plan in the folder: what it is of, for which GPU, in which precision; or what is wrong."""
-        lines = []
-        for path in sorted(self.folder.glob("*.plan")):
-            try:
-                sidecar = json.loads(sidecar_of(path).read_text())
-                key, built = sidecar["key"], sidecar["built"]
-                lines.append(f"{path.name}: {built['precision']}, {key['flavour']} {key['version']}, GPU {key['gpu']}"
-                             f" (compute capability {key['compute_capability']})")
-            except (OSError, ValueError, KeyError, TypeError):
-                lines.append(f"{path.name}: no readable sidecar, it will be built again")
-        return lines
-
-    @property
-    def timing_cache(self) -> Path:
-        """Measurements of earlier builds; TensorRT itself checks that they fit."""
-        return self.folder / "timing.cache"
-
-    def lock(self, path: Path, waiting=None) -> contextlib.AbstractContextManager[None]:
-        """Where several processes would build the same plan, one builds at a time."""
-        return locked(path.with_suffix(".lock"), waiting)
+def plan_path(folder: Path, name: str, key: PlanKey) -> Path:
+    """Where the plan of this network and key is, or would be: a name that depends on every entry."""
+    digest = hashlib.sha256(json.dumps(key.facts(), sort_keys=True).encode()).hexdigest()[:16]
+    height, width = key.input_shape[2:]
+    return folder / f"{name}-{height}x{width}-sm{key.compute_capability.replace('.', '')}-{digest}.plan"

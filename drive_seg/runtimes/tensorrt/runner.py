@@ -21,68 +21,66 @@ class PlanRefusedError(EngineError):
 class PlanRunner:
     """See frame_path.NetworkRunner. Use it inside `gpu.current()`."""
 
+    _runtime: Any = None
+    _engine: Any = None
+    _context: Any = None
+    _jit: JitCache | None = None
+
     def __init__(self, gpu: Gpu, library: Library, plan: bytes, jit_cache: Path | None = None) -> None:
-        """jit_cache: where TensorRT for RTX may keep what it compiles here. Raises PlanRefusedError, and EngineError
-        when the GPU's memory doesn't suffice.
-        """
+        """jit_cache: where TensorRT for RTX may keep what it compiles here. Raises PlanRefusedError and EngineError."""
         self._gpu = gpu
         self._errors = recorder(library)
-        self._jit: JitCache | None = None
-        self._engine: Any = None
-        self._context: Any = None
         self._buffers: list[Buffer] = []
         try:
-            self._open(library, plan, jit_cache)
+            self._open(library.module, library, plan, jit_cache)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, library: Library, plan: bytes, jit_cache: Path | None) -> None:
-        trt = library.module
+    def _open(self, trt: Any, library: Library, plan: bytes, jit_cache: Path | None) -> None:
+        title = library.title
         try:
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         except TypeError as error:  # pybind11's word for a null pointer
-            raise EngineError(f"{library.title} doesn't start; it said why on stderr") from error
+            raise EngineError(f"{title} doesn't start; it said why on stderr") from error
         self._runtime.error_recorder = self._errors
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
-            raise PlanRefusedError(f"{library.title} doesn't load the plan: {self._errors.reason()}")
-        self._engine.error_recorder = self._errors
-        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        inputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
-        outputs = [n for n in names if n not in inputs]
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise PlanRefusedError(f"the plan has the tensors {names}, expected image and logits")
-        ends = (inputs[0], outputs[0])
-        shapes = [tuple(self._engine.get_tensor_shape(name)) for name in ends]
-        kinds = {(self._engine.get_tensor_dtype(name), self._engine.get_tensor_format(name)) for name in ends}
-        if kinds != {(trt.float16, trt.TensorFormat.HWC8)} or any(len(s) != 4 or min(s) < 1 for s in shapes):
-            raise PlanRefusedError(f"the plan has {kinds} of {shapes}, expected static fp16 as HWC8")
+        self._engine = engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise PlanRefusedError(f"{title} doesn't load the plan: {self._errors.reason()}")
+        engine.error_recorder = self._errors
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        names.sort(key=lambda name: engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT)
+        shapes = [tuple(engine.get_tensor_shape(name)) for name in names]
+        found = [(engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT, engine.get_tensor_dtype(name),
+                  engine.get_tensor_format(name)) for name in names]
+        if (found != [(is_input, trt.float16, trt.TensorFormat.HWC8) for is_input in (True, False)]
+                or any(len(shape) != 4 or min(shape) < 1 for shape in shapes)):
+            raise PlanRefusedError(f"the plan has {found} of {shapes}, expected image and logits, static fp16 as HWC8")
         self.input_size: tuple[int, int] = shapes[0][2:]
         self.logits_shape: tuple[int, int, int] = shapes[1][1:]
         if library.is_rtx and jit_cache is not None:
-            self._jit = JitCache(self._engine, jit_cache)
-        self._context = self._engine.create_execution_context(*(() if self._jit is None else (self._jit.config,)))
+            self._jit = JitCache(engine, jit_cache)
+        self._context = engine.create_execution_context(*(() if self._jit is None else (self._jit.config,)))
         if self._context is None:
-            raise EngineError(f"{library.title} can't set the network up: {self._errors.reason()}; is the GPU's memory"
-                              " used up? Close other programs on it, or use a smaller network input")
+            raise EngineError(f"{title} can't set the network up: {self._errors.reason()}; is the GPU's memory used up?"
+                              " Close other programs on it, or use a smaller network input")
         self._context.error_recorder = self._errors
-        for name, shape in zip(ends, shapes, strict=True):
+        for name, shape in zip(names, shapes, strict=True):
             self._buffers.append(self._gpu.allocate(2 * channels(shape[1]) * prod(shape[2:])))
             if not self._context.set_tensor_address(name, self._buffers[-1].pointer):
-                raise EngineError(f"{library.title} doesn't take the address of {name}: {self._errors.reason()}")
+                raise EngineError(f"{title} doesn't take the address of {name}: {self._errors.reason()}")
         self.pixels, self.logits = self._buffers
 
     def enqueue(self) -> None:
         """See NetworkRunner.enqueue."""
-        if not self._context.execute_async_v3(self._gpu.stream):
+        if not self._context.execute_async_v3(int(self._gpu.stream)):
             raise EngineError(f"TensorRT failed on a frame: {self._errors.reason()}")
 
     @property
     def capturable(self) -> bool:
         """See NetworkRunner.capturable."""
         asks = getattr(self._context, "is_stream_capturable", None)  # TensorRT for RTX alone may not be
-        return asks is None or asks(self._gpu.stream)
+        return asks is None or asks(int(self._gpu.stream))
 
     def keep_compiled(self) -> None:
         """Keep what was compiled to run this plan, for the next start."""
@@ -99,15 +97,13 @@ class PlanRunner:
 class JitCache:
     """What TensorRT for RTX compiles when a plan is opened, kept for the next start: its plans hold no ready kernels.
 
-    It must live as long as the contexts made with `config`; use it with the GPU current.
+    It must live as long as the contexts made with `config`.
     """
 
     def __init__(self, engine, path: Path) -> None:
-        """engine: an ICudaEngine of TensorRT for RTX."""
         self._path = path
         self._stored = b""
-        self.config = engine.create_runtime_config()
-        """For create_execution_context."""
+        self.config = engine.create_runtime_config()  # for create_execution_context
         self._cache = self.config.create_runtime_cache()
         with contextlib.suppress(OSError):
             self._stored = path.read_bytes()
@@ -118,10 +114,9 @@ class JitCache:
     def keep(self) -> None:
         """Write it down if there is something new; a folder that can't be written only makes the next start slower."""
         compiled = self._cache.serialize()
-        if compiled is None or bytes(compiled) == self._stored:
-            return
-        with contextlib.suppress(EngineError), write_whole(self._path) as part:
-            part.write_bytes(bytes(compiled))
+        if compiled is not None and bytes(compiled) != self._stored:
+            with contextlib.suppress(EngineError), write_whole(self._path) as part:
+                part.write_bytes(bytes(compiled))
 
 
 def recorder(library: Library):
@@ -134,7 +129,7 @@ def recorder(library: Library):
             self._kept: list[tuple] = []
 
         def report_error(self, code, text) -> bool:
-            self._kept = [*self._kept, (code, " ".join(str(text).split()))][-20:]
+            self._kept = [*self._kept, (code, " ".join(str(text).split()))][:20]
             return False  # it is not fatal
 
         def num_errors(self) -> int:

@@ -25,11 +25,11 @@ from drive_seg.resources import default_network
 from drive_seg.runtimes.tensorrt import builder as builds
 from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, build_apart, obtain_plan
 from drive_seg.runtimes.tensorrt.library import Library, load_library
-from drive_seg.runtimes.tensorrt.plan import PlanCache, StoredPlan, sidecar_of
+from drive_seg.runtimes.tensorrt.plan import StoredPlan, plan_path, sidecar_of
 from drive_seg.runtimes.tensorrt.runner import PlanRefusedError, PlanRunner
 
 ROOT = Path(__file__).resolve().parents[3]
-SM86 = Target(ANY_GPU, (8, 6), here=False)
+SM86 = Target(ANY_GPU, (8, 6))
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def test_the_network_that_ships_is_built_in_int8(rtx, tmp_path):
     assert key["onnx_sha256"] == network.int8_gpu_sha256 and "in int8 for" in lines[0]
     assert built["layer_types"]["INT8"] > 50 and built["shapes"]["logits"][1] == len(network.table)
     other = builds.key_for(network, network.input_size, rtx, SM86)
-    assert PlanCache(tmp_path).path(network.name, other) != path
+    assert plan_path(tmp_path, network.name, other) != path
     assert "was built for" in builds.plans.load(path, other)
 
 
@@ -92,7 +92,8 @@ def test_what_a_processor_s_8_bit_file_has_is_not_taken_by_tensorrt(rtx, tmp_pat
     """So there is a version for TensorRT: it knows no uint8 and no offsets."""
     network = Network.load(default_network())
     with pytest.raises(EngineError, match="can't take the operator QuantizeLinear|can't read the network"):
-        build_apart(rtx, network.int8, network.input_size, SM86, tmp_path / "timing", print, "int8")
+        build_apart(rtx, builds.key_for(network, network.input_size, rtx, SM86, "int8"), network.int8,
+                    tmp_path / "timing", print)
 
 
 def small(path: Path, nodes: list, shape=(1, 3, 32, 32), keep: tuple[str, ...] = ()) -> Network:
@@ -115,7 +116,8 @@ def chain(*ops: str) -> list:
 
 def test_kept_layers_are_built_in_fp32_and_reported(rtx, tmp_path):
     network = small(tmp_path / "a.onnx", chain("Relu", "Sigmoid", "Tanh"), keep=("t1",))
-    _, facts = build_apart(rtx, network.fp16, (32, 32), SM86, tmp_path / "timing", print)
+    key = builds.key_for(network, (32, 32), rtx, SM86)
+    _, facts = build_apart(rtx, key, network.fp16, tmp_path / "timing", print)
     assert facts["precision"] == "fp16" and len(facts["fp32"]) == 1
     assert facts["layer_types"]["FLOAT"] and facts["layer_types"]["HALF"]
 
@@ -128,7 +130,7 @@ def test_fp32_that_nobody_asked_for_is_an_error(rtx, tmp_path):
     onnx.save(model, str(tmp_path / "unnamed.onnx"))
     for wrong in (tmp_path / "unnamed.onnx", network.path):
         with pytest.raises(EngineError, match="as fp32 though the network is fp16"):
-            build_apart(rtx, wrong, (32, 32), SM86, tmp_path / "timing", print)
+            build_apart(rtx, builds.key_for(network, (32, 32), rtx, SM86), wrong, tmp_path / "timing", print)
 
 
 def test_a_network_without_its_fp16_version_names_the_command(rtx, tmp_path):
@@ -194,7 +196,7 @@ def test_a_plan_that_does_not_fit_is_built_again(rtx, tmp_path, damage):
 
 def test_gpus_that_this_tensorrt_cannot_build_for(rtx, tmp_path):
     with pytest.raises(EngineError, match="compute capability 8.7 from another machine; it does for 7.5"):
-        builds.check_target(rtx, Target(ANY_GPU, (8, 7), here=False))
+        builds.check_target(rtx, Target(ANY_GPU, (8, 7)))
     plain = Library(SimpleNamespace(), "tensorrt", "10.3.0")  # it knows no other GPUs' compute capabilities
     with pytest.raises(EngineError, match="builds only for the GPU it runs on: build there, or use TensorRT for RTX"):
         builds.check_target(plain, SM86)

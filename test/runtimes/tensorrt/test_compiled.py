@@ -11,7 +11,7 @@ import cubins
 import pytest
 
 from drive_seg.core.engine import EngineError
-from drive_seg.runtimes.tensorrt import kernels, nvrtc
+from drive_seg.runtimes.tensorrt import kernels
 
 CUBINS = [name for _, _, names in (cubins.CUDA_12, cubins.CUDA_13) for name in names if name.startswith("sm_")]
 
@@ -70,7 +70,7 @@ def test_a_gpu_that_the_compiler_does_not_know_names_the_fix():
     if library is None:
         pytest.skip("NVRTC of CUDA 12.6 is not installed here")
     with pytest.raises(EngineError, match="for sm_990: .*one that knows this GPU is needed: pip install"):
-        nvrtc.compile_kernels(kernels.SOURCE.read_bytes(), "sm_990", library)
+        kernels.compile_kernels(kernels.SOURCE.read_bytes(), "sm_990", library)
 
 
 def test_source_that_does_not_compile_says_where():
@@ -78,9 +78,9 @@ def test_source_that_does_not_compile_says_where():
     if library is None:
         pytest.skip("NVRTC of CUDA 12.6 is not installed here")
     with pytest.raises(EngineError, match=r"kernels.cu\(1\): error"):
-        nvrtc.compile_kernels(b"no code", "sm_87", library)
+        kernels.compile_kernels(b"no code", "sm_87", library)
 
 
 def test_without_a_compiler_the_error_names_the_fix(tmp_path):
     with pytest.raises(EngineError, match="pip install nvidia-cuda-nvrtc"):
-        nvrtc.load_nvrtc(tmp_path / "libnvrtc.so.12")
+        kernels.load_nvrtc(tmp_path / "libnvrtc.so.12")

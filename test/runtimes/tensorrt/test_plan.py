@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from drive_seg.core.engine import EngineError
+from drive_seg.doctor.engines import describe_plans
 from drive_seg.files import locked, write_whole
 from drive_seg.runtimes.tensorrt import plan as plans
-from drive_seg.runtimes.tensorrt.plan import PlanCache, PlanKey, StoredPlan
+from drive_seg.runtimes.tensorrt.plan import PlanKey, StoredPlan, plan_path
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = PlanKey("ab" * 32, "fp16", "tensorrt", "10.3.0", "Orin", "8.7", (1, 3, 352, 480), {"optimization_level": 3})
@@ -24,7 +25,7 @@ PLAN = bytes(range(256)) * 40
 
 @pytest.fixture
 def stored(tmp_path) -> Path:
-    path = PlanCache(tmp_path).path("drive_seg", KEY)
+    path = plan_path(tmp_path, "drive_seg", KEY)
     plans.store(path, KEY, PLAN, {"precision": "fp16"})
     return path
 
@@ -40,7 +41,7 @@ def test_what_was_stored_is_loaded(stored):
 
 def test_the_folder_can_be_described(stored):
     (stored.parent / "stray.plan").write_bytes(b"?")
-    described = PlanCache(stored.parent).describe()
+    described = describe_plans(stored.parent)
     assert described == [f"{stored.name}: fp16, tensorrt 10.3.0, GPU Orin (compute capability 8.7)",
                          "stray.plan: no readable sidecar, it will be built again"]
 
@@ -54,7 +55,7 @@ def test_any_other_key_is_refused_and_has_another_name(stored, change):
     other = replace(KEY, **change)
     said = plans.load(stored, other)
     assert isinstance(said, str) and f"was built for {next(iter(change))}" in said
-    assert PlanCache(stored.parent).path("drive_seg", other) != stored
+    assert plan_path(stored.parent, "drive_seg", other) != stored
 
 
 def edit(path: Path, **changes) -> None:
