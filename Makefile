@@ -23,7 +23,8 @@ GPU_VENV := .venv-gpu
 EXTRAS   := ros,bench,test
 JAZZY_VENV := .venv-jazzy
 PYTEST   := $(BIN)/python -m pytest
-WORKERS  ?= 2
+# More than cores: tests of nodes and processes mostly wait.
+WORKERS  ?= 3
 PARALLEL := -n $(WORKERS)
 
 .PHONY: help setup run check test compiled slow-tests torture test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
