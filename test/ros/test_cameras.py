@@ -1,10 +1,14 @@
 """Several cameras in one node: topics and settings of their own, one engine, one ground; a fault stays where it is."""
 
+import importlib.util
 import json
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 from camera_messages import image, pixels
+from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import OccupancyGrid
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -12,6 +16,8 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
+from drive_seg.core.around import Motion, moved
+from drive_seg.core.ground import CameraPose
 from drive_seg.core.health.status import Health
 from drive_seg.ros.label_info import LATCHED
 
@@ -32,6 +38,8 @@ class Vehicle:
         self.infos = {name: graph.publisher(CameraInfo, f"{name}/camera_info") for name in YAWS}
         self.labels = {name: graph.collect(Image, f"/drive_seg/{name}/labels") for name in YAWS}
         self.number = 0
+        self.late = dict.fromkeys(YAWS, 0.0)
+        """Seconds by which each camera's picture is older than the newest of its time."""
 
     def info(self, name, picture, **changes):
         height, width = picture.shape[:2]
@@ -44,11 +52,12 @@ class Vehicle:
         return message
 
     def show(self, pictures, infos=None):
-        """Publish one picture of each of these cameras, all of one time."""
+        """Publish one picture of each of these cameras, of one time but for `late`."""
         self.number += 1
         for name, picture in pictures.items():
             self.infos[name].publish((infos or {}).get(name) or self.info(name, picture))
             message = image(picture, self.number)
+            message.header.stamp.nanosec = STAMP_NS - round(self.late[name] * 1e9)
             message.header.frame_id = name
             self.images[name].publish(message)
 
@@ -59,6 +68,10 @@ class Vehicle:
             self.graph.spin_for(0.1)
             return done()
         return self.graph.spin_until(step, timeout)
+
+
+STAMP_NS = 900_000_000
+"""Of all pictures, within their second."""
 
 
 def stamp(message):
@@ -136,6 +149,189 @@ def test_one_ground_around_the_vehicle_and_a_camera_that_is_switched_off(vehicle
     assert graph.call(SetBool, "/drive_seg/left/enable", SetBool.Request(data=True)).success
     left = len(car.labels["left"])
     assert car.drive(dict.fromkeys(YAWS, scene), lambda: len(car.labels["left"]) > left)
+
+
+@pytest.fixture
+def tf2(monkeypatch):
+    """tf2_ros where it is installed; else a stand-in that sends transforms over DDS and looks up the latest at a time.
+    It knows one pair of frames."""
+    if importlib.util.find_spec("tf2_ros") is not None:
+        return importlib.import_module("tf2_ros")
+    module = ModuleType("tf2_ros")
+    module.TransformException = type("TransformException", (Exception,), {})
+    module.ExtrapolationException = type("ExtrapolationException", (module.TransformException,), {})
+
+    class Buffer:
+        def __init__(self):
+            self._held = {}
+
+        def set_transform(self, transform, authority):
+            self._held[stamp(transform)] = transform
+
+        def clear(self):
+            self._held.clear()
+
+        def lookup_transform(self, target, source, time):
+            if not self._held:
+                raise module.TransformException("nothing has come")
+            newest = self._held[max(self._held)]
+            assert (target, source) == (newest.header.frame_id, newest.child_frame_id)
+            if time.nanoseconds > max(self._held):
+                raise module.ExtrapolationException("into the future")
+            return self._held[time.nanoseconds] if time.nanoseconds else newest
+
+    class TransformListener:
+        def __init__(self, buffer, node):
+            self._node = node
+            self._subscription = node.create_subscription(
+                TransformStamped, "/tf", lambda transform: buffer.set_transform(transform, "/tf"), 100)
+
+        def unregister(self):
+            self._node.destroy_subscription(self._subscription)
+
+    class TransformBroadcaster:
+        def __init__(self, node):
+            self.pub_tf = node.create_publisher(TransformStamped, "/tf", 100)
+
+        def sendTransform(self, transform):  # noqa: N802 - as tf2_ros has it
+            self.pub_tf.publish(transform)
+
+    module.Buffer, module.TransformListener = Buffer, TransformListener
+    module.TransformBroadcaster = TransformBroadcaster
+    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+    return module
+
+
+def test_what_tf_says_the_vehicle_moved_between_the_pictures_is_compensated(vehicle, graph, scene, tf2):
+    """The left camera's pictures are 0.15 s older than the others', in which the vehicle drives 1.2 m round a bend."""
+    car = vehicle()
+    car.late["left"] = 0.15
+    broadcaster = tf2.TransformBroadcaster(graph.client)
+    grids = graph.collect(OccupancyGrid, "/drive_seg/grid")
+    own = {name: graph.collect(OccupancyGrid, f"/drive_seg/{name}/grid") for name in YAWS}
+    shape = car.node.settings.mount.shape
+
+    def pose(stamp_ns):
+        angle = (stamp_ns / 1e9 - 1_700_000_000) * 0.4  # radians
+        c, s = np.cos(angle), np.sin(angle)
+        return CameraPose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), np.array([20 * s, 20 * (1 - c), 0.0])), angle
+
+    def tell(stamp_ns):
+        at, angle = pose(stamp_ns)
+        message = TransformStamped(child_frame_id="base_link")
+        message.header.frame_id = "odom"
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        t, q = message.transform.translation, message.transform.rotation
+        t.x, t.y, _ = map(float, at.translation)
+        q.z, q.w = float(np.sin(angle / 2)), float(np.cos(angle / 2))
+        broadcaster.sendTransform(message)
+
+    def motion():
+        (status,) = (s for s in car.node.configured.joint.statuses(car.node.now()) if s.name == "joint ground")
+        return status.values.get("motion")
+
+    def joined(after):
+        """The newest joint grid of all cameras, and the cameras' own."""
+        for grid in grids[:after:-1]:
+            parts = [next((cells(o) for o in own[n] if stamp(o) == stamp(grid) - round(car.late[n] * 1e9)), None)
+                     for n in YAWS]
+            if all(part is not None for part in parts):
+                return grid, parts
+        return None
+
+    def expected(parts, moved_by):
+        front, left, right = parts
+        return np.maximum.reduce([front, moved(left, shape, moved_by), right])
+
+    def agree(grid, whole):
+        sure = whole != 100  # a contact at an image's side is not believed
+        return np.array_equal(cells(grid)[sure], whole[sure])
+
+    def drive(done, with_tf):
+        def step():
+            for late in (0.15, 0.0):
+                if with_tf:
+                    tell((1_700_000_000 + car.number + 1) * 10**9 + STAMP_NS - round(late * 1e9))
+            graph.spin_for(0.1)
+            car.show(dict.fromkeys(YAWS, scene))
+            graph.spin_for(0.2)
+            return done()
+        return graph.spin_until(step, 60.0)
+
+    # Grids of cameras whose tables were not ready are of fewer; those of all follow.
+    def whole(with_tf, start):
+        found = joined(start)
+        if found is None or motion() != ("compensated" if with_tf else "not known"):
+            return False
+        grid, parts = found
+        by = Motion.between(pose(stamp(grid) - 150_000_000)[0], pose(stamp(grid))[0]) if with_tf else Motion()
+        return agree(grid, expected(parts, by))
+
+    assert drive(lambda: whole(True, 0), True)
+    grid, parts = joined(0)
+    by = Motion.between(pose(stamp(grid) - 150_000_000)[0], pose(stamp(grid))[0])
+    assert np.hypot(by.x, by.y) == pytest.approx(1.2, abs=0.01) and by.yaw == pytest.approx(-0.06)
+    assert (cells(grid) != np.maximum.reduce(parts)).sum() > 100, "it makes a difference"
+    start = len(grids)
+    assert drive(lambda: whole(False, start), False), "without TF nothing is moved, and that is said"
+
+
+@pytest.mark.parametrize("fault", ["frozen", "other rate and size"])
+def test_moving_pictures_of_the_others_stay_the_same_to_the_byte(vehicle, graph, scene, fault):
+    car = vehicle(camera_timeout=20.0, frozen_timeout=1.0)
+    health = graph.collect(String, "/drive_seg/health", LATCHED)
+    noise = np.random.default_rng(5)
+
+    def picture():
+        """Another one in every part, so that no camera is thought covered."""
+        height, width = scene.shape[:2]
+        rough = np.repeat(np.repeat(noise.integers(-60, 60, (height // 8, width // 8)), 8, 0), 8, 1)[:, :, None]
+        return np.clip(scene[:height // 8 * 8, :width // 8 * 8] + rough, 0, 255).astype(np.uint8)
+
+    views = [{name: picture() for name in YAWS} for _ in range(5)]
+
+    def labels(name, start=0):
+        """(place of the picture in views, its labels) of what came."""
+        return [(m.header.stamp.sec % len(views), pixels(m)) for m in car.labels[name][start:]]
+
+    def step(change=lambda pictures: pictures, done=lambda: False):
+        place = (1_700_000_000 + car.number + 1) % len(views)
+        car.show(change(dict(views[place])))
+        graph.spin_for(0.1)
+        return done()
+
+    def learnt():
+        """All pictures were answered, and enough came for a camera's usual rate to be known."""
+        return car.number > 60 and all(len({place for place, _ in labels(name)}) == len(views) for name in YAWS)
+
+    assert graph.spin_until(lambda: step(done=learnt), 60.0)
+    sound = {name: dict(labels(name)) for name in YAWS}
+    assert len({picture.tobytes() for picture in sound["front"].values()}) == len(views)
+    start = {name: len(messages) for name, messages in car.labels.items()}
+
+    def change(pictures):
+        if fault == "frozen":
+            return pictures | {"left": views[0]["left"]}
+        if car.number % 4:  # no divisor of the number of views: each of its pictures is another
+            del pictures["left"]
+        else:
+            pictures["left"] = np.repeat(np.repeat(pictures["left"], 2, 0), 2, 1)
+        return pictures
+
+    words = "the image stands still" if fault == "frozen" else "images a second instead of"
+
+    def named():
+        return any(r.startswith("left: camera: ") and words in r for r in json.loads(health[-1].data)["reasons"])
+
+    enough = ("front", "right")
+    assert graph.spin_until(lambda: step(change, lambda: named() and all(len(car.labels[n]) > start[n] + 8
+                                                                         for n in enough)), 60.0), health[-1].data
+    for name in enough:
+        after = labels(name, start[name])
+        assert all(np.array_equal(picture, sound[name][place]) for place, picture in after), name
+    assert json.loads(health[-1].data)["state"] == "DEGRADED"
+    assert not any(r.startswith(("front:", "right:")) and "stands still" in r
+                   for r in json.loads(health[-1].data)["reasons"])
 
 
 @pytest.mark.parametrize("fault", ["dead", "black", "other size", "wrong CameraInfo", "broken"])
