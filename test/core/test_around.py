@@ -96,14 +96,16 @@ def at(grid, x, y):
     return grid[int((y - SHAPE.right) / CELL), int((x - SHAPE.back) / CELL)]
 
 
-def hits(around, boxes):
-    """(rays,) distance from base_link's origin to the first box, inf where there is none."""
-    angles = around.angle_min + around.increment * np.arange(around.rays)
+def hits(around, boxes, place=(0.0, 0.0, 0.0)):
+    """(rays,) distance from base_link's origin to the first box, inf where there is none. place: the vehicle's x, y and
+    yaw in the world."""
+    angles = around.angle_min + around.increment * np.arange(around.rays) + place[2]
     rays = np.stack([np.cos(angles), np.sin(angles)], 1)
     out = np.full(len(rays), np.inf)
     for x0, x1, y0, y1, _, _ in boxes:
         with np.errstate(divide="ignore"):
-            low, high = np.array([x0, y0]) / rays, np.array([x1, y1]) / rays
+            low = (np.array([x0, y0]) - place[:2]) / rays
+            high = (np.array([x1, y1]) - place[:2]) / rays
         enter, leave = np.minimum(low, high).max(1), np.maximum(low, high).min(1)
         out = np.where((enter < leave) & (enter > 0), np.minimum(out, enter), out)
     return out
@@ -195,7 +197,8 @@ def test_what_the_vehicle_moved_between_the_pictures_is_compensated(around, look
                           np.array([x, y, 0.0]))
 
     here = pose(*places["front"])
-    boxes = [*WALLS, *CORNERS]
+    # The wall behind is nearer than in WALLS: from where the vehicle is now it must lie within the scan's range.
+    boxes = [WALLS[0], (-5.4, -5.0, -2, 2, 1.5, 3), *WALLS[2:], *CORNERS]
     taken = look(boxes, at=places)
     looks = {name: replace(one, motion=Motion.between(pose(*places[name]), here)) for name, one in taken.items()}
     assert looks["front"].motion == STILL
@@ -206,14 +209,20 @@ def test_what_the_vehicle_moved_between_the_pictures_is_compensated(around, look
     free = np.ones(x.shape, bool)
     for x0, x1, y0, y1, _, _ in boxes:
         free &= (wx < x0 - 0.25) | (wx > x1 + 0.25) | (wy < y0 - 0.25) | (wy > y1 + 0.25)
-    assert (grid[free] == OCCUPIED).sum() <= 2, "a pixel at the silhouette of a box"
+    assert (grid[free] == OCCUPIED).sum() <= 1, "a pixel of the front camera at the silhouette of a box"
     assert (around.grid(taken)[free] == OCCUPIED).sum() > 20, "without it walls are at false places"
     ranges, far = around.scan(looks)
     assert far == pytest.approx(around.range_max - np.hypot(0.5, 0.02), abs=0.02)
-    # The wall is 6 m behind where the vehicle was when the rear camera looked: 6.5 m from where it is now, past `far`,
-    # so the rays are free up to there. Without compensation they end too near.
-    assert far < 6.5 and np.isinf(ranges[:3]).all()
-    assert (around.scan(taken)[0][:3] < 6.2).all()
+    truth, told = hits(around, boxes, places["front"]), np.isfinite(ranges)
+    around_it = [np.roll(truth, shift) for shift in (-1, 0, 1)]
+    nearest, farthest = np.min(around_it, 0), np.max(around_it, 0)
+    false = told & np.isinf(nearest)
+    assert told.sum() > 250 and false.sum() <= 1, "as in the grid"
+    sure = told & ~false
+    assert (ranges[sure] > nearest[sure] - CELL).all() and (ranges[sure] < farthest[sure] + CELL).all()
+    assert not (np.isinf(ranges) & (farthest < far - CELL)).any(), "nowhere free where a box stands"
+    assert np.abs(ranges[:3] - 5.5).max() < CELL, "the wall is 5 m behind where the rear camera looked, 0.5 m ago"
+    assert (around.scan(taken)[0][:3] < 5.2).all(), "without compensation it is at a false place"
 
 
 def test_a_grid_is_moved_within_half_a_cell_and_loses_no_contact():
