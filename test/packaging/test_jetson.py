@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import setuptools
 
-SOURCE = Path(__file__).parents[2]
 GLIBC = 35  # Ubuntu 22.04 has 2.35
 
 
-@pytest.fixture
-def requirements(monkeypatch) -> list[str]:
-    """Of the package itself and of its extra `gpu`."""
-    given = {}
-    monkeypatch.chdir(SOURCE)
-    monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
-    runpy.run_path(str(SOURCE / "setup.py"))
-    return given["install_requires"] + given["extras_require"]["gpu"]
-
-
-def test_everything_is_there_as_a_wheel_and_nothing_brings_a_compiler_or_onnx(requirements, tmp_path):
+def test_everything_is_there_as_a_wheel_and_nothing_brings_a_compiler_or_onnx(declared, tmp_path):
+    requirements = declared["install_requires"] + declared["extras_require"]["gpu"]
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, GLIBC + 1)]
     pip = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--report",
