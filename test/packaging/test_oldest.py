@@ -16,6 +16,8 @@ from stand_in import HELPERS, build_driver
 
 from drive_seg.fp16.write import write_fp16
 
+pytestmark = pytest.mark.slow  # whatever this machine has cached
+
 SOURCE = Path(__file__).parents[2]
 EXTRAS = ("gpu", "bench")  # bench: ONNX Runtime, which computes for the stand-in of TensorRT
 SIZE = (360, 640)

@@ -206,6 +206,7 @@ def test_null_pointers_are_engine_errors(bindings):
         "can't start a builder", "doesn't start; it said why on stderr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["10.3.0", "11.4.0.106"])
 def test_the_life_of_an_engine_from_open_to_close(version, tmp_path):
     """Built in a process of its own, stored, opened, run, read, closed; opened again from the plan; and refused."""
