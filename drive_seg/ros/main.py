@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
 import threading
@@ -27,6 +28,9 @@ _LONGEST_WAIT = 0.5
 _LONGEST_TROUBLE = 10.0
 """Seconds for which callbacks may do nothing but raise."""
 
+_LONGEST_START = 5.0
+"""Seconds that an end waits for a start that is under way."""
+
 _LONGEST_END = 20.0
 """Seconds that closing may take."""
 
@@ -46,13 +50,14 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
     from drive_seg.ros.node import SegmentationNode
 
     rclpy.init(args=args)
-    node = None
+    node, starting = None, None
     try:
         node = SegmentationNode()
         executor = executor_for(node)
         executor.add_node(node)
         # Beside the executor, so that life-cycle services answer while an engine is being built.
-        threading.Thread(target=node.start_up, name="start_up", daemon=True).start()
+        starting = threading.Thread(target=node.start_up, name="start_up", daemon=True)
+        starting.start()
         spin(executor, node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -69,10 +74,17 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
         if node is not None:
             if at_end is not None:
                 at_end(node)
+            if starting is not None:  # or it would make publishers for a node that is being destroyed
+                starting.join(_LONGEST_START)
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
         _ignore_signals()  # again: rclpy has just put back the handlers that it found
+        if starting is not None and starting.is_alive() and sys.exc_info()[0] is None:
+            # It is in native code, whose libraries must not be unloaded meanwhile.
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(0)
 
 
 def executor_for(node: SegmentationNode) -> Executor:

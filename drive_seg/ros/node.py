@@ -85,7 +85,8 @@ class SegmentationNode(LifecycleNode):
 
     def start_up(self) -> None:
         """Configure and activate, unless the parameter autostart says otherwise. Failing leaves it unconfigured."""
-        if self.get_parameter("autostart").value and attempt(self, self.trigger_configure) == _OK:
+        if self.get_parameter("autostart").value and attempt(self, self.trigger_configure) == _OK \
+                and self.context.ok():
             attempt(self, self.trigger_activate)
 
     def now(self) -> float:

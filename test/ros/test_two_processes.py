@@ -66,4 +66,4 @@ def test_it_ends_cleanly_when_told_to(graph, node_process, stop):
         node_process.send_signal(stop)  # launch sends SIGINT twice
     errors = node_process.communicate(timeout=20)[1]
     assert "Traceback" not in errors
-    assert node_process.returncode == 0
+    assert node_process.returncode == 0, errors
