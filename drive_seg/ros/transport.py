@@ -88,6 +88,13 @@ def apply() -> None:
             mallopt(number, size)
 
 
+def give_back() -> None:
+    """Return to the kernel what malloc keeps of memory that nobody uses; nothing where the C library is not glibc."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
 _WITHOUT_SHARED_MEMORY = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
 
 

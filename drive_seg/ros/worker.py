@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -20,12 +21,16 @@ from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.stopwatch import stage
 from drive_seg.outputs.table import Result
 from drive_seg.pipeline import Pipeline
+from drive_seg.ros import transport
 from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
 from drive_seg.ros.messages import ROS
 from drive_seg.ros.outputs import Output
 from drive_seg.ros.turns import Turn
+
+_TRIMS = 1.0
+"""Seconds at least between two times that memory is given back."""
 
 
 class Joint(Protocol):
@@ -68,6 +73,7 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="segment", daemon=True)
         self._second = ThreadPoolExecutor(1, "publish")
         self._publishing: Future[None] | None = None
+        self._pixels, self._trimmed = 0, -np.inf
 
     def start(self) -> None:
         """Start working."""
@@ -154,6 +160,7 @@ class Worker:
         stages: dict[str, float] = {}
         with stage(stages, "receive"):
             frame = to_frame(message, self.pipeline.settings.max_image_pixels)
+        self._give_back(frame.height * frame.width, start)
         with stage(stages, "health"):
             stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             believed = self.pipeline.look(frame, stamp, self._clock())
@@ -184,6 +191,14 @@ class Worker:
         changed = self.pipeline.keep_budget(self._clock())
         if changed is not None:
             self._complain("budget", changed)
+
+    def _give_back(self, pixels: int, now: float) -> None:
+        """malloc keeps memory of large images for the next (see transport): not where one was an exception."""
+        if pixels > self._pixels / 4:
+            self._pixels = pixels
+        elif now - self._trimmed >= _TRIMS:
+            self._pixels, self._trimmed = pixels, now
+            transport.give_back()
 
     def _publish(self, result: Result, wanted: list[tuple[Output, Publisher]], stages: dict[str, float]) -> None:
         for output, publisher in wanted:

@@ -33,6 +33,9 @@ class CameraLimits:
     sharpness: float = 0.19
     """Step between neighbouring pixels over step between pixels six apart; 1/6 is without any detail. A blur of three
     pixels is always below, the six drives for no quarter of a second (the darkest wood: 0.195)."""
+    structure: float = 0.25
+    """Look.structure below which an image is mere noise. The six drives: 0.58 and more; at an eighth of their
+    brightness with noise of 10 levels: 0.32 and more. Noise: 0.06, in 320x180 at most 0.22."""
     blocked_warn: float = 0.045
     blocked_error: float = 0.05
     """Share of the image that stands still while the rest moves past it. The six drives: at most 0.04 at one image in
@@ -71,7 +74,7 @@ class CameraHealth:
         self._resized: tuple[float, str] | None = None
         self._look: Look | None = None
         self._same_since: float | None = None
-        self._faults = {name: _Held(self.limits.hold) for name in ("dark", "bright", "flat", "blurred")}
+        self._faults = {name: _Held(self.limits.hold) for name in ("dark", "bright", "flat", "blurred", "noise")}
         # What is covered stood still for a second already, and at one image a second there is no time to lose.
         self._faults |= {name: _Held(self.limits.hold, before=0.0) for name in ("blocked", "strip")}
         self._coverage = Coverage(ego)
@@ -118,6 +121,7 @@ class CameraHealth:
         self._faults["dark"].set(new.mean < self.limits.dark, now)
         self._faults["bright"].set(new.high > self.limits.bright_share, now)
         self._faults["flat"].set(flat, now)
+        self._faults["noise"].set(new.structure < self.limits.structure and not flat, now)
         if same:
             return  # says nothing new about the lens
         if self._coverage.due(now):
@@ -194,6 +198,9 @@ class CameraHealth:
                                 "check the exposure; is the sun in the lens?"))
         elif self._faults["flat"].on:
             found.append(Status("flat", Level.ERROR, "the image shows nothing", "uncover the lens, check the camera"))
+        elif self._faults["noise"].on:
+            found.append(Status("noise", Level.ERROR, "the image is nothing but noise",
+                                "check the camera, its cable and its gain; is the lens covered in the dark?"))
         elif self._faults["blurred"].on:
             found.append(Status("blurred", Level.WARN, f"the image is blurred (sharpness {seen.sharpness:.2f})",
                                 "clean the lens, check the focus; drops or mist?"))

@@ -41,9 +41,18 @@ _LEAST_FLAT = 0.07  # the six drives' skies: up to 0.052
 _LEAST_TEXTURE = 0.05
 _LEAST_ALONE = 0.2  # flat so far, it is a cover even where nothing else is seen to move
 
+# Where the vehicle moves slowly, or the picture shows no grain of the road, road stands still for a second as well: in
+# thin streaks along the lane, or in small patches, at any place but not for long. So what is not large and compact must
+# last. Measured on the six drives down to a fifth of their speed, also at 320x180.
+_LEAST_AT_ONCE = 0.1  # share of the picture; streaks and patches together: up to 0.12
+_LEAST_CORE = 0.008  # share of the picture that lies a cell from the part's rim; of streaks: up to 0.005
+_LARGE = 0.11  # a connected part of this share needs none; of streaks: up to 0.05
+_LASTS = 4.0  # seconds in which the same cells are still in every look
+
 _LEAST_MOVING = 0.02  # share of cells that must move
 _REMEMBERED = 3.0  # seconds for which movement that was seen counts where nothing contradicts it
 
+_SQUARE = np.ones((3, 3), np.uint8)
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 _LAGS = (0.4, 0.8, 1.2)  # seconds between the looks that are compared
@@ -80,6 +89,7 @@ class Coverage:
         """Forget earlier images: they don't belong with what follows."""
         self._looks: deque[tuple[float, np.ndarray, np.ndarray]] = deque()
         self._moved = -np.inf
+        self._found: deque[tuple[float, np.ndarray]] = deque()  # what was still in the looks of the last _LASTS
 
     def due(self, now: float) -> bool:
         """Whether an image of this time would say anything beyond the last one."""
@@ -137,21 +147,42 @@ class Coverage:
             ground = still & ~strip
             ground[:_SKY_ROWS] = False
             for patch in _patches(ground, _LEAST_PATCH * cells):
-                covered = covered | patch | _grown(patch, still & (np.abs(mean - np.median(mean[patch])) <= _FLAT))
+                covered = covered | patch
+                if _is_compact(patch, cells):
+                    covered = covered | _grown(patch, still & (np.abs(mean - np.median(mean[patch])) <= _FLAT))
             if flat.sum() >= _LEAST_FLAT * cells:
                 covered = covered | flat
             texture = _largest(textured)
             if texture.sum() >= _LEAST_TEXTURE * cells and np.ptp(np.quantile(mean[texture], (0.1, 0.9))) <= _EVEN:
                 covered = covered | texture
-            if covered.any():
-                covered = covered | _grown(covered, textured)
+            compact = _compact(covered, cells)
+            if compact.any():
+                covered = covered | _grown(compact, textured)
         covered &= ~strip
-        # A cell that is half covered is not still: the half of those around.
-        rim = (cv2.dilate(covered.astype(np.uint8), _CROSS) != 0) & ~covered & examined & ~strip
         weight = np.where(extreme, _EXTREME_WEIGHT, 1.0)
-        share = float((weight[covered].sum() + 0.5 * weight[rim].sum()) / cells)
+
+        def share_of(part: np.ndarray) -> float:
+            # A cell that is half covered is not still: the half of those around.
+            rim = (cv2.dilate(part.astype(np.uint8), _CROSS) != 0) & ~part & examined & ~strip
+            return float((weight[part].sum() + 0.5 * weight[rim].sum()) / cells)
+
+        compact = _compact(covered, cells)
+        lasting = self._lasting(covered | strip, now)
+        share = share_of(compact)
+        if share < _LEAST_AT_ONCE:
+            compact = lasting & ~strip
+            share = share_of(compact)
         unknown = "" if moves or covered.any() else "nothing moves"
-        return Cover(share, float(strip.sum() / cells) if moves else 0.0, unknown, covered)
+        return Cover(share, float((strip & lasting).sum() / cells) if moves else 0.0, unknown, compact)
+
+    def _lasting(self, found: np.ndarray, now: float) -> np.ndarray:
+        """The cells that were found in every look of the last _LASTS seconds, three looks at least."""
+        self._found.append((now, found))
+        while len(self._found) > 1 and now - self._found[1][0] >= _LASTS - 1e-6:
+            self._found.popleft()
+        if len(self._found) < 3 or now - self._found[0][0] < _LASTS - 1e-6:
+            return np.zeros_like(found)
+        return np.logical_and.reduce([cells for _, cells in self._found])
 
 
 def warm_up() -> None:
@@ -208,6 +239,20 @@ def _patches(cells: np.ndarray, least: float) -> list[np.ndarray]:
     count, parts, facts, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4)
     areas = facts[1:, cv2.CC_STAT_AREA]
     return [parts == 1 + i for i in np.argsort(-areas)[:4] if areas[i] >= least]
+
+
+def _is_compact(part: np.ndarray, of: float) -> bool:
+    """Whether a connected part is no streak. of: cells of the picture."""
+    return part.sum() >= _LARGE * of or cv2.erode(part.astype(np.uint8), _SQUARE).sum() >= _LEAST_CORE * of
+
+
+def _compact(cells: np.ndarray, of: float) -> np.ndarray:
+    """Only the connected parts that are no streaks. of: cells of the picture."""
+    out = np.zeros_like(cells)
+    for part in _patches(cells, _LEAST_PATCH * of):
+        if _is_compact(part, of):
+            out |= part
+    return out
 
 
 def _grown(seed: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ _BRIGHT_BYTE = {"yuv422": 1, "uyvy": 1, "yuv422_yuy2": 0, "yuyv": 0}
 
 
 _EVERY = 2  # rows of a patch: neighbouring rows say the same
+_LEAST_HEIGHT, _LEAST_WIDTH = 180, 320  # below, neighbouring pixels of the small picture are means of the same pixels
 _MEANT = 4  # pixels, both ways, whose mean is a pixel of the small picture: less noise
 
 
@@ -26,6 +27,8 @@ class Look:
     """One image in brief. mean, deviation: of the brightness, 0..255. high: share of pixels >= 250. tile_mean,
     tile_contrast: (6, 8) float32, mean and mean absolute step between neighbouring pixels of each tile. sharpness:
     step between neighbours over step between pixels six apart, of the tiles that show structure; NaN without any.
+    structure: share of the small picture's variance that is left in the means of 4x4 of its pixels; of mere noise 1/16,
+    to 0.22 in 320x180, of scenes 0.5 and more; NaN where the image is so small that its pixels say nothing of that.
     thumb: (THUMB_ROWS, THUMB_COLUMNS) float32, the image made small.
     """
 
@@ -35,6 +38,7 @@ class Look:
     tile_mean: np.ndarray
     tile_contrast: np.ndarray
     sharpness: float
+    structure: float
     thumb: np.ndarray
 
 
@@ -56,8 +60,16 @@ def look(frame: Frame) -> Look:
     mean, contrast, sharpness = _tiles(bright, TILE_ROWS, TILE_COLUMNS,
                                        min(_PATCH, height // TILE_ROWS, width // TILE_COLUMNS), _EVERY)
     average = total / thumb.size
+    structure = _structure(thumb) if height >= _LEAST_HEIGHT and width >= _LEAST_WIDTH else np.nan
     return Look(average, max(squares / thumb.size - average * average, 0.0) ** 0.5, high / thumb.size, mean, contrast,
-                sharpness, thumb)
+                sharpness, structure, thumb)
+
+
+def _structure(thumb: np.ndarray) -> float:
+    rows, columns = thumb.shape
+    means = thumb.reshape(rows // 4, 4, columns // 4, 4).mean((1, 3))
+    variance = float(thumb.var())
+    return float(means.var()) / variance if variance > 0 else np.nan
 
 
 def warm_up() -> None:

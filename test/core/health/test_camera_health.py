@@ -51,6 +51,8 @@ FAULTS = {  # what the fault does to the frames after FAULT_AT; level; words; mo
     "white": (lambda frames, i: np.full_like(frames[i], 255) - noise(frames[i]), Level.ERROR, "full brightness", 0.3),
     "grey": (lambda frames, i: misted(frames[i]), Level.ERROR, "shows nothing", 0.3),
     "blurred": (lambda frames, i: cv2.GaussianBlur(frames[i], (0, 0), 4), Level.WARN, "blurred", 0.3),
+    "noise": (lambda frames, i: np.random.default_rng(i).integers(0, 256, frames[i].shape, np.uint8), Level.ERROR,
+              "nothing but noise", 0.3),
     "heavily blurred": (lambda frames, i: defocused(frames[i]), Level.WARN, "blurred", 0.3),
     "half covered": (lambda frames, i: half_covered(frames[i]), Level.ERROR, "of the lens seems covered", 2.0),
 }
@@ -100,6 +102,37 @@ def test_a_fault_is_found_in_time_and_taken_back(drive, name):
     assert told[-1][1].fix
     after = play(health, drive, start=130 / FPS)
     assert after[-1][1].level == Level.OK
+
+
+@pytest.mark.parametrize("size", [(180, 320), (480, 640), (1080, 1920)])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_noise_of_any_size_is_noise(size, compressed):
+    health = CameraHealth()
+    for number in range(9):
+        image = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
+        if compressed:
+            image = cv2.imdecode(cv2.imencode(".jpg", image)[1], cv2.IMREAD_COLOR)
+        show(health, image, number / FPS, number / FPS)
+    status = health.status(8 / FPS)
+    assert status.level == Level.ERROR and "nothing but noise" in status.reason
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_night_and_grain_are_not_noise(clips, name):
+    """Every 30th frame: as it is with grain of 40 levels, and at an eighth of its brightness with grain of 8."""
+    video = cv2.VideoCapture(str(clips / CLIPS[name].file))
+    rng, least, number = np.random.default_rng(0), CameraHealth().limits.structure, 0
+    while video.grab():
+        number += 1
+        if number % 30:
+            continue
+        image = video.retrieve()[1].astype(np.float32)
+        for size in (image.shape[:2], (180, 320)):
+            small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+            for gain, grain_ in ((1.0, 40), (0.125, 8)):
+                seen = np.clip(gain * small + rng.normal(0, grain_, small.shape), 0, 255).astype(np.uint8)
+                assert look(Frame.from_array(seen)).structure > least, (number, size, gain)
+    assert number > 200
 
 
 def test_silence_is_stale():

@@ -16,9 +16,9 @@ from drive_seg.sources.clip import CLIPS
 
 @pytest.fixture(scope="module")
 def hills(clips):
-    """Four seconds of an almost empty motorway under a blue sky, 25 Hz: hardly anything moves in it."""
+    """Five seconds of an almost empty motorway under a blue sky, 25 Hz: hardly anything moves in it."""
     video = cv2.VideoCapture(str(clips / CLIPS["hills"].file))
-    return [video.read()[1] for _ in range(102)]
+    return [video.read()[1] for _ in range(127)]
 
 
 LOOKS = [("dark", "uniform"), ("mid", "grain"), ("bright", "uniform"), ("mid", "blotches")]
@@ -59,6 +59,36 @@ def test_a_cover_stands_until_moving_pictures_are_without_it(hills):
             health.observe(Frame.from_array(image), number / 25, number / 25)
         levels.append(health.status(number / 25).level)
     assert levels == [Level.ERROR, Level.ERROR, Level.OK]
+
+
+@pytest.mark.parametrize("slower", [2, 3, 5])
+@pytest.mark.parametrize("rate", [None, 1.0])
+def test_slow_motion_is_not_a_cover(clips, slower, rate):
+    """In a small picture road without any grain stands still for a second at most places."""
+    video = cv2.VideoCapture(str(clips / CLIPS["hills"].file))
+    step = 1 if rate is None else round(25 / slower / rate)
+    health, told, number = CameraHealth(), [], 0
+    while number < 300 and video.grab():
+        now = slower * number / 25
+        health.received(now)
+        if number % step == 0:
+            image = cv2.resize(video.retrieve()[1], (320, 180), interpolation=cv2.INTER_AREA)
+            health.observe(Frame.from_array(image), now, now)
+        told.append(health.status(now))
+        number += 1
+    assert [s.reason for s in told if s.level > Level.OK] == []
+
+
+def test_a_small_cover_is_found_when_it_has_lasted(hills):
+    """6 % of the picture, on the road: not at once, as so much of a road can stand still for a second."""
+    seen = [image.copy() for image in (*hills, *hills[-2:0:-1])]
+    for image in seen:
+        image[330:460, 330:560] = (60, 70, 80)
+    told = alarms(seen)
+    first = next(number for number, status in enumerate(told) if status.level == Level.ERROR)
+    assert "of the lens seems covered" in told[first].reason
+    assert first / 25 <= 6.0
+    assert told[-1].level == Level.ERROR
 
 
 def bonnet(image, height=0.12):
