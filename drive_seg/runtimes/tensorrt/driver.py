@@ -186,7 +186,7 @@ class Pycuda:
             "cuEventElapsedTime": lambda start, end: live[end].time_since(live[start]),
             "cuModuleLoadData": lambda image: keep(cuda.module_from_buffer(image)),
             "cuModuleUnload": live.pop,
-            "cuModuleGetFunction": lambda module, name: live[module].get_function(name.decode()),
+            "cuModuleGetFunction": lambda module, name: (module, name.decode()),  # the function itself keeps it
             "cuLaunchKernel": self._launch,
             "cuStreamBeginCapture": lambda stream, mode: raw("cuStreamBeginCapture_v2", c_int, c_void_p(stream), mode),
             "cuStreamEndCapture": lambda stream: raw("cuStreamEndCapture", c_void_p, c_void_p(stream), ...),
@@ -202,8 +202,10 @@ class Pycuda:
         self._live[handle] = thing
         return handle
 
-    def _launch(self, kernel, blocks: tuple[int, int], threads: int, shared: int, stream: int,
+    def _launch(self, function: tuple[int, str], blocks: tuple[int, int], threads: int, shared: int, stream: int,
                 arguments: ctypes.Structure) -> None:
+        module, name = function
+        kernel = self._live[module].get_function(name)
         kernel.prepare([f"{ctypes.sizeof(arguments)}s"])
         kernel.prepared_async_call((*blocks, 1), (threads, 1, 1), self._live[stream], bytes(arguments),
                                    shared_size=shared)
