@@ -158,7 +158,10 @@ def test_live_masks_are_the_offline_masks(graph, colour_network_path, tmp_path, 
     topics = {output.name: output.type for output in outputs.OUTPUTS if output.name != "overlay/compressed"}
     with live_node(colour_network_path, "camera_height:=1.2", "camera_pitch:=0.1", compressed=compressed):
         image = "/camera/image_raw" + ("/compressed" if compressed else "")
-        live = play_to(graph, bag, image, topics, 0.5)
+        for _ in range(3):  # on a busy machine the ground's tables may come after the last frame
+            live = play_to(graph, bag, image, topics, 0.5)
+            if min(map(len, live.values())) >= 3:
+                break
     for name, messages in live.items():
         assert len(messages) >= 3, f"{name}: too few frames to say anything"
         for message in messages:
