@@ -33,8 +33,9 @@ exit $code
 
 
 def noise(number):
-    """Its overlay does not compress."""
-    return np.random.default_rng(number).integers(0, 255, (240, 400, 3), np.uint8)
+    """A street under noise, which does not compress: the overlay is large. (Of noise alone no mask would come.)"""
+    rows = np.random.default_rng(number).integers(0, 255, (240, 400, 3), np.uint8)
+    return np.vstack([rows, street(number, 240, 400)])
 
 
 @pytest.fixture
