@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from drive_seg.core.frame import FrameError
-from drive_seg.play.graph import GRACE, PlayerError, wait_for_subscriber
+from drive_seg.play.graph import GRACE, exit_code, wait_for_subscriber
 from drive_seg.ros import transport
 from drive_seg.sources.clip import DEFAULT
 from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
@@ -42,25 +42,18 @@ def main(args: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if args is None else args)
     options = _parser().parse_args(remove_ros_args(words))
-    try:
+
+    def play() -> None:
         footage = open_source(options.source, duration=options.duration, topic=options.topic,
                               **({"rate": options.rate} if options.rate else {}))
-    except SourceError as error:
-        print(f"camera_player: {error}", file=sys.stderr)
-        return 2
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("camera_player")
-    try:
-        Player(node, footage, options.frame_id, options.keep).play(options.wait, options.report, options.repeat)
-    except (SourceError, PlayerError) as error:
-        print(f"camera_player: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, BrokenPipeError):
-        return 130
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+        rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node("camera_player")
+        try:
+            Player(node, footage, options.frame_id, options.keep).play(options.wait, options.report, options.repeat)
+        finally:
+            node.destroy_node()
+
+    return exit_code("camera_player", play)
 
 
 def _parser() -> argparse.ArgumentParser:

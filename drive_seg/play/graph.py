@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drive_seg.errors import CommandError, DriveSegError
+from drive_seg.sources.frame_source import SourceError
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -20,6 +22,23 @@ GRACE = 1.0
 
 class PlayerError(DriveSegError, RuntimeError):
     """Footage that can't be played, or that nobody listens to."""
+
+
+def exit_code(name: str, play: Callable[[], None]) -> int:
+    """Run a player, then end ROS. Returns its exit code: 2 after one line on stderr where the footage can't be played,
+    130 where it was interrupted or nobody reads its reports any more."""
+    import rclpy
+
+    try:
+        play()
+    except (SourceError, PlayerError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
 
 
 @contextmanager

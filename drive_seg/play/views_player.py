@@ -9,9 +9,8 @@ import time
 from collections.abc import Sequence
 
 from drive_seg.play.camera_player import camera_info
-from drive_seg.play.graph import GRACE, PlayerError, wait_for_subscriber
+from drive_seg.play.graph import GRACE, exit_code, wait_for_subscriber
 from drive_seg.ros import transport
-from drive_seg.sources.frame_source import SourceError
 from drive_seg.sources.views import NAME, open_wide, views_of
 
 _WAIT = 60.0  # seconds for a subscriber
@@ -28,16 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="stop after so much footage")
     options = parser.parse_args(args)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        _play(options.source, options.duration)
-    except (SourceError, PlayerError) as error:
-        print(f"views_player: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, BrokenPipeError):
-        return 130
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return exit_code("views_player", lambda: _play(options.source, options.duration))
 
 
 def _play(source: str, duration: float | None) -> None:

@@ -16,7 +16,7 @@ from drive_seg.ros.joint import JointGround
 from drive_seg.ros.label_info import publish_label_info
 from drive_seg.ros.outputs import OUTPUTS, Output
 from drive_seg.ros.pose import PoseSource
-from drive_seg.ros.seldom import Seldom
+from drive_seg.ros.throttled_callbacks import ThrottledCallbacks
 from drive_seg.ros.turns import Turn, Turns
 from drive_seg.settings import Settings
 
@@ -62,7 +62,7 @@ class Configured:
                                     warn=log.warning)
             opened.callback(self.model.close)
             turns = Turns(self.model.engines) if rig.several else None
-            events = Seldom()
+            events = ThrottledCallbacks()
             self.cameras: dict[str, ConfiguredCamera] = {}
             for name, settings in rig.cameras.items():
                 self.cameras[name] = self._open_camera(node, opened, name, settings, turns, events)
@@ -76,7 +76,7 @@ class Configured:
             self._opened = opened.pop_all()
 
     def _open_camera(self, node: SegmentationNode, opened: ExitStack, name: str, settings: Settings,
-                     turns: Turns | None, events: Seldom) -> ConfiguredCamera:
+                     turns: Turns | None, events: ThrottledCallbacks) -> ConfiguredCamera:
         pipeline = Pipeline(settings, self.model)
         publishers: dict[Output, Publisher] = {}
         for output in OUTPUTS:

@@ -41,9 +41,10 @@ _LEAST_FLAT = 0.07  # the six drives' skies: up to 0.052
 _LEAST_TEXTURE = 0.05
 _LEAST_ALONE = 0.2  # flat so far, it is a cover even where nothing else is seen to move
 
-# Where the vehicle moves slowly, or the picture shows no grain of the road, road stands still for a second as well: in
-# thin streaks along the lane, or in small patches, at any place but not for long. So what is not large and compact must
-# last. Measured on the six drives down to a fifth of their speed, also at 320x180.
+# When the vehicle is slow, or the image too small to show the texture of the asphalt, parts of the road also stay the
+# same for a second: thin streaks along the lane, or small patches, never for long in one place. So only what is large
+# and compact counts at once; the rest must last. Measured on the six drives down to a fifth of their speed, also at
+# 320x180.
 _LEAST_AT_ONCE = 0.1  # share of the picture; streaks and patches together: up to 0.12
 _LEAST_CORE = 0.008  # share of the picture that lies a cell from the part's rim; of streaks: up to 0.005
 _LARGE = 0.11  # a connected part of this share needs none; of streaks: up to 0.05
@@ -242,12 +243,12 @@ def _patches(cells: np.ndarray, least: float) -> list[np.ndarray]:
 
 
 def _is_compact(part: np.ndarray, of: float) -> bool:
-    """Whether a connected part is no streak. of: cells of the picture."""
+    """Whether a connected part is more than a thin streak. of: cells of the picture."""
     return part.sum() >= _LARGE * of or cv2.erode(part.astype(np.uint8), _SQUARE).sum() >= _LEAST_CORE * of
 
 
 def _compact(cells: np.ndarray, of: float) -> np.ndarray:
-    """Only the connected parts that are no streaks. of: cells of the picture."""
+    """The connected parts that are more than thin streaks. of: cells of the picture."""
     out = np.zeros_like(cells)
     for part in _patches(cells, _LEAST_PATCH * of):
         if _is_compact(part, of):

@@ -135,8 +135,8 @@ def build_apart(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, 
             return plan.read_bytes(), answer["built"]
     killed = " (memory used up? close other programs, or use a smaller network input)" if code == -9 else ""
     reason = answer.get("refused", f"{library.title} ended with code {code} while it built{killed}")
-    told = [line for line in said if "[E]" in line] or ([] if answer else said[-1:])  # TensorRT's, or a traceback's end
-    raise EngineError(": ".join([reason, *told[:1]]))
+    cause = [line for line in said if "[E]" in line] or ([] if answer else said[-1:])  # else a traceback's end
+    raise EngineError(": ".join([reason, *cause[:1]]))
 
 
 # ---- in that process ----

@@ -1,4 +1,4 @@
-"""What the kernels are told of a kind of frame: which bytes to read, what lies between what, which block does which."""
+"""Parameters of the first kernel for a kind of frame: which bytes it reads, between which pixels, in which block."""
 
 from __future__ import annotations
 

@@ -64,19 +64,19 @@ def test_a_cover_stands_until_moving_pictures_are_without_it(hills):
 @pytest.mark.parametrize("slower", [2, 3, 5])
 @pytest.mark.parametrize("rate", [None, 1.0])
 def test_slow_motion_is_not_a_cover(clips, slower, rate):
-    """In a small picture road without any grain stands still for a second at most places."""
+    """In a small image the road shows no texture and stays the same for a second at most places."""
     video = cv2.VideoCapture(str(clips / CLIPS["hills"].file))
     step = 1 if rate is None else round(25 / slower / rate)
-    health, told, number = CameraHealth(), [], 0
+    health, statuses, number = CameraHealth(), [], 0
     while number < 300 and video.grab():
         now = slower * number / 25
         health.received(now)
         if number % step == 0:
             image = cv2.resize(video.retrieve()[1], (320, 180), interpolation=cv2.INTER_AREA)
             health.observe(Frame.from_array(image), now, now)
-        told.append(health.status(now))
+        statuses.append(health.status(now))
         number += 1
-    assert [s.reason for s in told if s.level > Level.OK] == []
+    assert [s.reason for s in statuses if s.level > Level.OK] == []
 
 
 def test_a_small_cover_is_found_when_it_has_lasted(hills):

@@ -16,7 +16,7 @@ _EVERY = 1.0  # seconds
 _OPEN = 0.05  # seconds in which the executor goes through all of them
 
 
-class Seldom(CallbackGroup):
+class ThrottledCallbacks(CallbackGroup):
     """Lets its callbacks be waited for and called once a second. For an executor of one thread."""
 
     def __init__(self) -> None:

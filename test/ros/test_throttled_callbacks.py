@@ -6,13 +6,13 @@ import pytest
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
-from drive_seg.ros.seldom import Seldom
+from drive_seg.ros.throttled_callbacks import ThrottledCallbacks
 
 
 def test_it_opens_once_a_second_for_all_of_them(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    group, opened = Seldom(), []
+    group, opened = ThrottledCallbacks(), []
     for step in range(300):
         now[0] = 100 + step / 100
         if group.can_execute("first"):
