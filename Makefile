@@ -48,7 +48,7 @@ help:
 setup: $(VENV)/.ready
 
 # A virtual environment whose pip runs is kept; one without, as an interruption or a missing python3-venv leaves it, is
-# made anew. The folder is the last word.
+# made again. The folder is the last word.
 make_venv = $(lastword $(1))/bin/python -m pip --version >/dev/null 2>&1 || \
   { $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
     { echo "$(PYTHON) can make no virtual environment: sudo apt install python3-venv (for another Python, e.g. python3.12-venv)" >&2; exit 1; }; \

@@ -116,9 +116,9 @@ def test_a_missed_budget_takes_a_smaller_size_until_the_next_start(make, model, 
         answer = pipeline.answer(frame, pipeline.look(frame, now, now))
         pipeline.finished(answer.segmentation, 0.1, 0, now)
         said.append(pipeline.keep_budget(now))
-    told = [line for line in said if line]
-    assert said[:9] == [None] * 9 and len(told) == len(model.spares) == 2
-    assert told[0].startswith("the latency budget was missed for 1 s: the network now sees 128x64")
+    lines = [line for line in said if line]
+    assert said[:9] == [None] * 9 and len(lines) == len(model.spares) == 2
+    assert lines[0].startswith("the latency budget was missed for 1 s: the network now sees 128x64")
     assert pipeline.segmenter.engine is model.spares[1] and pipeline.size_of(frame) == frame.size
     pipeline.start(10.0)
     assert pipeline.segmenter.engine is model.engine and pipeline.monitor.latency.over_budget_for(10.0) == 0

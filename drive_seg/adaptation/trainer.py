@@ -29,7 +29,7 @@ from drive_seg.training.losses import IGNORE, CodeBook, marginal_cross_entropy
 from drive_seg.training.model import Segmenter, double
 from drive_seg.training.recipe import Phase, Recipe
 from drive_seg.training.restore import restore
-from drive_seg.training.run_folder import damage_told, read_state
+from drive_seg.training.run_folder import read_state, report_damage
 
 CHECKPOINT, LOG, RECIPE = "checkpoint.pt", "log.jsonl", "adaptation.json"
 
@@ -145,7 +145,7 @@ class Adaptation:
         if state.get("rehearsal") != self._rehearsal:
             raise AdaptError(f"{self.out} began with the labelled sets {state.get('rehearsal')}, --data gives"
                              f" {self._rehearsal}", "give the same ones, or start again with another --out")
-        with damage_told(path):
+        with report_damage(path):
             self.student.load_state_dict(state["student"])
             self.teacher.load_state_dict(state["teacher"])
             self.optimizer.load_state_dict(state["optimizer"])

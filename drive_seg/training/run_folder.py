@@ -65,7 +65,7 @@ def load_run(folder: Path) -> Run:
     (table, _), recipe = read_table(folder), Recipe.load(folder / RECIPE)
     network = Segmenter(len(table), recipe.width)
     state = read_state(folder / CHECKPOINT)
-    with damage_told(folder / CHECKPOINT):
+    with report_damage(folder / CHECKPOINT):
         network.load_state_dict(state["average"])
     data_sets = _read_data(folder)
     val = [entry for entry in log.read(folder / LOG) if "val" in entry and entry["step"] <= state["step"]]
@@ -77,12 +77,12 @@ def load_run(folder: Path) -> Run:
 
 def read_state(file: Path) -> dict:
     """What a checkpoint or a kept teacher holds, on the CPU. Raises RunError."""
-    with damage_told(file):
+    with report_damage(file):
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
 @contextlib.contextmanager
-def damage_told(file: Path, damage: str = f"is damaged, or of another network than {RECIPE} beside it tells"
+def report_damage(file: Path, damage: str = f"is damaged, or of another network than {RECIPE} beside it tells"
                 ) -> Iterator[None]:
     """Raises RunError for what is raised where a file is damaged; damage: what the message says of the file."""
     try:
@@ -160,7 +160,7 @@ def earlier(folder: Path) -> list[dict]:
     path = folder / EARLIER
     if not path.is_file():
         return []
-    with damage_told(path, "is damaged"):
+    with report_damage(path, "is damaged"):
         return json.loads(path.read_text())
 
 
@@ -185,7 +185,7 @@ def _check_files(folder: Path, *names: str, fix: str = "") -> None:
 
 def read_table(folder: Path) -> tuple[ClassTable, bool]:
     """The run's classes, and whether they came from a file (--classes) and not from the first data set."""
-    with damage_told(folder / CLASSES, "is damaged"):
+    with report_damage(folder / CLASSES, "is damaged"):
         content = read_yaml(folder / CLASSES)
         from_file = isinstance(content, dict)
         return ClassTable.from_dicts(content["classes"] if from_file else content), from_file
@@ -198,6 +198,6 @@ def write_table(folder: Path, table: ClassTable, from_file: bool) -> None:
 
 
 def _read_data(folder: Path) -> list[dict]:
-    with damage_told(folder / DATA, "is damaged"):
+    with report_damage(folder / DATA, "is damaged"):
         rows = read_yaml(folder / DATA)
         return [{key: row[key] for key in ("name", "licence", "images", "folder")} for row in rows]

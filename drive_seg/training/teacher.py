@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.training.model import Segmenter
-from drive_seg.training.run_folder import RunError, damage_told, load_run
+from drive_seg.training.run_folder import RunError, load_run, report_damage
 
 TEMPERATURE = 2.0
 """Softens both networks' probabilities, so that the classes a teacher ranks second count too."""
@@ -36,7 +36,7 @@ def of_run(run: Path, table: ClassTable) -> dict:
 
 def network(teacher: dict, file: Path, device: torch.device) -> Segmenter:
     """The network of it, to be asked only. file: where it is kept, for errors. Raises RunError."""
-    with damage_told(file):
+    with report_damage(file):
         asked = Segmenter(teacher["classes"], teacher["width"])
         asked.load_state_dict(teacher["network"])
     return asked.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)

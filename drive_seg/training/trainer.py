@@ -41,12 +41,12 @@ from drive_seg.training.run_folder import (
     RunError,
     check_former,
     checkpoint,
-    damage_told,
     finish_save,
     load_run,
     partial,
     read_state,
     read_table,
+    report_damage,
     write_table,
 )
 
@@ -347,7 +347,7 @@ class Trainer:
 
     def _load(self, path: Path) -> dict:
         state, own = read_state(path), [dict(group) for group in self.optimizer.param_groups]
-        with damage_told(path):
+        with report_damage(path):
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])

@@ -45,9 +45,9 @@ def street(rng, gain=1.0):
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory):
+def labelled(tmp_path_factory):
     """A labelled data set of such streets."""
-    root, rng = tmp_path_factory.mktemp("told"), np.random.default_rng(0)
+    root, rng = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
     for split, count in (("train", 12), ("val", 4)):
         for part in ("images", "labels"):
             (root / split / part).mkdir(parents=True)
@@ -55,15 +55,15 @@ def told(tmp_path_factory):
             image, labels = street(rng)
             cv2.imwrite(str(root / split / "images" / f"{i}.png"), image[..., ::-1])
             cv2.imwrite(str(root / split / "labels" / f"{i}.png"), labels)
-    (root / "dataset.yaml").write_text(yaml.safe_dump({"name": "told", "ignore": 255, "classes": CLASSES}))
+    (root / "dataset.yaml").write_text(yaml.safe_dump({"name": "labelled", "ignore": 255, "classes": CLASSES}))
     return root
 
 
 @pytest.fixture(scope="session")
-def former(told, tmp_path_factory):
+def former(labelled, tmp_path_factory):
     """A network that knows the streets: random features, and the classifier that fits them best (least squares)."""
     torch.manual_seed(0)
-    dataset, network = Dataset.load(told), Segmenter(len(CLASSES), 0.5)
+    dataset, network = Dataset.load(labelled), Segmenter(len(CLASSES), 0.5)
     pairs = [pair.read() for pair in dataset.pairs("train")]
     images = torch.from_numpy(np.stack([image[..., ::-1].transpose(2, 0, 1) for image, _ in pairs])).float()
     seen = []
@@ -84,7 +84,7 @@ def former(told, tmp_path_factory):
         network.classify.bias.copy_(weights[-1])
     path = tmp_path_factory.mktemp("former") / "former.onnx"
     export.write(export.to_onnx(network, SIZE), path, class_table(dataset), SIZE,
-                 {"steps": 0, "recipe": {"width": 0.5}, "data": [{"name": "told", "licence": "none"}]})
+                 {"steps": 0, "recipe": {"width": 0.5}, "data": [{"name": "labelled", "licence": "none"}]})
     return Network.load(path)
 
 
@@ -160,9 +160,9 @@ def test_half_of_the_classes_are_mixed_in():
     image, labels = np.zeros((8, 12, 3), np.uint8), np.full((4, 6), 9, np.uint8)
     other = np.full((8, 12, 3), 200, np.uint8)
     other_labels = np.repeat(np.uint8([[0], [1], [2], [IGNORE]]), 6, 1)
-    mixed, told = mix_in(rng, image, labels, other, other_labels)
-    pasted = told != 9
-    assert len(np.unique(told[pasted])) == 1 and pasted.sum() == 6
+    mixed, mixed_labels = mix_in(rng, image, labels, other, other_labels)
+    pasted = mixed_labels != 9
+    assert len(np.unique(mixed_labels[pasted])) == 1 and pasted.sum() == 6
     assert ((mixed[::2, ::2, 0] == 200) == pasted).all() and (mixed[1::2, 1::2, 0] == mixed[::2, ::2, 0]).all()
     only = np.zeros((4, 6), np.uint8)
     assert mix_in(rng, image, labels, other, only)[1] is labels, "of one class there is no half"
@@ -211,18 +211,18 @@ def test_killed_and_resumed_ends_in_the_same_weights(former, footage, tmp_path):
         Adaptation(footage, replace(former, sha256="0"), tmp_path / "other", RECIPE, resume=True, device="cpu")
 
 
-def test_an_unharmed_network_ships_whole(former, footage, told, tmp_path):
+def test_an_unharmed_network_ships_whole(former, footage, labelled, tmp_path):
     recipe = AdaptRecipe(steps=2, batch=4, lr=1e-6, backbone_lr=1e-6)
-    dataset = Dataset.load(told)
+    dataset = Dataset.load(labelled)
     outcome = adapt(footage, former, tmp_path / "run", recipe, rehearsal=[dataset], device="cpu")
     assert outcome.network == tmp_path / "run" / "adapted.onnx", list(outcome.lines())
     network = Network.load(outcome.network)
     assert network.self_test is not None and network.trust is not None and network.typical is not None
     assert network.table.to_dicts() == former.table.to_dicts()
     assert network.provenance["adapted_from"]["onnx_sha256"] == former.sha256
-    assert [row["name"] for row in network.provenance["data"]] == ["told"]
+    assert [row["name"] for row in network.provenance["data"]] == ["labelled"]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["labelled"][0]["name"] == "told, val" and abs(result["labelled"][0]["gain"]) < 0.01
+    assert result["labelled"][0]["name"] == "labelled, val" and abs(result["labelled"][0]["gain"]) < 0.01
     assert result["held_back"][0]["pictures"] == 8, "four frames and what follows each"
     page = (tmp_path / "run" / "report.html").read_text()
     assert "not worse: shipped" in page and "yard, held back" in page
@@ -230,12 +230,12 @@ def test_an_unharmed_network_ships_whole(former, footage, told, tmp_path):
 
 
 @pytest.mark.parametrize(("lr", "reason"), [(0.02, ""), (0.5, "no network can be made of it")])
-def test_a_worse_network_is_refused(lr, reason, former, footage, told, tmp_path, monkeypatch):
+def test_a_worse_network_is_refused(lr, reason, former, footage, labelled, tmp_path, monkeypatch):
     from drive_seg.adaptation import run as module
 
     monkeypatch.setattr(module, "BLENDS", (0.0,))
     recipe = AdaptRecipe(steps=6, batch=4, lr=lr, backbone_lr=lr, settle=1, ema=0.0, clip=1.0, hold=0.0)
-    outcome = adapt(footage, former, tmp_path / "run", recipe, scored=[Dataset.load(told)], device="cpu")
+    outcome = adapt(footage, former, tmp_path / "run", recipe, scored=[Dataset.load(labelled)], device="cpu")
     assert outcome.network is None and not all(check.passed for check in outcome.checks)
     assert reason in "".join(outcome.lines())
     assert not list((tmp_path / "run").rglob("*.onnx"))
@@ -244,9 +244,9 @@ def test_a_worse_network_is_refused(lr, reason, former, footage, told, tmp_path,
 
 
 @pytest.mark.parametrize("method", ["entropy", "statistics"])
-def test_the_methods_to_compare_with_run(method, former, footage, told, tmp_path):
+def test_the_methods_to_compare_with_run(method, former, footage, labelled, tmp_path):
     run = Adaptation(footage, former, tmp_path / "run", AdaptRecipe(method=method, steps=2, batch=4),
-                     rehearsal=[Dataset.load(told)] if method == "statistics" else [], device="cpu")
+                     rehearsal=[Dataset.load(labelled)] if method == "statistics" else [], device="cpu")
     before = {name: value.clone() for name, value in run.teacher.state_dict().items()}
     run.run()
     changed = {name for name, value in run.teacher.state_dict().items() if not torch.equal(value, before[name])}

@@ -31,7 +31,7 @@ def pavement_blind(colour_network_path, tmp_path_factory):
 
 @pytest.fixture
 def labelled(tmp_path):
-    """Two labelled pictures of the street; the sky is not told."""
+    """Two labelled pictures of the street; the sky has no label."""
     image, labels = paint_scene(*SIZE), np.full(SIZE, 255, np.uint8)
     for id_, name in enumerate(COLOURS):
         labels[(image[..., ::-1] == rgb(name)).all(2)] = id_

@@ -130,13 +130,13 @@ def test_the_scan_goes_all_the_way_round_and_is_right_within_a_cell(around, look
     ranges, far = around.scan(look(boxes))
     assert len(ranges) == around.rays == 720 and around.angle_min == -np.pi
     truth = hits(around, boxes)
-    told = np.isfinite(ranges)
-    assert told.mean() > 0.4
+    hit = np.isfinite(ranges)
+    assert hit.mean() > 0.4
     beside = np.minimum(np.minimum(truth, np.roll(truth, 1)), np.roll(truth, -1))
     beyond = np.maximum(np.maximum(truth, np.roll(truth, 1)), np.roll(truth, -1))
     # At a silhouette a ray may end at what its neighbour meets: half a degree is less than a cell.
-    assert (ranges[told] > beside[told] - CELL).all() and (ranges[told] < beyond[told] + CELL).all()
-    assert not (told & np.isinf(beside)).any(), "no false walls"
+    assert (ranges[hit] > beside[hit] - CELL).all() and (ranges[hit] < beyond[hit] + CELL).all()
+    assert not (hit & np.isinf(beside)).any(), "no false walls"
     assert not (np.isinf(ranges) & (beyond < far - CELL)).any(), "nowhere free where a box stands"
 
 
@@ -213,12 +213,12 @@ def test_what_the_vehicle_moved_between_the_pictures_is_compensated(around, look
     assert (around.grid(taken)[free] == OCCUPIED).sum() > 20, "without it walls are at false places"
     ranges, far = around.scan(looks)
     assert far == pytest.approx(around.range_max - np.hypot(0.5, 0.02), abs=0.02)
-    truth, told = hits(around, boxes, places["front"]), np.isfinite(ranges)
+    truth, hit = hits(around, boxes, places["front"]), np.isfinite(ranges)
     around_it = [np.roll(truth, shift) for shift in (-1, 0, 1)]
     nearest, farthest = np.min(around_it, 0), np.max(around_it, 0)
-    false = told & np.isinf(nearest)
-    assert told.sum() > 250 and false.sum() <= 1, "as in the grid"
-    sure = told & ~false
+    false = hit & np.isinf(nearest)
+    assert hit.sum() > 250 and false.sum() <= 1, "as in the grid"
+    sure = hit & ~false
     assert (ranges[sure] > nearest[sure] - CELL).all() and (ranges[sure] < farthest[sure] + CELL).all()
     assert not (np.isinf(ranges) & (farthest < far - CELL)).any(), "nowhere free where a box stands"
     assert np.abs(ranges[:3] - 5.5).max() < CELL, "the wall is 5 m behind where the rear camera looked, 0.5 m ago"

@@ -1,4 +1,4 @@
-"""What mypy can't be told: of the strictly typed modules only what Numba compiles has no types."""
+"""What mypy can't check: of the strictly typed modules only what Numba compiles has no types."""
 
 from __future__ import annotations
 

@@ -156,8 +156,8 @@ def test_frames_of_one_time_and_stamp_are_told_apart(replay, another, tmp_path):
     assert [frame["index"] for frame in changed.worst] == [2]
 
 
-@pytest.mark.parametrize(("spoiled", "told"), [("a", (0, 1)), ("b", (1, 0))])
-def test_a_frame_that_a_result_bag_lacks_is_missing(results, tmp_path, spoiled, told):
+@pytest.mark.parametrize(("spoiled", "missing"), [("a", (0, 1)), ("b", (1, 0))])
+def test_a_frame_that_a_result_bag_lacks_is_missing(results, tmp_path, spoiled, missing):
     """As in a bag that was cut or filtered after the replay."""
     sides = {"a": results / "before" / "street", "b": results / "wall" / "street"}
     shutil.copytree(sides[spoiled], tmp_path / "cut")
@@ -168,7 +168,7 @@ def test_a_frame_that_a_result_bag_lacks_is_missing(results, tmp_path, spoiled, 
     (tmp_path / "cut" / "frames.jsonl").write_text("\n".join(lines))
     sides[spoiled] = tmp_path / "cut"
     comparison = compare(sides["a"], sides["b"], Limits())
-    assert (comparison.only_in_a, comparison.only_in_b) == told
+    assert (comparison.only_in_a, comparison.only_in_b) == missing
     assert comparison.frames == 11 and not comparison.same
 
 

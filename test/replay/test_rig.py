@@ -127,9 +127,9 @@ def test_a_pose_that_moves_is_taken_at_the_image_s_stamp(replay, tmp_path):
                for n in heights]
     fixed = [("/tf_static", stamp(0) - DELAY_NS, transform("mast", "camera_front", (0, 0, 0), OPTICAL))]
     assert replay(write_bag(tmp_path / "street", 12, transforms=[*fixed, *moving])) == 0
-    told = geometry(replay)
-    assert not any(told[:10]), "0.2 s without it are forgiven"
-    assert "the newest transform of 'mast' is 0.30 s older than the image" in told[10] and told[11]
+    reported = geometry(replay)
+    assert not any(reported[:10]), "0.2 s without it are forgiven"
+    assert "the newest transform of 'mast' is 0.30 s older than the image" in reported[10] and reported[11]
     grids = [m.images.get("grid") for m in replay.masks(outputs=("labels", "drivable_area", "grid"))]
     assert [grid is not None for grid in grids] == [True] * 10 + [False] * 2
     for number, frame in enumerate(replay.masks(outputs=("labels", "drivable_area"))[:10]):
@@ -157,8 +157,9 @@ def test_a_camera_info_that_becomes_another_camera_s_is_told(replay, tmp_path):
     assert replay(bag, "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
     masks = replay.masks(outputs=("labels", "grid"))
     assert len(masks) == 12 and [("grid" in m.images) for m in masks] == [True] * 6 + [False] * 6
-    told = geometry(replay)
-    assert not any(told[:6]) and all("describes 400x240 images, these are 200x120" in reason for reason in told[6:])
+    reported = geometry(replay)
+    assert not any(reported[:6])
+    assert all("describes 400x240 images, these are 200x120" in reason for reason in reported[6:])
     assert "READY" not in {f["health"] for f in replay.frames()[6:]}
 
 
@@ -179,7 +180,7 @@ def test_a_camera_info_that_can_t_be_takes_no_masks_away(replay, tmp_path, bad):
 
 def test_a_ground_that_can_t_be_built_keeps_no_frames():
     wrong, ground = CameraState(info(0, 240, 400), "", CameraPose.mounted(1.2, 0.1)), GroundTables(BAG, Mount(1.2))
-    frames, told = [], []
+    frames, reported = [], []
 
     def look():
         frame = street(0)
@@ -187,12 +188,12 @@ def test_a_ground_that_can_t_be_built_keeps_no_frames():
         try:
             ground.find(wrong, frame.shape[:2], frame.shape[:2])
         except CameraError as error:
-            told.append(str(error))
+            reported.append(str(error))
 
     for _ in range(3):
         look()
     assert [frame() is None for frame in frames] == [True] * 3
-    assert len(told) == 3 and len(set(told)) == 1 and "describes 400x240 images" in told[0]
+    assert len(reported) == 3 and len(set(reported)) == 1 and "describes 400x240 images" in reported[0]
 
 
 def test_the_camera_info_of_another_camera_of_this_size_measures_nothing():

@@ -184,7 +184,7 @@ def test_wrong_labels_are_one_clear_error(replay, labelled, fault, message, caps
     assert replay(bag, "--labels", data / "val") == 1
     out = capsys.readouterr().out
     assert message in out and out.count("\n") == 1
-    assert not (replay.out / "street").exists(), "told before the first frame is replayed"
+    assert not (replay.out / "street").exists(), "reported before the first frame is replayed"
 
 
 def _between_the_stamps(labels):

@@ -53,7 +53,7 @@ class Watched:
 
     @property
     def reasons(self):
-        """All that were ever told, in one text."""
+        """All that were ever reported, in one text."""
         return "; ".join(r for m in self.health for r in json.loads(m.data)["reasons"])
 
 

@@ -89,15 +89,15 @@ def test_health_tells_the_newest_reason(graph, colour_network_path, scene):
     infos = graph.publisher(CameraInfo, "camera_info")
     assert graph.connected(infos)
 
-    def told(reason, **publish):
+    def reported(reason, **publish):
         camera.publish(image(scene))
         if publish:
             infos.publish(publish["info"])
         graph.spin_for(0.05)
         return health and reason in health[-1].data
 
-    assert graph.spin_until(lambda: told("no CameraInfo has come"))
-    assert graph.spin_until(lambda: told("sees no ground", info=camera_info()))
+    assert graph.spin_until(lambda: reported("no CameraInfo has come"))
+    assert graph.spin_until(lambda: reported("sees no ground", info=camera_info()))
 
 
 def test_everything_is_compiled_when_the_node_is_configured(graph, colour_network_path, scene):

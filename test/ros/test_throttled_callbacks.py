@@ -32,7 +32,7 @@ def test_an_executor_is_spared_the_outputs_events_and_a_subscription_that_does_n
                                      QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL))
     said = []
 
-    def told():
+    def reported():
         said.append(capfd.readouterr().err)
         return "'~/labels', requesting incompatible QoS" in "".join(said)
-    assert graph.spin_until(told)
+    assert graph.spin_until(reported)

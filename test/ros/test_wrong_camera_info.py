@@ -1,4 +1,4 @@
-"""A CameraInfo of another camera, on real frames: how soon is it told, and what goes on?"""
+"""A CameraInfo of another camera, on real frames: how soon is it reported, and what goes on?"""
 
 import json
 import time
@@ -48,16 +48,16 @@ def test_a_wrong_camera_info_is_told_and_stops_the_ground_alone(graph, colour_ne
             graph.spin_for(0.04)
         return time.monotonic() - start
 
-    def told():
+    def reported():
         return [m for m in health if words in m.data]
 
     play(camera_info(1280, 720), lambda: grids and json.loads(health[-1].data)["state"] == "READY")
-    assert grids and not told()
+    assert grids and not reported()
     degraded = play(wrong, lambda: json.loads(health[-1].data)["state"] == "DEGRADED")
-    explained = degraded + play(wrong, told)
+    explained = degraded + play(wrong, reported)
     print(f"{words}: DEGRADED after {degraded:.2f} s (at most {LIMIT:g} s), the reason after {explained:.2f} s (at most"
           f" {LIMIT_OF_REASON:g} s)")
-    assert degraded <= LIMIT and told() and explained <= LIMIT_OF_REASON
+    assert degraded <= LIMIT and reported() and explained <= LIMIT_OF_REASON
     graph.spin_for(0.5)  # what was on its way
     before, seen = len(grids), len(masks)
     play(wrong, lambda: len(masks) > seen + 3)

@@ -49,5 +49,5 @@ def _write(root: Path, classes: dict, ignore: int, relabel: np.ndarray) -> Path:
 def world(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A fully labelled and a partly labelled data set."""
     folder = tmp_path_factory.mktemp("world")
-    return [_write(folder / "told", CLASSES, 255, np.uint8([0, 1, 2, 3])),
+    return [_write(folder / "labelled", CLASSES, 255, np.uint8([0, 1, 2, 3])),
             _write(folder / "partly", PARTLY, 255, np.uint8([0, 7, 8, 0]))]

@@ -145,8 +145,8 @@ def test_a_class_may_be_told_as_the_one_it_is_within(finer):
     assert data.allowed_classes(datasets[2], table, datasets) == {0: (0,), 1: (1,), 2: (2,), 3: (3,), 4: (4,)}
     sources, allowed = data.load_sources(datasets, "train", table)
     book = data.code_book(sources, allowed, table, RECIPE)
-    told = {tuple(np.flatnonzero(row)): bool(book.definite[code]) for code, row in enumerate(allowed)}
-    assert told[2, 4] and not told[0, 3], "a family has a shape of its own, one of several groups has none"
+    shapes = {tuple(np.flatnonzero(row)): bool(book.definite[code]) for code, row in enumerate(allowed)}
+    assert shapes[2, 4] and not shapes[0, 3], "a family has a shape of its own, one of several groups has none"
     assert data.family(table).tolist() == [0, 1, 2, 3, 2]
     assert book.weights[4] > book.weights[2], "kerb, shown nowhere alone, counts as rare; pavement does not"
     samples = data.Samples(sources, table, replace(RECIPE, rare=("pavement",)), allowed)
@@ -210,9 +210,9 @@ def test_labels_follow_their_picture():
         view = augment.random_view(rng, (96, 128), labels.shape, (0.9, 1.8), None)
         crop, small = augment.apply_view(image, labels, view, (96, 128), IGNORE)
         centre = crop.reshape(48, 2, 64, 2, 3).mean((1, 3))[..., 0]  # the mean of the label pixel's 2x2
-        told = small != IGNORE
-        wrong = np.abs(centre[told] - small[told] * 20.0) > 10
-        assert told.mean() > 0.3
+        known = small != IGNORE
+        wrong = np.abs(centre[known] - small[known] * 20.0) > 10
+        assert known.mean() > 0.3
         assert wrong.mean() < 0.06  # only where two labels meet
 
 
@@ -254,25 +254,25 @@ def test_things_on_the_road_are_obstacles_and_paint_stays_road():
     texture = rng.integers(0, 255, (96, 128, 3), np.uint8)
     drawn = 0
     for _ in range(30):
-        thing, told = image.copy(), codes.copy()
-        synthetic_obstacles.add_thing(rng, thing, told, [1], 7, texture)
-        changed = told != codes
-        assert set(np.unique(told[changed])) <= {7}
+        thing, drawn = image.copy(), codes.copy()
+        synthetic_obstacles.add_thing(rng, thing, drawn, [1], 7, texture)
+        changed = drawn != codes
+        assert set(np.unique(drawn[changed])) <= {7}
         if changed.any():
             drawn += 1
             assert np.abs(thing[changed].astype(int) - 90).mean() > 3
     assert drawn > 20
     walls = 0
     for _ in range(30):
-        wall, told = image.copy(), codes.copy()
-        synthetic_obstacles.add_wall(rng, wall, told, [1], 7, texture)
-        walls += (told == 7).any()
+        wall, drawn = image.copy(), codes.copy()
+        synthetic_obstacles.add_wall(rng, wall, drawn, [1], 7, texture)
+        walls += (drawn == 7).any()
         assert np.array_equal(wall[:10], image[:10])  # no wall reaches the sky here
     assert walls > 10
-    painted, told = image.copy(), codes.copy()
+    painted, drawn = image.copy(), codes.copy()
     for _ in range(10):
-        synthetic_obstacles.add_paint(rng, painted, told, [1])
-    assert np.array_equal(told, codes)
+        synthetic_obstacles.add_paint(rng, painted, drawn, [1])
+    assert np.array_equal(drawn, codes)
     assert (painted[40:] != 90).any()
     assert (painted[:40] == 90).all()
 

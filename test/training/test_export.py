@@ -80,17 +80,17 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
     file = tmp_path / "net.onnx"
     assert main(["export", str(tmp_path / "run"), "-o", str(file), "--size", "64x96", "--int8"]) == 0
     capsys.readouterr()
-    for given, told in ((world[::-1], "trained on told (6 pictures), partly (6 pictures), --data gives partly"),
+    for given, message in ((world[::-1], "trained on labelled (6 pictures), partly (6 pictures), --data gives partly"),
                         ([tmp_path / "gone"], "no data set at")):
         data = [word for root in given for word in ("--data", str(root))]
         assert main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "other.onnx"), *data]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     loaded = Network.load(file)
     assert loaded.input_size == (64, 96)
     assert loaded.table.names == ("sky", "road", "pavement", "pedestrian")
-    assert [d["name"] for d in loaded.provenance["data"]] == ["told", "partly"]
+    assert [d["name"] for d in loaded.provenance["data"]] == ["labelled", "partly"]
     assert loaded.provenance["recipe"]["seed"] == recipe.seed
-    assert loaded.provenance["quick_val"]["told"]["images"] == 3 and "val" not in loaded.provenance
+    assert loaded.provenance["quick_val"]["labelled"]["images"] == 3 and "val" not in loaded.provenance
     assert loaded.trust is not None
     for arithmetic in ("fp32", "int8"):
         engine = open_engine("openvino", loaded, precision=arithmetic)
@@ -102,8 +102,8 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
 
 def test_the_recipes_of_earlier_runs_tell_what_the_last_one_has_otherwise():
     runs = [{"steps": 3, "recipe": {"lr": 1, "gone": 2}}, {"steps": 5, "recipe": {"lr": 2, "new": 3}}]
-    told = _earlier(runs, {"lr": 2, "new": 3})
-    assert [run["recipe"] for run in told] == [{"lr": 1, "gone": 2, "new": None}, {}]
+    earlier = _earlier(runs, {"lr": 2, "new": 3})
+    assert [run["recipe"] for run in earlier] == [{"lr": 1, "gone": 2, "new": None}, {}]
 
 
 def test_the_backbone_keeps_its_imagenet_features():
@@ -150,26 +150,26 @@ def test_half_precision_is_compared_on_labelled_pictures(network, world, picture
     small = torch.from_numpy(np.ascontiguousarray(pictures[0][:64, :96, ::-1].transpose(2, 0, 1)))[None].float()
     with torch.no_grad():  # no class ahead of the others, so that rounding shows
         network.shift_logits((-network(small).flatten(2).median(2).values[0]).tolist())
-    told, partly = map(Dataset.load, world)
-    found, count = precision.compare(network, class_table(told), told, (64, 96))
+    labelled, partly = map(Dataset.load, world)
+    found, count = precision.compare(network, class_table(labelled), labelled, (64, 96))
     assert count == 3
     assert set(found) == {"fp32", "bf16", "fp16"}
     assert found["bf16"] != found["fp32"]  # else it was not rounded
     assert all(abs(value - found["fp32"]) < 0.05 for value in found.values())
     with pytest.raises(DatasetError, match="does not have the network's classes"):
-        precision.compare(network, class_table(told), partly, (64, 96))
+        precision.compare(network, class_table(labelled), partly, (64, 96))
 
 
 def test_half_precision_is_measured_as_it_ships(world, tmp_path, capsys):
     recipe = Recipe(steps=1, batch=2, workers=0, lovasz_pixels=100, phases=(Phase(1.0, (64, 96), (1.0, 1.2)),))
-    told = Dataset.load(world[0])
-    Trainer([told], tmp_path, recipe, pretrained=False, device="cpu").train()
+    labelled = Dataset.load(world[0])
+    Trainer([labelled], tmp_path, recipe, pretrained=False, device="cpu").train()
     assert precision.main([str(tmp_path), "--data", str(world[0]), "--every", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()[-4:]
     run = load_run(tmp_path)
-    offsets = fit_prior(run.network, *load_sources([told], "train", run.table), run.table, (64, 96))
+    offsets = fit_prior(run.network, *load_sources([labelled], "train", run.table), run.table, (64, 96))
     assert any(offsets)
     run.network.shift_logits(offsets)
-    shipped, _ = precision.compare(run.network, run.table, told, (64, 96), every=2)
-    assert lines[0].startswith("2 pictures of told val at 64x96, class prior corrected")
+    shipped, _ = precision.compare(run.network, run.table, labelled, (64, 96), every=2)
+    assert lines[0].startswith("2 pictures of labelled val at 64x96, class prior corrected")
     assert lines[1] == f"fp32  mIoU {100 * shipped['fp32']:.2f}"

@@ -37,15 +37,15 @@ EGO = {"id": 5, "name": "ego_vehicle", "group": "background", "colour": [5, 5, 5
 def exported(world, tmp_path_factory):
     """A network of a few steps as `export` writes it, with corrected prior; and the run's own network."""
     folder = tmp_path_factory.mktemp("exported")
-    told = Dataset.load(world[0])
-    run = Trainer([told], folder / "run", replace(RECIPE, start=0.0, steps=6), pretrained=False, device="cpu")
+    labelled = Dataset.load(world[0])
+    run = Trainer([labelled], folder / "run", replace(RECIPE, start=0.0, steps=6), pretrained=False, device="cpu")
     run.train()
     network = load_run(folder / "run").network
     network.shift_logits([0.5, -0.25, 0.0, 1.0])
-    facts = {"steps": 6, "minutes": 1.5, "recipe": {"seed": 0, "lr": 2e-3}, "data": [{"name": "told"}],
+    facts = {"steps": 6, "minutes": 1.5, "recipe": {"seed": 0, "lr": 2e-3}, "data": [{"name": "labelled"}],
              "earlier": [{"steps": 2, "minutes": 0.5, "recipe": {"lr": 1e-3}}]}
-    export.write(export.to_onnx(network, (96, 128)), folder / "net.onnx", class_table(told), (96, 128), facts)
-    export.write(export.to_onnx(network, (96, 128), "fp16"), folder / "half.onnx", class_table(told), (96, 128), {})
+    export.write(export.to_onnx(network, (96, 128)), folder / "net.onnx", class_table(labelled), (96, 128), facts)
+    export.write(export.to_onnx(network, (96, 128), "fp16"), folder / "half.onnx", class_table(labelled), (96, 128), {})
     return folder / "net.onnx", network
 
 
@@ -179,11 +179,11 @@ def test_the_rate_rises_over_the_first_steps(exported, world, tmp_path):
 
 def test_what_can_not_be_restored_is_told(exported, world, tmp_path, colour_network_path):
     path, _ = exported
-    told = [Dataset.load(world[0])]
+    labelled = [Dataset.load(world[0])]
     with pytest.raises(RunError, match="not of the recipe's width 0.5: .*: set `width` in the recipe"):
-        Trainer(told, tmp_path / "a", replace(RECIPE, width=0.5), start_from=path, device="cpu")
+        Trainer(labelled, tmp_path / "a", replace(RECIPE, width=0.5), start_from=path, device="cpu")
     with pytest.raises(RunError, match="no network at"):
-        Trainer(told, tmp_path / "b", RECIPE, start_from=tmp_path / "missing.onnx", device="cpu")
+        Trainer(labelled, tmp_path / "b", RECIPE, start_from=tmp_path / "missing.onnx", device="cpu")
     with pytest.raises(RunError, match="is not an fp32 or fp16 network that `drive-seg export` wrote"):
         restore(Network.load(colour_network_path), with_classes(path), 1.0, pictures(world))
 

@@ -53,7 +53,7 @@ def test_the_loss_falls(world, tmp_path, device, mixed, precision):
     losses = [e["cross_entropy"] for e in entries if "loss" in e]
     assert losses[-1] < 0.7 * losses[0]
     val = [e["val"] for e in entries if "val" in e]
-    assert set(val[-1]) == {"told", "partly"}
+    assert set(val[-1]) == {"labelled", "partly"}
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert (tmp_path / "checkpoint.pt").is_file()
 
@@ -120,7 +120,7 @@ def test_a_gpu_that_is_not_there_is_told(world, tmp_path):
 def test_what_a_kill_left_of_the_log_is_done_again(world, tmp_path):
     trainer(world, tmp_path).train(stop_after=7)
     lines = [json.dumps({"step": step, "loss": 1.0}) for step in (5, 7, 8, 12)]
-    lines.append(json.dumps({"step": 12, "val": {"told": {"miou": 0.5}}}))
+    lines.append(json.dumps({"step": 12, "val": {"labelled": {"miou": 0.5}}}))
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + '\n{"step": 13, "lo')
     assert load_run(tmp_path).quick_val == {}, "scores of a later network than the checkpoint's"
     resumed = trainer(world, tmp_path, resume=True)
@@ -128,7 +128,7 @@ def test_what_a_kill_left_of_the_log_is_done_again(world, tmp_path):
     resumed.train()
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps) and steps[-1] == RECIPE.steps
-    assert load_run(tmp_path).quick_val["told"]["images"] == 3
+    assert load_run(tmp_path).quick_val["labelled"]["images"] == 3
 
 
 def test_curves_of_a_torn_log_and_of_scores_without_a_class(tmp_path):
@@ -145,7 +145,7 @@ def test_a_run_on_disk_says_what_it_is(world, tmp_path):
     assert run.step == 2
     assert run.recipe == RECIPE
     assert run.table.names == ("sky", "road", "pavement", "pedestrian")
-    assert [d["name"] for d in run.data] == ["told", "partly"]
+    assert [d["name"] for d in run.data] == ["labelled", "partly"]
     assert run.folders == world
 
 
@@ -193,7 +193,7 @@ def test_a_wider_network_teaches_a_narrow_one(world, tmp_path):
     trainer(world, tmp_path / "parts", narrow, teacher_run=wide).train(stop_after=7)
     run = load_run(tmp_path / "parts")
     assert (run.teacher["steps"], run.teacher["recipe"]["width"]) == (2, 1.5)
-    assert [d["name"] for d in run.teacher["data"]] == ["told", "partly"]
+    assert [d["name"] for d in run.teacher["data"]] == ["labelled", "partly"]
     assert [load_run(tmp_path / name).network.classify.in_channels for name in ("parts", "wide")] == [32, 96]
     shutil.rmtree(wide)
     resumed = trainer(world, tmp_path / "parts", narrow, resume=True)
@@ -238,31 +238,31 @@ def test_nothing_to_resume(world, tmp_path):
 def of_other_classes(world, folder):
     facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
     del facts["classes"][3]
-    (folder / "told").mkdir()
-    (folder / "told" / "dataset.yaml").write_text(yaml.safe_dump(facts | {"name": "told"}))
+    (folder / "labelled").mkdir()
+    (folder / "labelled" / "dataset.yaml").write_text(yaml.safe_dump(facts | {"name": "labelled"}))
     for split in ("train", "val"):
-        (folder / "told" / split).symlink_to(world[0] / split)
-    return [folder / "told", world[1]]
+        (folder / "labelled" / split).symlink_to(world[0] / split)
+    return [folder / "labelled", world[1]]
 
 
 def with_a_class_that_is_ignored_now(world, folder):
-    told = of_other_classes(world, folder)[0] / "dataset.yaml"
+    labelled = of_other_classes(world, folder)[0] / "dataset.yaml"
     facts = yaml.safe_load((world[0] / "dataset.yaml").read_text())
-    told.write_text(yaml.safe_dump(facts | {"name": "told", "ignore": 3}))
-    return [told.parent, world[1]]
+    labelled.write_text(yaml.safe_dump(facts | {"name": "labelled", "ignore": 3}))
+    return [labelled.parent, world[1]]
 
 
 def with_fewer_pictures(world, folder):
-    shutil.copytree(world[0], folder / "told")
-    (folder / "told" / "train" / "images" / "0.png").unlink()
-    return [folder / "told", world[1]]
+    shutil.copytree(world[0], folder / "labelled")
+    (folder / "labelled" / "train" / "images" / "0.png").unlink()
+    return [folder / "labelled", world[1]]
 
 
 @pytest.mark.parametrize(("change", "match"), [
-    (lambda world, folder: world[:1], "was trained on told (6 pictures), partly (6 pictures), --data gives told (6"),
-    (with_fewer_pictures, "--data gives told (5 pictures), partly (6 pictures)"),
+    (lambda world, folder: world[:1], "was trained on labelled (6 pictures), partly (6 pictures), --data gives"),
+    (with_fewer_pictures, "--data gives labelled (5 pictures), partly (6 pictures)"),
     (of_other_classes, "has the classes sky, road, pavement, pedestrian, --data gives sky, road, pavement"),
-    (with_a_class_that_is_ignored_now, "differs from told's now: it has pedestrian, which the data set ignores, so no"),
+    (with_a_class_that_is_ignored_now, "differs from labelled's now: it has pedestrian, which the data set ignores"),
 ])
 def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys, change, match):
     out = tmp_path / "run"
@@ -279,22 +279,22 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(world, tmp_path, capsys,
 @pytest.mark.parametrize(("args", "match"), [
     (["--data", "nowhere", "--out", "RUN"], "no data set at nowhere"),
     (["--data", "PARTLY", "--out", "RUN"], "fully labelled data set first"),
-    (["--data", "TOLD", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
-    (["--data", "TOLD", "--out", "RUN", "--resume", "--start-from", "RUN"], "own recipe"),
-    (["--data", "TOLD", "--out", "RUN", "--resume", "--teacher", "RUN"], "own recipe"),
-    (["--data", "TOLD", "--out", "RUN", "--resume"], "RUN is not a training run: recipe.json is missing"),
-    (["--data", "TOLD", "--out", "RUN", "--recipe", "RECIPE"], "is not part of a recipe"),
-    (["--data", "TOLD", "--out", "RUN", "--steps", "0"], "steps must be a whole number of 1 or more, it is 0"),
-    (["--data", "TOLD", "--out", "RUN", "--steps", "-3"], "steps must be a whole number of 1 or more, it is -3"),
-    (["--data", "TOLD", "--out", "RUN", "--minutes", "0"], "minutes must be a number above 0, it is 0.0"),
-    (["--data", "TOLD", "--out", "RUN", "--recipe", "LATER"], "(--start-from), or set its start to 0"),
+    (["--data", "LABELLED", "--out", "RUN", "--resume", "--steps", "5"], "own recipe"),
+    (["--data", "LABELLED", "--out", "RUN", "--resume", "--start-from", "RUN"], "own recipe"),
+    (["--data", "LABELLED", "--out", "RUN", "--resume", "--teacher", "RUN"], "own recipe"),
+    (["--data", "LABELLED", "--out", "RUN", "--resume"], "RUN is not a training run: recipe.json is missing"),
+    (["--data", "LABELLED", "--out", "RUN", "--recipe", "RECIPE"], "is not part of a recipe"),
+    (["--data", "LABELLED", "--out", "RUN", "--steps", "0"], "steps must be a whole number of 1 or more, it is 0"),
+    (["--data", "LABELLED", "--out", "RUN", "--steps", "-3"], "steps must be a whole number of 1 or more, it is -3"),
+    (["--data", "LABELLED", "--out", "RUN", "--minutes", "0"], "minutes must be a number above 0, it is 0.0"),
+    (["--data", "LABELLED", "--out", "RUN", "--recipe", "LATER"], "(--start-from), or set its start to 0"),
 ])
 def test_errors_are_one_line(world, tmp_path, capsys, args, match):
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"learning": 1}')
     later = tmp_path / "later.json"
     later.write_text('{"start": 0.55, "minutes": 78}')
-    names = {"TOLD": world[0], "PARTLY": world[1], "RUN": tmp_path / "run", "RECIPE": recipe, "LATER": later}
+    names = {"LABELLED": world[0], "PARTLY": world[1], "RUN": tmp_path / "run", "RECIPE": recipe, "LATER": later}
     assert main(["train", *(str(names.get(a, a)) for a in args)]) == 2
     error = capsys.readouterr().err
     assert match.replace("RUN", str(tmp_path / "run")) in error
@@ -330,8 +330,8 @@ def test_what_ends_a_run_is_told(world, tmp_path, capsys, monkeypatch, error, ma
     recipe = tmp_path / "recipe.json"
     RECIPE.save(recipe)
     assert main(["train", "--data", str(world[0]), "--out", str(tmp_path / "run"), "--recipe", str(recipe)]) == 2
-    told = capsys.readouterr().err
-    assert match in told and "--resume" in told and len(told.strip().splitlines()) == 1
+    message = capsys.readouterr().err
+    assert match in message and "--resume" in message and len(message.strip().splitlines()) == 1
 
 
 def test_the_rate_warms_up_and_cools_down(world, tmp_path):
@@ -344,7 +344,7 @@ def test_the_rate_warms_up_and_cools_down(world, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["data.yaml", "classes.yaml"])
-@pytest.mark.parametrize("text", ["", "- {name: told", "[1, 2]"])
+@pytest.mark.parametrize("text", ["", "- {name: labelled", "[1, 2]"])
 def test_a_torn_file_of_a_run_is_told(world, tmp_path, name, text):
     trainer(world, tmp_path).save()
     (tmp_path / name).write_text(text)

@@ -5,7 +5,7 @@ to a second and more apart; the vehicle moves where other cells change, and what
 stands still as well. So above the ground a still cell counts only where it has what no sky has: one and the same
 brightness over a large area, or a texture that is nailed to the picture.
 
-The vehicle itself stands still too, at the bottom edge. What is still there, up to STRIP_ROWS, is told apart.
+The vehicle itself stands still too, at the bottom edge. What is still there, up to STRIP_ROWS, is kept apart.
 """
 
 from __future__ import annotations

@@ -78,14 +78,14 @@ def play(health, images, start=0.0):
 def test_no_real_drive_gives_an_alarm(clips, name):
     """All of each of the six drives: glare, reflections, shadows, darkness under a bridge."""
     video = cv2.VideoCapture(str(clips / CLIPS[name].file))
-    health, told, number, rate = CameraHealth(), [], 0, video.get(cv2.CAP_PROP_FPS)
+    health, reported, number, rate = CameraHealth(), [], 0, video.get(cv2.CAP_PROP_FPS)
     while (read := video.read())[0]:
         now = number / rate
         show(health, read[1], now, now)
         status = health.status(now)
-        told += [(now, status.message)] if status.level else []
+        reported += [(now, status.message)] if status.level else []
         number += 1
-    assert number > 200 and not told
+    assert number > 200 and not reported
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -94,12 +94,12 @@ def test_a_fault_is_found_in_time_and_taken_back(drive, name):
     first = int(FAULT_AT * FPS)
     images = [image if i < first else change(drive, i) for i, image in enumerate(drive[:130])]
     health = CameraHealth()
-    told = play(health, images)
-    assert not any(s.level for t, s in told if t < FAULT_AT)
-    found = [t - FAULT_AT for t, s in told if s.level >= level and words in s.reason]
-    assert found and found[0] <= limit, told[-1]
+    reported = play(health, images)
+    assert not any(s.level for t, s in reported if t < FAULT_AT)
+    found = [t - FAULT_AT for t, s in reported if s.level >= level and words in s.reason]
+    assert found and found[0] <= limit, reported[-1]
     print(f"{name}: {level.name} after {found[0]:.2f} s (at most {limit:g} s)")
-    assert told[-1][1].fix
+    assert reported[-1][1].fix
     after = play(health, drive, start=130 / FPS)
     assert after[-1][1].level == Level.OK
 
@@ -168,12 +168,12 @@ def test_a_stall_is_told_and_ends_with_the_next_image(drive):
 def test_a_camera_that_slows_down_is_told(drive):
     health = CameraHealth()
     play(health, drive[:75])
-    told = []
+    reported = []
     for i, image in enumerate(drive[75:105]):
         now = 3.0 + i * 0.1
         show(health, image, now, now)
-        told += [(now - 3.0, health.status(now))] if health.status(now).level else []
-    after, slow = told[0]
+        reported += [(now - 3.0, health.status(now))] if health.status(now).level else []
+    after, slow = reported[0]
     print(f"10 of 25 images a second: {slow.level.name} after {after:.2f} s (at most 2 s)")
     assert after <= 2.0 and slow.level == Level.WARN and "instead of 25" in slow.reason
 

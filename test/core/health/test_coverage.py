@@ -84,11 +84,11 @@ def test_a_small_cover_is_found_when_it_has_lasted(hills):
     seen = [image.copy() for image in (*hills, *hills[-2:0:-1])]
     for image in seen:
         image[330:460, 330:560] = (60, 70, 80)
-    told = alarms(seen)
-    first = next(number for number, status in enumerate(told) if status.level == Level.ERROR)
-    assert "of the lens seems covered" in told[first].reason
+    statuses = alarms(seen)
+    first = next(number for number, status in enumerate(statuses) if status.level == Level.ERROR)
+    assert "of the lens seems covered" in statuses[first].reason
     assert first / 25 <= 6.0
-    assert told[-1].level == Level.ERROR
+    assert statuses[-1].level == Level.ERROR
 
 
 def bonnet(image, height=0.12):
@@ -99,8 +99,8 @@ def bonnet(image, height=0.12):
 
 def test_a_bonnet_without_a_mask_is_no_fault_and_with_one_nothing(hills):
     seen = [bonnet(image) for image in hills]
-    told = alarms(seen)
-    assert max(s.level for s in told) == Level.WARN and "ego-mask" in told[-1].fix
+    statuses = alarms(seen)
+    assert max(s.level for s in statuses) == Level.WARN and "ego-mask" in statuses[-1].fix
     ego = np.zeros(hills[0].shape[:2], bool)
     ego[round(len(ego) * 0.88):] = True
     assert max(s.level for s in alarms(seen, ego=ego)) == Level.OK
@@ -124,15 +124,15 @@ def test_a_vehicle_that_stands_is_not_covered(hills):
         left = 9 * number
         image[330:430, left:left + 220] = hills[number][100:200, 300:520]
         seen.append(image)
-    told = alarms(seen)
-    assert max(s.level for s in told) == Level.OK
-    assert "not known" in told[-1].values["blocked"]
+    statuses = alarms(seen)
+    assert max(s.level for s in statuses) == Level.OK
+    assert "not known" in statuses[-1].values["blocked"]
 
 
 def test_too_few_images_say_that_nothing_can_be_told(hills):
-    told = alarms(hills[::10], rate=0.2)
-    assert "too few images" in told[-1].reason and told[-1].level == Level.WARN
-    assert told[-1].values["blocked"] == "not known: too few images"
+    statuses = alarms(hills[::10], rate=0.2)
+    assert "too few images" in statuses[-1].reason and statuses[-1].level == Level.WARN
+    assert statuses[-1].values["blocked"] == "not known: too few images"
     assert not any("too few" in s.reason for s in alarms(hills[::10], rate=0.5))
 
 
@@ -157,7 +157,7 @@ def test_a_failure_stands_until_a_frame_succeeds():
         levels = {failures.added_to(well, 2.0 * number + later).level for later in (0.1, 0.9, 1.1, 1.9)}
         assert levels == {Level.WARN if number == 0 else Level.ERROR}
     failures.succeeded()
-    assert failures.added_to(well, 6.5).level == Level.WARN, "told for a second"
+    assert failures.added_to(well, 6.5).level == Level.WARN, "statuses for a second"
     assert failures.added_to(well, 7.1).level == Level.OK
 
 

@@ -33,7 +33,7 @@ def play(messages):
     result = Segmentation(labels, labels, labels, np.full_like(labels, 255), {})
 
     def play(monitor, first, last, *, damaged=lambda i: False, breaks=lambda i: False):
-        told = []
+        history = []
         for i in range(first, last):
             now = i / FPS
             monitor.received(now)
@@ -45,8 +45,8 @@ def play(messages):
                 monitor.finished(result, 0.03, 0, now)
             except (FrameError, EngineError) as error:
                 monitor.failed(*failure(error), now)
-            told.append((now, *monitor.state(now)))
-        return told
+            history.append((now, *monitor.state(now)))
+        return history
 
     return play
 
@@ -60,9 +60,9 @@ FAILURES = {"unusable messages": ("damaged", "camera: an image message is unusab
 def test_failures_among_good_frames_are_a_warning(play, kind, every):
     """Masks come of the others."""
     which, words = FAILURES[kind]
-    told = play(Monitor(now=0.0), 0, 76, **{which: lambda i: i % every == 1})
-    assert {state for now, state, _ in told[1:]} == {Health.DEGRADED}
-    assert all(words in reasons[0] for _, _, reasons in told[1:])
+    history = play(Monitor(now=0.0), 0, 76, **{which: lambda i: i % every == 1})
+    assert {state for now, state, _ in history[1:]} == {Health.DEGRADED}
+    assert all(words in reasons[0] for _, _, reasons in history[1:])
 
 
 @pytest.mark.parametrize("kind", FAILURES)
@@ -70,11 +70,11 @@ def test_nothing_but_failures_is_a_fault_until_a_frame_is_good(play, kind):
     which, words = FAILURES[kind]
     monitor = Monitor(now=0.0)
     assert {state for _, state, _ in play(monitor, 0, 50)} == {Health.READY}
-    told = play(monitor, 50, 80, **{which: lambda i: True})
-    assert told[0][1] == Health.DEGRADED and words in told[0][2][0]
-    after = next(now for now, state, _ in told if state is Health.FAULT) - told[0][0]
+    history = play(monitor, 50, 80, **{which: lambda i: True})
+    assert history[0][1] == Health.DEGRADED and words in history[0][2][0]
+    after = next(now for now, state, _ in history if state is Health.FAULT) - history[0][0]
     print(f"nothing but {kind}: DEGRADED at once, FAULT after {after:.2f} s (at most {LIMIT:g} s)")
-    assert after <= LIMIT and told[-1][1] == Health.FAULT
+    assert after <= LIMIT and history[-1][1] == Health.FAULT
     good = [state for _, state, _ in play(monitor, 80, 110)]
     assert good[0] is Health.DEGRADED and Health.FAULT not in good and good[-1] is Health.READY, "masks come again"
 
@@ -89,8 +89,8 @@ def test_before_the_first_good_frame_a_failure_is_a_fault_at_once(play, kind):
 def test_a_failure_is_told_beside_another_finding(play):
     monitor = Monitor(now=0.0)
     monitor.use_engine("128x64")
-    told = play(monitor, 0, 5, breaks=lambda i: i == 2)
-    assert "out of memory" in told[-1][2][0] and "128x64" in told[-1][2][0]
+    history = play(monitor, 0, 5, breaks=lambda i: i == 2)
+    assert "out of memory" in history[-1][2][0] and "128x64" in history[-1][2][0]
 
 
 @pytest.mark.parametrize("kind", FAILURES)

@@ -137,25 +137,25 @@ def pictures(count):
 
 def play(monitor, start, seconds, rate=25, result=None):
     """Frames that move, in the time of the clock; all that health says of them."""
-    shown, told = pictures(8), []
+    shown, history = pictures(8), []
     for i in range(round(seconds * rate)):
         now = start + i / rate
         monitor.received(now)
         monitor.arrived(shown[i % 8], now, now)
         if result is not None:
             monitor.finished(result, 0.03, 0, now)
-        told.append((now, monitor.state(now)))
-    return told
+        history.append((now, monitor.state(now)))
+    return history
 
 
 def test_in_a_loop_all_starts_anew():
     """A bag played again and again, with its clock: each time is as the first one was."""
     monitor, result = Monitor(now=0.0, budget=0.05), Segmentation.unknown((72, 128))
     for loop in range(4):
-        told = play(monitor, 0.0, 20.0, result=result)
-        late = {state for now, state in told if now > 1.5}
-        assert not any("images a second" in str(reasons) or "FAULT" in state for _, (state, reasons) in told)
-        assert loop == 0 or "time jumped back by 19.96 s" in str(told[0][1])
+        history = play(monitor, 0.0, 20.0, result=result)
+        late = {state for now, state in history if now > 1.5}
+        assert not any("images a second" in str(reasons) or "FAULT" in state for _, (state, reasons) in history)
+        assert loop == 0 or "time jumped back by 19.96 s" in str(history[0][1])
         assert not any("jumped" in str(reasons) for _, reasons in late)
         values = {s.name: s.values for s in monitor.statuses(20.0)}
         assert values["camera"]["rate"] == "25.0 Hz"
@@ -166,8 +166,8 @@ def test_a_camera_that_slows_down_in_a_later_loop_is_told():
     monitor = Monitor(now=0.0)
     for _ in range(3):
         play(monitor, 0.0, 5.0)
-    told = [now for now, (_, reasons) in play(monitor, 0.0, 4.0, rate=5) if "instead of 25" in str(reasons)]
-    assert told and told[0] <= 2.0
+    history = [now for now, (_, reasons) in play(monitor, 0.0, 4.0, rate=5) if "instead of 25" in str(reasons)]
+    assert history and history[0] <= 2.0
 
 
 def test_a_camera_that_is_gone_after_a_jump_is_told():

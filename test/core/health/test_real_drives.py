@@ -36,7 +36,7 @@ def frames_of(clips, name):
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_no_fault_and_no_warning_on_real_roads(clips, segmenter, name):
-    monitor, told, frames = Monitor(typical=segmenter.engine.network.typical, now=1.0), [], 0
+    monitor, reported, frames = Monitor(typical=segmenter.engine.network.typical, now=1.0), [], 0
     for now, image in frames_of(clips, name):
         frame = Frame.from_array(image)
         monitor.received(now)
@@ -44,17 +44,17 @@ def test_no_fault_and_no_warning_on_real_roads(clips, segmenter, name):
         monitor.finished(segmenter.segment(frame), 0.03, 0, now)
         state, reasons = monitor.state(now)
         assert state is not Health.FAULT, reasons
-        told += reasons
+        reported += reasons
         frames += 1
     assert frames > 40
-    assert told == []
+    assert reported == []
 
 
 def test_a_camera_upside_down_is_unlike_the_training_data(clips, segmenter):
     health = NetworkHealth(segmenter.engine.network.typical)
-    told = []
+    reported = []
     for now, image in frames_of(clips, "bridge"):
         result = segmenter.segment(cv2.rotate(image, cv2.ROTATE_180), drivable=False)
         health.observe(result.labels, result.confidence, now)
-        told.append(health.status(now).reason)
-    assert any("unlike the training data" in reason for reason in told), set(told)
+        reported.append(health.status(now).reason)
+    assert any("unlike the training data" in reason for reason in reported), set(reported)

@@ -1,4 +1,4 @@
-"""An incomplete installation and a user without a home are told with the fix, so that engine auto takes OpenVINO."""
+"""An incomplete installation and a user without a home are named with the fix, so that engine auto takes OpenVINO."""
 
 import os
 import subprocess

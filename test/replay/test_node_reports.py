@@ -1,4 +1,4 @@
-"""What the result bag tells of the node itself: names of labels, health, diagnostics, in the bag's time."""
+"""What the result bag holds of the node itself: names of labels, health, diagnostics, in the bag's time."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_health_is_told_when_it_changes_and_agrees_with_the_frames(replay, tmp_p
         assert newest == frame["health"], frame["index"]
 
 
-def told(replay):
+def reasons(replay):
     """All reasons that ~/health gave."""
     return {r for _, message in read(replay, "/drive_seg/health") for r in json.loads(message.data)["reasons"]}
 
@@ -69,7 +69,7 @@ def test_an_unusable_image_is_told_as_the_node_tells_it(replay, tmp_path):
     messages = [raw(i, street(i)) for i in range(6)]
     messages[3].encoding = "yuv9"
     assert replay(write_bag(tmp_path / "street", 6, messages=messages)) == 1
-    (reason,) = (r for r in told(replay) if "yuv9" in r)
+    (reason,) = (r for r in reasons(replay) if "yuv9" in r)
     assert reason.startswith("camera: an image message is unusable: ")
     assert "'yuv9' is not supported: use one of bgr8, " in reason
 
@@ -85,7 +85,7 @@ def test_an_engine_that_fails_is_told_as_the_node_tells_it(replay, street_bag, m
 
     monkeypatch.setattr(OpenVinoEngine, "decode", fails_once)
     assert replay(street_bag) == 1
-    (reason,) = (r for r in told(replay) if "out of memory" in r)
+    (reason,) = (r for r in reasons(replay) if "out of memory" in r)
     assert reason == "engine: the engine failed on a frame: out of memory: start the node again"
 
 
