@@ -254,25 +254,25 @@ def test_things_on_the_road_are_obstacles_and_paint_stays_road():
     texture = rng.integers(0, 255, (96, 128, 3), np.uint8)
     drawn = 0
     for _ in range(30):
-        thing, drawn = image.copy(), codes.copy()
-        synthetic_obstacles.add_thing(rng, thing, drawn, [1], 7, texture)
-        changed = drawn != codes
-        assert set(np.unique(drawn[changed])) <= {7}
+        thing, marked = image.copy(), codes.copy()
+        synthetic_obstacles.add_thing(rng, thing, marked, [1], 7, texture)
+        changed = marked != codes
+        assert set(np.unique(marked[changed])) <= {7}
         if changed.any():
             drawn += 1
             assert np.abs(thing[changed].astype(int) - 90).mean() > 3
     assert drawn > 20
     walls = 0
     for _ in range(30):
-        wall, drawn = image.copy(), codes.copy()
-        synthetic_obstacles.add_wall(rng, wall, drawn, [1], 7, texture)
-        walls += (drawn == 7).any()
+        wall, marked = image.copy(), codes.copy()
+        synthetic_obstacles.add_wall(rng, wall, marked, [1], 7, texture)
+        walls += (marked == 7).any()
         assert np.array_equal(wall[:10], image[:10])  # no wall reaches the sky here
     assert walls > 10
-    painted, drawn = image.copy(), codes.copy()
+    painted, marked = image.copy(), codes.copy()
     for _ in range(10):
-        synthetic_obstacles.add_paint(rng, painted, drawn, [1])
-    assert np.array_equal(drawn, codes)
+        synthetic_obstacles.add_paint(rng, painted, marked, [1])
+    assert np.array_equal(marked, codes)
     assert (painted[40:] != 90).any()
     assert (painted[:40] == 90).all()
 
