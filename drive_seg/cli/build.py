@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
         compile_now()
         return 0
     from drive_seg.files import plan_folder
+    from drive_seg.runtimes.cuda_driver import first_gpu
     from drive_seg.runtimes.form import check_form
     from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
-    from drive_seg.runtimes.tensorrt.driver import first_gpu
     from drive_seg.runtimes.tensorrt.library import load_library
 
     library = load_library()

@@ -48,7 +48,7 @@ def _open(name: str) -> str:
 
 
 def _gpu() -> str:
-    from drive_seg.runtimes.tensorrt.driver import first_gpu
+    from drive_seg.runtimes.cuda_driver import first_gpu
 
     return first_gpu().title
 
@@ -82,7 +82,7 @@ def describe_plans(folder: Path) -> list[str]:
 
 
 def _cuda() -> str:
-    from drive_seg.runtimes.tensorrt.driver import open_backend
+    from drive_seg.runtimes.cuda_driver import open_backend
 
     package = open_backend().package
     return f"{package} {_version(package)}"

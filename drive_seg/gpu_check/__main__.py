@@ -26,8 +26,8 @@ try:
     from drive_seg.network import Network, NetworkError
     from drive_seg.resources import default_network
     from drive_seg.runtimes import open_engine
+    from drive_seg.runtimes.cuda_driver import Bindings, Pycuda, load_driver
     from drive_seg.runtimes.tensorrt.builder import typed_network
-    from drive_seg.runtimes.tensorrt.driver import Bindings, Pycuda, load_driver
     from drive_seg.runtimes.tensorrt.engine import TensorRtEngine, open_tensorrt
     from drive_seg.runtimes.tensorrt.gpu import Gpu
     from drive_seg.runtimes.tensorrt.kernels import SOURCE, compile_kernels, load_kernels

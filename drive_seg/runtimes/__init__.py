@@ -126,7 +126,7 @@ def _open(name: str, network: Network, options: Options) -> Engine:
 
 def describe_gpu() -> str:
     """The GPU and the TensorRT that would run on it. Raises EngineError, naming the fix, where one is missing."""
-    from drive_seg.runtimes.tensorrt.driver import first_gpu, open_backend
+    from drive_seg.runtimes.cuda_driver import first_gpu, open_backend
     from drive_seg.runtimes.tensorrt.library import load_library
 
     device = first_gpu()

@@ -19,8 +19,8 @@ import pytest
 from drive_seg.core.engine import EngineError
 from drive_seg.fp16.typed import load_onnx, typed_fp16
 from drive_seg.network import Network
+from drive_seg.runtimes.cuda_driver import Device
 from drive_seg.runtimes.tensorrt import kernels
-from drive_seg.runtimes.tensorrt.driver import Device
 from drive_seg.runtimes.tensorrt.frame_path import channels
 from drive_seg.runtimes.tensorrt.gpu import Buffer
 

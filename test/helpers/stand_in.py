@@ -54,7 +54,7 @@ def driver() -> ctypes.CDLL:
 
 def backend(name: str):
     """A new backend by its package's name, opened as where only that one is installed."""
-    from drive_seg.runtimes.tensorrt.driver import open_backend
+    from drive_seg.runtimes.cuda_driver import open_backend
 
     sys.setdlopenflags(os.RTLD_LAZY)  # pycuda refers to more of the driver than the stand-in has
     sys.modules["pycuda.driver" if name == "cuda-bindings" else "cuda.bindings"] = None

@@ -9,7 +9,7 @@ import pytest
 
 from drive_seg.core.engine import EngineError
 from drive_seg.runtimes import open_engine
-from drive_seg.runtimes.tensorrt.driver import open_backend
+from drive_seg.runtimes.cuda_driver import open_backend
 from drive_seg.runtimes.tensorrt.library import load_library
 
 

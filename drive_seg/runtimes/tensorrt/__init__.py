@@ -3,9 +3,9 @@
     engine.py      the engine that the segmenter drives         frame_path.py  camera bytes -> labels, for one layout
     kernels.cu     the kernels; compiled/ has them as they ship kernels.py     loads them, or has NVRTC compile them
     intake.py      which bytes of a frame each block reads      gpu.py         memory, stream and graphs of one GPU
-    driver.py      the CUDA driver, by pycuda or cuda-bindings  library.py     which TensorRT is installed
     builder.py     ONNX -> plan, in a process of its own        plan.py        the plan cache: key, sidecar
-    runner.py      a plan, ready to run
+    runner.py      a plan, ready to run                         library.py     which TensorRT is installed
 
-drive_seg/fp16 writes the network that it runs, at export; drive_seg/gpu_check measures and checks all this on a GPU.
+runtimes/cuda_driver.py calls CUDA, by pycuda or cuda-bindings; drive_seg/fp16 writes the network that runs here, at
+export; drive_seg/gpu_check measures and checks all this on a GPU.
 """

@@ -18,8 +18,8 @@ from drive_seg.files import plan_folder as folder_for
 from drive_seg.loading import fix_for_memory
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
+from drive_seg.runtimes.cuda_driver import first_gpu
 from drive_seg.runtimes.tensorrt.builder import Target, obtain_plan
-from drive_seg.runtimes.tensorrt.driver import first_gpu
 from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NetworkRunner, NotFiniteError
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake

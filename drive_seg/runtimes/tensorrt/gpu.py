@@ -13,8 +13,8 @@ import numpy as np
 
 from drive_seg.core.engine import EngineError
 from drive_seg.runtimes import sensors
+from drive_seg.runtimes.cuda_driver import Bindings, Pycuda, first_gpu, open_backend
 from drive_seg.runtimes.nvml import Nvml
-from drive_seg.runtimes.tensorrt.driver import Bindings, Pycuda, first_gpu, open_backend
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: what others do on CUDA's default stream doesn't wait for this one
 _BLOCKING_SYNC, _DISABLE_TIMING = 1, 2  # CU_EVENT_*: a thread that waits sleeps; without, it takes a core
