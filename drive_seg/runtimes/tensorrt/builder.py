@@ -1,4 +1,4 @@
-"""The plan of a network: from the cache, or built by another process and stored there.
+"""The plan of a network: from the cache, or built and stored there by another process.
 
 python3 -m drive_seg.runtimes.tensorrt.builder is that process: TensorRT holds Python's lock while it starts and builds,
 and may take much memory; so the node answers meanwhile, and lives on where the build does not.
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ ANY_GPU = "any"
 # workspace: bytes that a layer may use; TensorRT's own limit is all memory, and a small board then ends the node.
 _OPTIONS = {"optimization_level": 3, "workspace": 512 << 20, "format": "HWC8"}
 
+_REFUSED = "refused: "  # begins the line in which that process says why there is no plan
+
 
 @dataclass(frozen=True)
 class Target:
@@ -38,25 +40,6 @@ class Target:
 
     gpu: str
     compute_capability: tuple[int, int]
-
-
-def check_target(library: Library, target: Target) -> None:
-    """Raises EngineError when this TensorRT can't build for that GPU."""
-    if target.gpu != ANY_GPU:
-        return
-    if not library.is_rtx:
-        raise EngineError(f"{library.title} builds only for the GPU it runs on",
-                          "build there, or use TensorRT for RTX, which builds for RTX cards from anywhere")
-    wanted, listed = "{}.{}".format(*target.compute_capability), _listed(library)
-    if wanted not in listed:
-        raise EngineError(f"{library.title} doesn't build for compute capability {wanted} from another machine; it does"
-                          f" for {', '.join(listed)}")
-
-
-def _listed(library: Library) -> list[str]:
-    """Compute capabilities that TensorRT for RTX builds for from any machine."""
-    names = (name for name in library.module.ComputeCapability.__members__ if name.startswith("SM"))
-    return [f"{name[2:-1]}.{name[-1]}" for name in names]
 
 
 def typed_network(network: Network, precision: str = "fp16") -> tuple[Path, str]:
@@ -73,10 +56,22 @@ def typed_network(network: Network, precision: str = "fp16") -> tuple[Path, str]
 
 def key_for(network: Network, input_size: tuple[int, int], library: Library, target: Target,
             precision: str = "fp16") -> PlanKey:
-    """The key of the plan that is wanted here. Raises EngineError."""
+    """The key of the plan that is wanted here. Raises EngineError, also when this TensorRT can't build for that GPU."""
+    capability = "{}.{}".format(*target.compute_capability)
+    if target.gpu == ANY_GPU and not library.is_rtx:
+        raise EngineError(f"{library.title} builds only for the GPU it runs on",
+                          "build there, or use TensorRT for RTX, which builds for RTX cards from anywhere")
+    if target.gpu == ANY_GPU and capability not in _listed(library):
+        raise EngineError(f"{library.title} doesn't build for compute capability {capability} from another machine; it"
+                          f" does for {', '.join(_listed(library))}")
     return PlanKey(typed_network(network, precision)[1], precision, library.flavour, library.version,
-                   ANY_GPU if library.is_rtx else target.gpu, "{}.{}".format(*target.compute_capability),
-                   (1, 3, *input_size), _OPTIONS)
+                   ANY_GPU if library.is_rtx else target.gpu, capability, (1, 3, *input_size), _OPTIONS)
+
+
+def _listed(library: Library) -> dict[str, Any]:
+    """Compute capabilities that TensorRT for RTX builds for from any machine."""
+    return {f"{name[2:-1]}.{name[-1]}": value for name, value in library.module.ComputeCapability.__members__.items()
+            if name.startswith("SM")}
 
 
 def obtain_plan(network: Network, input_size: tuple[int, int], library: Library, target: Target, folder: Path,
@@ -86,7 +81,6 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
 
     rebuild: even if a fitting one is there. path: where to, other than the cache's own name in `folder`.
     """
-    check_target(library, target)
     key = key_for(network, input_size, library, target, precision)
     own = plan_path(folder, network.name, key)
     if path is not None:
@@ -96,67 +90,66 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
     found = plans.load(path, key)
     if isinstance(found, StoredPlan) and not rebuild:
         return path, found
+    progress(found if isinstance(found, str) else f"asked to build {path} again")
     waiting = f"another process builds {path.name}: waiting for it"
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(locked(path.with_suffix(".lock"), lambda: progress(waiting)))
-        except EngineError as error:
-            raise EngineError(f"{found}, and {error}" if isinstance(found, str) else str(error)) from error
+    with locked(path.with_suffix(".lock"), lambda: progress(waiting)):
         again = plans.load(path, key)
-        if isinstance(again, StoredPlan) and (not rebuild or again.sidecar != getattr(found, "sidecar", None)):
+        if isinstance(again, StoredPlan) and again != found:  # that process built it
             return path, again
-        progress(("asked to build again" if isinstance(again, StoredPlan) else again)
-                 + f": {library.title} builds {network.name} {input_size[1]}x{input_size[0]} in {precision} for compute"
-                   f" capability {key.compute_capability} (GPU: {target.gpu}), once; seconds on a PC, some minutes on a"
-                   " Jetson")
-        plan, facts = build_apart(library, key, typed_network(network, precision)[0], folder / "timing.cache", progress)
-        stored = plans.store(path, key, plan, facts)
-    wide = f", {len(facts['fp32'])} of its layers fp32" if facts["fp32"] else ""
-    progress(f"{path} holds {precision}{wide}, {len(plan) / 1e6:.1f} MB, built in {facts['seconds']:.1f} s")
-    return path, stored
+        progress(f"{library.title} builds {network.name} {input_size[1]}x{input_size[0]} in {precision} for compute"
+                 f" capability {key.compute_capability} (GPU: {target.gpu}), once; seconds on a PC, some minutes on a"
+                 " Jetson")
+        build_apart(library, key, typed_network(network, precision)[0], folder / "timing.cache", path, progress)
+        stored = plans.load(path, key)
+        if isinstance(stored, str):
+            raise EngineError(stored)
+    built = stored.sidecar["built"]
+    wide = f", {len(built['fp32'])} of its layers fp32" if built["fp32"] else ""
+    progress(f"{path} holds {precision}{wide}, {len(stored.data) / 1e6:.1f} MB, built in {built['seconds']:.1f} s")
+    return path, replace(stored, fresh=True)
 
 
-def build_apart(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, progress: LogFunction,
-                ) -> tuple[bytes, dict[str, Any]]:
-    """Build in a process of its own: see `build`. Returns the plan, and facts for its sidecar. Raises EngineError."""
-    with tempfile.TemporaryDirectory() as folder:
-        plan, answer_file = Path(folder, "plan"), Path(folder, "answer")
-        with Path(folder, "errors").open("w+") as errors, subprocess.Popen(
-                [sys.executable, "-m", __name__, json.dumps(key.facts()), onnx, timing_cache, plan, answer_file],
-                stdout=subprocess.PIPE, stderr=errors, text=True) as process:
-            assert process.stdout is not None  # a pipe
-            for line in process.stdout:
+def build_apart(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, path: Path, progress: LogFunction,
+                ) -> None:
+    """Build a plan and store it at `path`, in a process of its own. Raises EngineError."""
+    reason = ""
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
+            [sys.executable, "-m", __name__, json.dumps(key.facts()), onnx, timing_cache, path],
+            stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+        assert process.stdout is not None  # a pipe
+        for line in process.stdout:
+            if line.startswith(_REFUSED):
+                reason = line.removeprefix(_REFUSED).rstrip()
+            else:
                 progress(line.rstrip())
-            code = process.wait()
-            errors.seek(0)
-            said = [" ".join(line.split()) for line in errors if line.strip()]
-        answer = json.loads(answer_file.read_text()) if code == 0 else {}
-        if "built" in answer:
-            return plan.read_bytes(), answer["built"]
+        code = process.wait()
+        errors.seek(0)
+        said = [" ".join(line.split()) for line in errors if line.strip()]
+    if code == 0 and not reason:
+        return
+    cause = [line for line in said if "[E]" in line] or ([] if reason else said[-1:])  # else a traceback's end
     killed = " (memory used up? close other programs, or use a smaller network input)" if code == -9 else ""
-    reason = answer.get("refused", f"{library.title} ended with code {code} while it built{killed}")
-    cause = [line for line in said if "[E]" in line] or ([] if answer else said[-1:])  # else a traceback's end
+    reason = reason or f"{library.title} ended with code {code} while it built{killed}"
     raise EngineError(": ".join([reason, *cause[:1]]))
 
 
 # ---- in that process ----
 
 
-def main(key: str, onnx: str, timing_cache: str, plan: str, answer_file: str) -> None:
-    """Write the plan, and as the answer {"built": facts} or {"refused": why}. How far it is goes to stdout."""
+def main(key: str, onnx: str, timing_cache: str, path: str) -> None:
+    """Build a plan and store it at `path`. What there is to say goes to stdout."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends when its parent does
     wanted = PlanKey(**json.loads(key))
-    answer: dict[str, Any]
     try:
-        answer = {"built": build(load_library(wanted.flavour), wanted, Path(onnx), Path(timing_cache), Path(plan))}
+        plan, facts = build(load_library(wanted.flavour), wanted, Path(onnx), Path(timing_cache))
+        plans.store(Path(path), wanted, plan, facts)
     except EngineError as error:
-        answer = {"refused": str(error)}
-    Path(answer_file).write_text(json.dumps(answer))
+        print(f"{_REFUSED}{error}")
 
 
-def build(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, plan: Path) -> dict[str, Any]:
-    """Build a plan from a strongly typed ONNX file, and write it; facts for its sidecar. Raises EngineError."""
+def build(library: Library, key: PlanKey, onnx: Path, timing_cache: Path) -> tuple[bytes, dict[str, Any]]:
+    """A plan from a strongly typed ONNX file, and facts for its sidecar. Raises EngineError."""
     start = time.monotonic()
     trt = library.module
     log = trt.Logger(trt.Logger.ERROR)  # filters within TensorRT: a logger in Python is given every line
@@ -180,9 +173,9 @@ def build(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, plan: 
     config.progress_monitor = _monitor(trt)
     if library.is_rtx:
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # else it can't be part of a CUDA graph
-        if key.compute_capability in _listed(library):  # else what it makes by default, for several GPUs, may do
+        which = _listed(library).get(key.compute_capability)
+        if which is not None:  # else what it makes by default, for several GPUs, may do
             config.num_compute_capabilities = 1
-            which = getattr(trt.ComputeCapability, "SM" + key.compute_capability.replace(".", ""))
             if not config.set_compute_capability(which, 0):
                 raise EngineError(f"{library.title} doesn't take compute capability {key.compute_capability}")
     else:
@@ -193,12 +186,11 @@ def build(library: Library, key: PlanKey, onnx: Path, timing_cache: Path, plan: 
     made = builder.build_serialized_network(network, config)
     if made is None:
         raise EngineError(f"{library.title} can't build the network")
-    plan.write_bytes(made)
     measured = None if library.is_rtx else config.get_timing_cache()
     if measured is not None:
         with contextlib.suppress(EngineError), write_whole(timing_cache) as part:  # the plan matters more
             part.write_bytes(bytes(measured.serialize()))
-    return facts | {"seconds": round(time.monotonic() - start, 2)}
+    return bytes(made), facts | {"seconds": round(time.monotonic() - start, 2)}
 
 
 def _parser_says(library: Library, parser) -> str:

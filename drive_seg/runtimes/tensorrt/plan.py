@@ -49,7 +49,7 @@ def sidecar_of(plan: Path) -> Path:
     return plan.with_suffix(".json")
 
 
-def store(path: Path, key: PlanKey, plan: bytes, built: dict[str, Any]) -> StoredPlan:
+def store(path: Path, key: PlanKey, plan: bytes, built: dict[str, Any]) -> None:
     """Write plan and sidecar, each whole or not at all. built: what the builder found. Raises EngineError."""
     sidecar = {"format": FORMAT, "key": key.facts(), "built": built, "written": stamp(),
                "plan": {"sha256": hashlib.sha256(plan).hexdigest(), "bytes": len(plan)}}
@@ -57,7 +57,6 @@ def store(path: Path, key: PlanKey, plan: bytes, built: dict[str, Any]) -> Store
         part.write_bytes(plan)
     with write_whole(sidecar_of(path)) as part:  # last: a plan without its own sidecar is never loaded
         part.write_text(json.dumps(sidecar, indent=2) + "\n")
-    return StoredPlan(plan, sidecar, fresh=True)
 
 
 def load(path: Path, key: PlanKey) -> StoredPlan | str:

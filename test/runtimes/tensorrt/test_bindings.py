@@ -89,6 +89,7 @@ import tensorrt_bindings
 sys.modules["tensorrt"] = tensorrt_bindings
 from drive_seg.core.engine import EngineError
 from pathlib import Path
+from types import SimpleNamespace
 from drive_seg.runtimes.tensorrt.builder import build
 from drive_seg.runtimes.tensorrt.library import load_library
 from drive_seg.runtimes.tensorrt.plan import PlanKey
@@ -99,8 +100,8 @@ errors.report_error(0, "first"), errors.report_error(0, "second")
 assert errors.reason() == "first" and errors.num_errors() == 0
 said = []
 key = PlanKey("", "fp16", "tensorrt", "10.3", "Orin", "8.7", (1, 3, 1, 1))
-for work in (lambda: build(library, key, Path("a.onnx"), Path("timing"), Path("a.plan")),
-             lambda: PlanRunner(None, library, b"")):
+for work in (lambda: build(library, key, Path("a.onnx"), Path("timing")),
+             lambda: PlanRunner(SimpleNamespace(on_close=id), library, b"", Path("jit"))):
     try:
         work()
     except EngineError as error:
