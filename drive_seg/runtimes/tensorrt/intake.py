@@ -25,27 +25,21 @@ def taps(pixels: int, source: int) -> np.ndarray:
     place = ((np.arange(pixels) + 0.5) * (source / pixels) - 0.5).astype(np.float32)
     lower = np.floor(place)
     weight = np.where((lower < 0) | (lower >= source - 1), np.float32(0), place - lower)
-    return _pairs(TAP, np.clip(lower, 0, source - 1), np.rint(weight * np.float32(2048)))
+    return np.rec.fromarrays([np.clip(lower, 0, source - 1), np.rint(weight * np.float32(2048))], TAP)
 
 
 def places(pixels: int, cells: int) -> np.ndarray:
     """Where each pixel centre falls between cell centres, as core/decode.py has it: PLACE."""
-    return _pairs(PLACE, *axis(pixels, cells))
-
-
-def _pairs(kind: np.dtype, lower: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    out = np.empty(len(lower), kind)
-    out["lower"], out["weight"] = lower, weight
-    return out
+    return np.rec.fromarrays(axis(pixels, cells), PLACE)
 
 
 @dataclass(frozen=True)
 class Intake:
     """The way of one kind of frame into a network.
 
-    rows, row_bytes: what the kernel reads; a row takes `pitch` bytes. height: rows of pixels in them. halved: (height,
-    width) after `halvings` on the GPU. on_host: halvings that the processor does before, as BGR: of odd sizes and of
-    huge images. converts: Bayer patterns become BGR on the processor.
+    layout, rows, row_bytes: what the kernel reads, BGR of a Bayer pattern; a row takes `pitch` bytes. height: rows of
+    pixels in them. halved: (height, width) after `halvings` on the GPU. on_host: halvings that the processor does
+    before, as BGR: of odd sizes and of huge images.
     """
 
     encoding: str
@@ -57,7 +51,6 @@ class Intake:
     halvings: int
     halved: tuple[int, int]
     on_host: int
-    converts: bool
 
     @property
     def pitch(self) -> int:
@@ -78,18 +71,19 @@ class Intake:
         last = len(sizes) - 1
         odd = [i for i in range(last) if sizes[i][0] % 2 or sizes[i][1] % 2]
         on_host = max(odd[-1] + 1 if odd else 0, last - MOST_HALVINGS)
-        converts = on_host == 0 and not LAYOUTS[frame.encoding].at
         height, width = sizes[on_host]
-        layout = LAYOUTS["bgr8" if on_host or converts else frame.encoding]
+        layout = LAYOUTS[frame.encoding]
+        if on_host or not layout.at:
+            layout = LAYOUTS["bgr8"]
         rows = height * layout.rows[0] // layout.rows[1]
         return cls(frame.encoding, frame.size, layout, rows, width * layout.channels, height, last - on_host, sizes[-1],
-                   on_host, converts)
+                   on_host)
 
     def pixels(self, frame: Frame) -> np.ndarray:
         """(rows, row_bytes) uint8 to hand to the kernel; a view of the frame's own unless the processor has work."""
         for _ in range(self.on_host):
             frame = Frame.from_array(frame.resized((frame.height // 2, frame.width // 2), cv2.INTER_AREA))
-        data = frame.bgr() if self.converts else frame.data
+        data = frame.bgr() if self.layout == LAYOUTS["bgr8"] else frame.data
         return data.reshape(len(data), -1)[:, : self.row_bytes]
 
 
