@@ -109,6 +109,13 @@ class Engine(Protocol):
         raise EngineError(f"{self.name} does not run the network without the rest of a frame",
                           "take an engine on the CPU: openvino, onnxruntime")
 
+    def warm_up(self, frames: int = 1) -> None:
+        """Run on noise, so that the first frame of a camera finds all that is compiled and set up. Raises EngineError.
+        """
+        noise = Frame.from_array(np.random.default_rng(0).integers(0, 256, (*self.input_size, 3), np.uint8))
+        for _ in range(frames):
+            self.decode(noise, self.input_size, {})
+
     def readings(self) -> dict[str, str]:
         """How its processor does right now, for people: memory, temperature. Only what can be read; cheap enough to be
         asked every second. Raises EngineError.

@@ -26,13 +26,9 @@ class FixedLogits:
         padded = np.full((*logits.shape[1:], channels(len(logits))), np.nan, np.float16)  # NaN: nothing may read it
         padded[..., : len(logits)] = logits.transpose(1, 2, 0)
         self.logits = gpu.allocate(padded.nbytes, host=True)
-        try:
-            self.logits.host[:] = padded.reshape(-1).view(np.uint8)
-            gpu.upload(self.logits, padded.nbytes)
-            self.pixels = gpu.allocate(2 * channels(3) * input_size[0] * input_size[1], host=True)
-        except EngineError:
-            gpu.free(self.logits)
-            raise
+        self.logits.host[:] = padded.reshape(-1).view(np.uint8)
+        gpu.upload(self.logits, padded.nbytes)
+        self.pixels = gpu.allocate(2 * channels(3) * input_size[0] * input_size[1], host=True)
 
     def enqueue(self) -> None:
         """Nothing to do: the logits are there."""
@@ -58,6 +54,7 @@ class TorchRunner:
     def __init__(self, gpu: Gpu, typed: Path) -> None:
         """typed: the path of a network's fp16 version. Raises EngineError without PyTorch on CUDA, or for an unknown
         operator."""
+        gpu.on_close(self._close)
         try:
             import onnx
             import torch
@@ -67,7 +64,7 @@ class TorchRunner:
         if not torch.cuda.is_available():
             raise EngineError("this PyTorch has no CUDA")
         graph = onnx.load(str(typed)).graph
-        self._torch, self._gpu, self._nodes = torch, gpu, list(graph.node)
+        self._torch, self._nodes = torch, list(graph.node)
         unknown = {n.op_type for n in self._nodes} - set(OPERATORS)
         if unknown:
             raise EngineError(f"the stand-in doesn't know the operators {', '.join(sorted(unknown))}")
@@ -95,12 +92,9 @@ class TorchRunner:
         except RuntimeError as error:  # what PyTorch makes of every CUDA error
             raise EngineError(f"PyTorch failed: {str(error).splitlines()[0]}") from error
 
-    def close(self) -> None:
-        """Give back memory."""
+    def _close(self) -> None:
         self._in = self._out = None
         self._weights = {}
-        self._gpu.free(self.pixels)
-        self._gpu.free(self.logits)
 
 
 def run_nodes(torch, nodes, weights: dict, ends: tuple[str, str], image):

@@ -1,14 +1,14 @@
 """The CUDA driver: whether a GPU is usable, what it is, and the driver's functions from Python.
 
 Those are called by pycuda where it is installed, else by NVIDIA's cuda-bindings. Both take and give what cuda-bindings
-does: handles, addresses as integers, and no status, for that is an EngineError.
+does: handles, addresses as integers, memory of the processor as arrays, and no status, for that is an EngineError.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import byref, c_char, c_int, c_size_t, c_uint8, c_ulonglong, c_void_p
+from ctypes import byref, c_char, c_int, c_size_t, c_ulonglong, c_void_p
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -122,13 +122,6 @@ class Bindings:
             raise _error(f"{function}: {status.name}", status == self._driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY)
         return values[0] if len(values) == 1 else tuple(values)
 
-    def launch(self, function, blocks: tuple[int, int], threads: int, shared: int, stream,
-               arguments: ctypes.Structure) -> None:
-        """Enqueue a kernel whose one parameter is a struct. Raises EngineError."""
-        parameters = (c_void_p * 1)(ctypes.addressof(arguments))
-        self.call("cuLaunchKernel", function, *blocks, 1, threads, 1, 1, shared, stream, ctypes.addressof(parameters),
-                  0)
-
 
 class Pycuda:
     """pycuda, in the form of cuda-bindings. What it lacks (CUDA graphs) goes to the driver itself."""
@@ -153,10 +146,6 @@ class Pycuda:
             failed = _error(str(error), isinstance(error, self._cuda.MemoryError))
         raise failed  # without the first one's traceback, which refers to streams and modules: they would end too late
 
-    def launch(self, *arguments) -> None:
-        """See Bindings.launch."""
-        self.call("cuLaunchKernel", *arguments)
-
     def _table(self) -> dict[str, Callable]:
         cuda, live, keep, raw = self._cuda, self._live, self._keep, partial(_get, self._driver)
         return {
@@ -171,21 +160,17 @@ class Pycuda:
             "cuMemHostAlloc": lambda nbytes, flags: keep(
                 memory := cuda.pagelocked_empty(nbytes, "u1", mem_flags=flags), memory.ctypes.data),
             "cuMemFreeHost": lambda address: live.pop(address).base.free(),
-            "cuMemcpyHtoDAsync": lambda target, source, nbytes, stream: cuda.memcpy_htod_async(
-                target, (c_uint8 * nbytes).from_address(source), live[stream]),
-            "cuMemcpyDtoHAsync": lambda target, source, nbytes, stream: cuda.memcpy_dtoh_async(
-                (c_uint8 * nbytes).from_address(target), source, live[stream]),
+            "cuMemcpyHtoDAsync": lambda target, source, _, stream: cuda.memcpy_htod_async(target, source, live[stream]),
+            "cuMemcpyDtoHAsync": lambda target, source, _, stream: cuda.memcpy_dtoh_async(target, source, live[stream]),
             "cuMemcpyDtoDAsync": lambda target, source, nbytes, stream: cuda.memcpy_dtod_async(
                 target, source, nbytes, live[stream]),
             "cuStreamCreate": lambda flags: keep(stream := cuda.Stream(flags), stream.handle),
-            "cuStreamDestroy": live.pop,
             "cuEventCreate": lambda flags: keep(cuda.Event(flags)),
-            "cuEventDestroy": live.pop,
             "cuEventRecord": lambda event, stream: live[event].record(live[stream]),
             "cuEventSynchronize": lambda event: live[event].synchronize(),
             "cuEventElapsedTime": lambda start, end: live[end].time_since(live[start]),
             "cuModuleLoadData": lambda image: keep(cuda.module_from_buffer(image)),
-            "cuModuleUnload": live.pop,
+            **dict.fromkeys(("cuStreamDestroy", "cuEventDestroy", "cuModuleUnload"), live.pop),
             "cuModuleGetFunction": lambda module, name: (module, name.decode()),  # the function itself keeps it
             "cuLaunchKernel": self._launch,
             "cuStreamBeginCapture": lambda stream, mode: raw("cuStreamBeginCapture_v2", c_int, c_void_p(stream), mode),
@@ -202,12 +187,11 @@ class Pycuda:
         self._live[handle] = thing
         return handle
 
-    def _launch(self, function: tuple[int, str], blocks: tuple[int, int], threads: int, shared: int, stream: int,
-                arguments: ctypes.Structure) -> None:
-        module, name = function
-        kernel = self._live[module].get_function(name)
-        kernel.prepare([f"{ctypes.sizeof(arguments)}s"])
-        kernel.prepared_async_call((*blocks, 1), (threads, 1, 1), self._live[stream], bytes(arguments),
+    def _launch(self, function: tuple[int, str], *arguments: Any) -> None:
+        *shape, shared, stream, ((parameter,), _), _ = arguments
+        kernel = self._live[function[0]].get_function(function[1])
+        kernel.prepare([f"{ctypes.sizeof(parameter)}s"])
+        kernel.prepared_async_call(tuple(shape[:3]), tuple(shape[3:]), self._live[stream], bytes(parameter),
                                    shared_size=shared)
 
     def _release(self) -> None:

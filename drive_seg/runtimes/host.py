@@ -36,12 +36,6 @@ class HostEngine(Engine, ABC):
     def infer(self, image: np.ndarray) -> np.ndarray:
         """See drive_seg.core.engine.Engine.infer."""
 
-    def warm_up(self) -> None:
-        """Run once on noise, so that the first frame finds everything compiled. Raises EngineError."""
-        height, width = self.input_size
-        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        self.decode(Frame.from_array(noise), self.input_size, {})
-
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode."""
         with stage(stages, "resize"):

@@ -83,7 +83,6 @@ def test_times_every_piece_at_every_size(library, colour_network, monkeypatch):
     assert findings.failed == 0
     kernels = [line["result"] for line in findings.lines if "within 2x of its memory floor" in line["what"]]
     assert len(kernels) == 4 and all(result.endswith("NO") for result in kernels)
-    runner.close()
     gpu.close()
 
 

@@ -61,9 +61,13 @@ class HostGpu:
         self.allocations = 0
         self.free_bytes = 1 << 30
         self._library = library
+        self.closed = False
+        self._on_close: list = []
 
     @contextmanager
     def current(self):
+        if self.closed:
+            raise EngineError("the GPU was closed")
         yield
 
     def free_and_total(self) -> tuple[int, int]:
@@ -91,7 +95,7 @@ class HostGpu:
         if not buffer.pointer:  # none was taken
             return
         whole = self.live.pop(buffer.pointer)
-        self.free_bytes += buffer.nbytes
+        self.free_bytes += len(whole) - 2 * _GUARD
         assert (whole[:_GUARD] == _POISON).all() and (whole[-_GUARD:] == _POISON).all(), "written out of bounds"
 
     def fill(self, buffer: Buffer, byte: int) -> None:
@@ -130,20 +134,26 @@ class HostGpu:
 
     def capture(self, work):
         self.captures += 1
+        return work
 
-        class Replay:
-            launch = staticmethod(work)
+    def replay(self, graph) -> None:
+        graph()
 
-            def close(self) -> None:
-                pass
-
-        return Replay()
+    def give_back(self, graph) -> None:
+        pass
 
     def synchronise(self) -> None:
         pass
 
+    def on_close(self, work) -> None:
+        self._on_close.append(work)
+
     def close(self) -> None:
-        assert not self.live, "memory was not given back"
+        while self._on_close:
+            self._on_close.pop()()
+        for pointer in list(self.live):
+            self.free(Buffer(pointer))
+        self.closed = True
 
 
 def to_hwc8(values: np.ndarray) -> np.ndarray:
@@ -180,7 +190,3 @@ class HostRunner:
         if self.spoil:
             logits[0, -1, -1] = np.inf
         self._gpu.view(self.logits)[:] = to_hwc8(logits).reshape(-1).view(np.uint8)
-
-    def close(self) -> None:
-        self._gpu.free(self.pixels)
-        self._gpu.free(self.logits)

@@ -80,7 +80,6 @@ def open_fixed(name: str, size: tuple[int, int] = (96, 160)):
                                     "drivable": False} for i in range(11)])
     logits = (8 * np.random.default_rng(3).normal(size=(11, size[0] // 8, size[1] // 8))).astype(np.float16)
     gpu = Gpu(backend(name))
-    runner = engine = None
     try:
         with gpu.current():
             load_kernels(gpu)
@@ -89,13 +88,7 @@ def open_fixed(name: str, size: tuple[int, int] = (96, 160)):
         engine = TensorRtEngine(gpu, runner, network, "fp16", "fixed logits")
         engine.warm_up()
     except EngineError:
-        if engine is not None:
-            engine.close()
-        else:
-            if runner is not None:
-                with gpu.current():
-                    runner.close()
-            gpu.close()
+        gpu.close()
         raise
     return engine, logits
 

@@ -2,7 +2,7 @@
 
     engine.py      the engine that the segmenter drives         frame_path.py  camera bytes -> labels, for one layout
     kernels.cu     the kernels; compiled/ has them as they ship kernels.py     loads them, or has NVRTC compile them
-    intake.py      which bytes of a frame each block reads      gpu.py         memory, stream and graphs of one GPU
+    intake.py      which bytes of a frame each block reads      gpu.py         one GPU, and all that is taken on it
     builder.py     ONNX -> plan, in a process of its own        plan.py        the plan cache: key, sidecar
     runner.py      a plan, ready to run                         library.py     which TensorRT is installed
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError, Loaded, LogFunction
@@ -39,50 +35,38 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, p
     """
     start = time.monotonic()
     device = first_gpu()
-    found = library or load_library()
-
-    def opened(rebuild: bool) -> TensorRtEngine:
-        path, stored = obtain_plan(network, input_size or network.input_size, found,
-                                   Target(device.name, device.compute_capability), folder_for(plan_folder), progress,
-                                   precision="fp16" if precision == "auto" else precision, rebuild=rebuild)
+    target = Target(device.name, device.compute_capability)
+    library = library or load_library()
+    for rebuild in (False, True):
+        path, stored = obtain_plan(network, input_size or network.input_size, library, target, folder_for(plan_folder),
+                                   progress, precision="fp16" if precision == "auto" else precision, rebuild=rebuild)
         try:
-            return _open(network, found, path, stored, progress)
+            engine = _open(network, library, path, stored, progress)
+            break
         except PlanRefusedError as error:
             if stored.fresh or rebuild:
                 raise
             progress(f"{error}: building it again")
-        return opened(rebuild=True)
-
-    engine = opened(rebuild=False)
-    progress(f"{found.title} is ready after {time.monotonic() - start:.1f} s")
+    progress(f"{library.title} is ready after {time.monotonic() - start:.1f} s")
     return engine
 
 
 def _open(network: Network, library: Library, path: Path, stored: StoredPlan, progress: LogFunction) -> TensorRtEngine:
-    with bound(library.title), contextlib.ExitStack() as undo:
+    with bound(library.title):
         gpu = Gpu()
-        undo.callback(gpu.close)
-        with gpu.current():
-            load_kernels(gpu)
-            runner = PlanRunner(gpu, library, stored.data, path.with_suffix(".jit"))
-        undo.callback(_give_back, gpu, runner)
-        engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
-        undo.pop_all()
-        undo.callback(engine.close)
-        engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
-        engine.warm_up()
-        with gpu.current():
-            runner.keep_compiled()
-        undo.pop_all()
-        return engine
-
-
-def _give_back(gpu: Gpu, *parts) -> None:
-    """Close what lies on a GPU. Never fails: one in error can't be tidied up."""
-    with contextlib.suppress(EngineError), gpu.current():
-        for part in parts:
-            with contextlib.suppress(EngineError), bound("the GPU"):
-                part.close()
+        try:
+            with gpu.current():
+                load_kernels(gpu)
+                runner = PlanRunner(gpu, library, stored.data, path.with_suffix(".jit"))
+            engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
+            engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
+            engine.warm_up(2)
+            with gpu.current():
+                runner.keep_compiled()
+            return engine
+        except BaseException:
+            gpu.close()
+            raise
 
 
 @contextlib.contextmanager
@@ -105,8 +89,8 @@ class TensorRtEngine(Engine):
 
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, precision: str, library: str,
                  progress: LogFunction = lambda line: None) -> None:
-        """Takes over `gpu` and `runner`, once it is made. library: what runs the network. progress: takes a line when a
-        frame is larger than memory was taken for. Raises EngineError."""
+        """Takes over `gpu`, once it is made. library: what runs the network. progress: takes a line when a frame is
+        larger than memory was taken for. Raises EngineError."""
         if runner.logits_shape[0] != len(network.table):
             raise EngineError(f"{network.path} gives {runner.logits_shape[0]} classes, its class table has"
                               f" {len(network.table)}", "use the class table that belongs to this network")
@@ -115,30 +99,18 @@ class TensorRtEngine(Engine):
         self.precision = precision
         self.device = gpu.device.title
         self.input_size = runner.input_size
-        self._gpu: Gpu | None = gpu
+        self._gpu = gpu
         self._runner = runner
-        self._busy = threading.Lock()
         self._path: FramePath | None = None
         self._failed: str | None = None
         self._memory = FrameMemory(gpu, progress)
-        try:
-            with gpu.current():
-                self._memory.reserve(runner.input_size, runner.logits_shape[0])
-        except BaseException:
-            _give_back(gpu, self._memory)
-            raise
-        atexit.register(self.close)  # before the libraries below it end
-
-    def warm_up(self) -> None:
-        """Run twice on noise, so that the first frame finds everything set up. Raises EngineError."""
-        noise = Frame.from_array(np.random.default_rng(0).integers(0, 256, (*self.input_size, 3), np.uint8))
-        for _ in range(2):
-            self.decode(noise, self.input_size, {})
+        with gpu.current():
+            self._memory.reserve(runner.input_size, runner.logits_shape[0])
 
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode. After an error of the GPU every later frame fails too."""
         try:
-            with bound(self.loaded.runtime), self._busy, self.on_gpu() as (gpu, _):
+            with bound(self.loaded.runtime), self.on_gpu() as (gpu, _):
                 return self._path_for(gpu, Intake.of(frame, self.input_size), size).run(frame, stages)
         except (NotFiniteError, FrameError):  # of this frame alone
             raise
@@ -149,7 +121,7 @@ class TensorRtEngine(Engine):
     @contextlib.contextmanager
     def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:
         """Its GPU, made current, and its network, to measure them. Raises EngineError once it failed or was closed."""
-        if self._gpu is None or self._failed:
+        if self._failed:
             raise EngineError(f"the GPU engine stopped after an error ({self._failed})",
                               "configure the node again; where that fails too, start the program again (CUDA forgets"
                               " some errors only then)")
@@ -175,20 +147,12 @@ class TensorRtEngine(Engine):
 
     def readings(self) -> dict[str, str]:
         """See drive_seg.core.engine.Engine.readings."""
-        if self._gpu is None or self._failed:
+        if self._failed:
             return {}
         with self.on_gpu() as (gpu, _):
             return sensors.readings(gpu=gpu.free_and_total(), degrees=gpu.temperature())
 
     def close(self) -> None:
         """Give back the GPU. Never fails: a GPU in error can't be tidied up."""
-        if self._gpu is None:
-            return
-        atexit.unregister(self.close)
-        idle = self._busy.acquire(timeout=5)  # a frame that another thread has in the works ends first
-        gpu, self._gpu = self._gpu, None
         self._failed = self._failed or "it was closed"
-        _give_back(gpu, *filter(None, (self._path, self._memory, self._runner)))
-        gpu.close()
-        if idle:
-            self._busy.release()
+        self._gpu.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from drive_seg.core.engine import EngineError, LogFunction
 from drive_seg.core.frame import Frame
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu, Graph
+from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
 from drive_seg.runtimes.tensorrt.intake import PLACE, THREADS, WORD, Intake, decode_tiling, places, prepare_tiling, taps
 from drive_seg.runtimes.tensorrt.kernels import NOT_FINITE, DecodeArguments, PrepareArguments
 
@@ -37,9 +37,6 @@ class NetworkRunner(Protocol):
 
     def enqueue(self) -> None:
         """Enqueue the network on the GPU's stream. Raises EngineError."""
-
-    def close(self) -> None:
-        """Give back memory."""
 
 
 class NotFiniteError(EngineError):
@@ -75,15 +72,14 @@ class FrameMemory:
 
     def make_room(self, what: str, **needs: int) -> None:
         """See that there are so many bytes at least. what: needs them, for the line. Whoever uses what was there must
-        be closed. Raises EngineError, inside `gpu.current()`, when the GPU has no more; what was there stays."""
+        be closed. Raises EngineError, inside `gpu.current()`, when the GPU has no more."""
         short = [name for name, nbytes in needs.items() if getattr(self, name).nbytes < nbytes]
         if short and self.image.nbytes:
             self._say(f"{what} needs {sum(needs.values()) / 1e6:.1f} MB on the GPU, more than was taken before: taking"
                       " it now, once")
         for name in short:
-            had = getattr(self, name)
+            self._gpu.free(getattr(self, name))
             setattr(self, name, self._gpu.allocate(needs[name], host=True))
-            self._gpu.free(had)
 
     def close(self) -> None:
         """Give all of it back."""
@@ -107,7 +103,7 @@ class FramePath:
         self._gpu = gpu
         self._runner = runner
         self._memory = memory
-        self._graph: Graph | None = None
+        self._graph: Any = None
         self.graph_refused: str | None = None
         """Why the work could not be captured as one graph; it is enqueued piece by piece then."""
         classes, grid_height, grid_width = runner.logits_shape
@@ -187,7 +183,7 @@ class FramePath:
             self.put(frame)
         with stage(stages, "gpu"):
             if self._graph is not None:
-                self._graph.launch()
+                self._gpu.replay(self._graph)
             else:
                 self.enqueue()
             self._gpu.synchronise()
@@ -208,5 +204,5 @@ class FramePath:
     def close(self) -> None:
         """Give back the graph; the memory is its owner's."""
         if self._graph is not None:
-            self._graph.close()
+            self._gpu.give_back(self._graph)
             self._graph = None

@@ -10,7 +10,7 @@ from typing import Any
 from drive_seg.core.engine import EngineError
 from drive_seg.files import write_whole
 from drive_seg.runtimes.tensorrt.frame_path import channels
-from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
+from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.library import Library
 
 
@@ -21,24 +21,14 @@ class PlanRefusedError(EngineError):
 class PlanRunner:
     """See frame_path.NetworkRunner. Use it inside `gpu.current()`."""
 
-    _runtime: Any = None
-    _engine: Any = None
-    _context: Any = None
-    _jit: JitCache | None = None
-
-    def __init__(self, gpu: Gpu, library: Library, plan: bytes, jit_cache: Path | None = None) -> None:
+    def __init__(self, gpu: Gpu, library: Library, plan: bytes, jit_cache: Path) -> None:
         """jit_cache: where TensorRT for RTX may keep what it compiles here. Raises PlanRefusedError and EngineError."""
-        self._gpu = gpu
-        self._errors = recorder(library)
-        self._buffers: list[Buffer] = []
-        try:
-            self._open(library.module, library, plan, jit_cache)
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, trt: Any, library: Library, plan: bytes, jit_cache: Path | None) -> None:
+        trt: Any = library.module
         title = library.title
+        self._gpu = gpu
+        self._errors = recorder(trt)
+        self._jit: JitCache | None = None
+        gpu.on_close(self._close)
         try:
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         except TypeError as error:  # pybind11's word for a null pointer
@@ -58,18 +48,17 @@ class PlanRunner:
             raise PlanRefusedError(f"the plan has {found} of {shapes}, expected image and logits, static fp16 as HWC8")
         self.input_size: tuple[int, int] = shapes[0][2:]
         self.logits_shape: tuple[int, int, int] = shapes[1][1:]
-        if library.is_rtx and jit_cache is not None:
+        if library.is_rtx:
             self._jit = JitCache(engine, jit_cache)
         self._context = engine.create_execution_context(*(() if self._jit is None else (self._jit.config,)))
         if self._context is None:
             raise EngineError(f"{title} can't set the network up: {self._errors.reason()}; is the GPU's memory used up?"
                               " Close other programs on it, or use a smaller network input")
         self._context.error_recorder = self._errors
-        for name, shape in zip(names, shapes, strict=True):
-            self._buffers.append(self._gpu.allocate(2 * channels(shape[1]) * prod(shape[2:])))
-            if not self._context.set_tensor_address(name, self._buffers[-1].pointer):
+        self.pixels, self.logits = (gpu.allocate(2 * channels(shape[1]) * prod(shape[2:])) for shape in shapes)
+        for name, buffer in zip(names, (self.pixels, self.logits), strict=True):
+            if not self._context.set_tensor_address(name, buffer.pointer):
                 raise EngineError(f"{title} doesn't take the address of {name}: {self._errors.reason()}")
-        self.pixels, self.logits = self._buffers
 
     def enqueue(self) -> None:
         """See NetworkRunner.enqueue."""
@@ -87,11 +76,8 @@ class PlanRunner:
         if self._jit is not None:
             self._jit.keep()
 
-    def close(self) -> None:
-        """Give back the network and its memory."""
+    def _close(self) -> None:
         self._context = self._jit = self._engine = self._runtime = None  # in this order
-        while self._buffers:
-            self._gpu.free(self._buffers.pop())
 
 
 class JitCache:
@@ -119,38 +105,37 @@ class JitCache:
                 part.write_bytes(bytes(compiled))
 
 
-def recorder(library: Library):
+def recorder(trt: Any):
     """Keeps TensorRT's errors, so that they can be part of ours."""
-    trt: Any = library.module
 
     class Errors(trt.IErrorRecorder):
         def __init__(self) -> None:
             trt.IErrorRecorder.__init__(self)
-            self._kept: list[tuple] = []
+            self._first: tuple | None = None
 
         def report_error(self, code, text) -> bool:
-            self._kept = [*self._kept, (code, " ".join(str(text).split()))][:20]
+            self._first = self._first or (code, " ".join(str(text).split()))
             return False  # it is not fatal
 
         def num_errors(self) -> int:
-            return len(self._kept)
+            return int(self._first is not None)
 
         def get_error_code(self, i):
-            return self._kept[i][0]
+            return self._first and self._first[0]
 
-        def get_error_desc(self, i) -> str:
-            return self._kept[i][1]
+        def get_error_desc(self, i):
+            return self._first and self._first[1]
 
         def has_overflowed(self) -> bool:
             return False
 
         def clear(self) -> None:
-            self._kept = []
+            self._first = None
 
         def reason(self) -> str:
             """The first error since the last call: later ones follow from it."""
-            first = self._kept[0][1] if self._kept else "it gave no reason"
+            first = self._first or (None, "it gave no reason")
             self.clear()
-            return first
+            return first[1]
 
     return Errors()

@@ -95,7 +95,7 @@ from drive_seg.runtimes.tensorrt.library import load_library
 from drive_seg.runtimes.tensorrt.plan import PlanKey
 from drive_seg.runtimes.tensorrt.runner import PlanRunner, recorder
 library = load_library("tensorrt")
-errors = recorder(library)
+errors = recorder(library.module)
 errors.report_error(0, "first"), errors.report_error(0, "second")
 assert errors.reason() == "first" and errors.num_errors() == 0
 said = []

@@ -43,10 +43,6 @@ class Recorder:
         assert not pixels[..., 3:].any()
         return pixels[..., :3].astype(np.float32)
 
-    def close(self) -> None:
-        self.gpu.free(self.pixels)
-        self.gpu.free(self.logits)
-
 
 def network(classes: int = CLASSES, temperature: float = 1.0, trust: TrustModel | None = None) -> Network:
     groups = ["background", "road", "pavement", "obstacle"]
@@ -66,8 +62,6 @@ def run(library, frame: Frame, logits: np.ndarray, net: Network, size: tuple[int
         return recorder.seen(), decoded
     finally:
         path.close()
-        memory.close()
-        recorder.close()
         gpu.close()
 
 

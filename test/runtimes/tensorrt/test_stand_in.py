@@ -56,6 +56,12 @@ for _ in range(2):  # the second time on threads that have seen a context end
     b.submit(check_frame, two, logits).result()  # the other engine's context is still there
     a.submit(two.close).result()
     assert stand_in.stand_in_live() == 0, stand_in.stand_in_live()
+    def use():
+        with one._gpu.current():
+            pass
+    for thread in (a, b):
+        error = thread.submit(use).exception()
+        assert "the GPU was closed" in str(error), error
 """, package))
 
 
