@@ -19,6 +19,8 @@ override FRAMES := $(value FRAMES)
 override GPU_PYTHON := $(value GPU_PYTHON)
 override MESSAGES := $(value MESSAGES)
 export SOURCE TOPIC DURATION RATE FRAMES GPU_PYTHON MESSAGES
+# Many containers set it. Then every process compiles every module again, and pytest every test: a minute of `make check`.
+unexport PYTHONDONTWRITEBYTECODE
 GPU_VENV := .venv-gpu
 EXTRAS   := ros,bench,test
 JAZZY_VENV := .venv-jazzy
