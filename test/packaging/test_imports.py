@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -23,16 +24,20 @@ def _modules() -> dict[str, Path]:
 MODULES = _modules()
 
 
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements within a node, those in functions and branches included, those for type checkers left out."""
+    hidden = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for inner in getattr(node, part, ()) if part != "body" or not hidden else ():
+            yield inner
+            yield from statements(inner)
+
+
 @cache
 def imports(module: str) -> frozenset[str]:
     """All that a module imports, by full name; of this package the very modules."""
-    tree = ast.parse(MODULES[module].read_text())
-    hidden = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in
-              ast.unparse(node.test) for statement in node.body for inner in ast.walk(statement)}
     found: set[str] = set()
-    for node in ast.walk(tree):
-        if id(node) in hidden:
-            continue
+    for node in statements(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -64,12 +69,21 @@ def circles(edges: dict[str, set[str]]) -> set[str]:
     return {node for node in edges if node in reach(node, edges)}
 
 
-# The front door: `drive_seg` itself offers names from everywhere, each imported when it is asked for.
-OWN = {module: {name for name in imports(module) if name in MODULES and name != "drive_seg"}
-       for module in MODULES if module != "drive_seg"}
-PARTS: dict[str, set[str]] = {}
-for _module, _names in OWN.items():
-    PARTS.setdefault(package_of(_module), set()).update({package_of(n) for n in _names} - {package_of(_module)})
+@pytest.fixture(scope="session")
+def own() -> dict[str, set[str]]:
+    """What each module imports of this package. Without `drive_seg` itself: it is the front door, and offers names from
+    everywhere, each imported when it is asked for."""
+    return {module: {name for name in imports(module) if name in MODULES and name != "drive_seg"}
+            for module in MODULES if module != "drive_seg"}
+
+
+@pytest.fixture(scope="session")
+def parts(own) -> dict[str, set[str]]:
+    """The same, for the parts of the package."""
+    parts: dict[str, set[str]] = {}
+    for module, names in own.items():
+        parts.setdefault(package_of(module), set()).update({package_of(n) for n in names} - {package_of(module)})
+    return parts
 
 
 def test_the_graph_is_read():
@@ -78,17 +92,17 @@ def test_the_graph_is_read():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
 
 
-def test_no_circle_between_packages():
-    assert circles(PARTS) == set()
+def test_no_circle_between_packages(parts):
+    assert circles(parts) == set()
 
 
-def test_no_circle_between_modules():
-    assert circles(OWN) == set()
+def test_no_circle_between_modules(own):
+    assert circles(own) == set()
 
 
 @pytest.mark.parametrize("part, allowed", [("core", {"errors"}), ("outputs", {"core", "errors"})])
-def test_the_core_stands_alone(part, allowed):
-    assert PARTS[part] <= allowed
+def test_the_core_stands_alone(parts, part, allowed):
+    assert parts[part] <= allowed
 
 
 FILES = {"io", "os", "pathlib", "shutil", "tempfile", "yaml", "json", "av", "rosbags", "sqlite3"}
@@ -103,8 +117,8 @@ def test_the_core_knows_no_ros_no_cuda_no_files():
     assert used & (FILES | ROS_AND_CUDA) == set()
 
 
-def test_what_the_node_never_imports():
-    node = {"drive_seg.ros.main"} | reach("drive_seg.ros.main", OWN)
+def test_what_the_node_never_imports(own):
+    node = {"drive_seg.ros.main"} | reach("drive_seg.ros.main", own)
     assert "drive_seg.ros.worker" in node
     assert {package_of(module) for module in node} & {"sources", "replay", "training", "evaluation", "cli", "bench",
                                                       "demo", "play", "gpu_check", "doctor"} == set()

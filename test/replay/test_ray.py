@@ -11,12 +11,11 @@ from drive_seg.replay.compare import Limits, compare
 from drive_seg.replay.job import Job
 from drive_seg.settings import Settings
 
-ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'drive-seg[ray]')")
-
-from drive_seg.replay.on_ray import run_on_ray  # noqa: E402
-
 
 def test_a_killed_worker_s_bag_is_done_by_another(replay, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'drive-seg[ray]')")
+    from drive_seg.replay.on_ray import run_on_ray
+
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     archive = tmp_path / "archive"
     for name, frames in (("a", 300), ("b", 300), ("c", 5)):
