@@ -53,9 +53,9 @@ def editable(copy, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(params=["plain", "editable"])
-def prefix(request) -> Path:
+def prefix(request, plain, editable) -> Path:
     """Either."""
-    return request.getfixturevalue(request.param)
+    return {"plain": plain, "editable": editable}[request.param]
 
 
 def test_ament_finds_the_package(prefix):
