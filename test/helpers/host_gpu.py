@@ -6,8 +6,6 @@ Nothing here is a GPU: it proves arithmetic, addresses, argument layouts and wha
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from compiled import HELPERS, build, find_compiler
 
 from drive_seg.core.engine import EngineError
 from drive_seg.fp16.typed import load_onnx, typed_fp16
 from drive_seg.network import Network
 from drive_seg.runtimes.cuda_driver import Device
-from drive_seg.runtimes.tensorrt import kernels
 from drive_seg.runtimes.tensorrt.frame_path import channels
 from drive_seg.runtimes.tensorrt.gpu import Buffer
 
@@ -30,13 +28,11 @@ _POISON = 0xA5
 
 def build_kernels(folder: Path) -> ctypes.CDLL:
     """kernels.cu as a shared library of this machine; skips the test where there is no C++ compiler."""
-    compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+    compiler = find_compiler()
     if compiler is None:
         pytest.skip("no C++ compiler: the kernels' arithmetic can't be built for the host")
-    library = folder / "kernels.so"
-    source = Path(__file__).with_name("kernels_on_host.cpp")
-    subprocess.run([compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-attributes",
-                    "-Wno-unknown-pragmas", f"-I{kernels.SOURCE.parent}", str(source), "-o", str(library)], check=True)
+    library = build(compiler, folder, "kernels.so", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall",
+                    "-Wno-unknown-pragmas", str(HELPERS / "kernels_on_host.cpp"))
     loaded = ctypes.CDLL(str(library))
     loaded.launch.argtypes = [ctypes.c_char_p, *[ctypes.c_uint] * 4, ctypes.c_void_p, ctypes.c_size_t]
     loaded.count_sectors.restype = ctypes.c_size_t

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from compiled import HELPERS, build, find_compiler
 
-from drive_seg.runtimes.tensorrt.kernels import SOURCE
-
-HELPERS = Path(__file__).parent
 ROOT = HELPERS.parents[1]
 
 
 def build_driver(folder: Path) -> Path:
     """libcuda.so.1 in a folder; skips the test where there is no C++ compiler."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
+    compiler = find_compiler()
     if compiler is None:
         pytest.skip("no C++ compiler: the stand-in driver can't be built")
-    library = folder / "libcuda.so.1"
-    subprocess.run([compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-attributes",
-                    "-Wno-unknown-pragmas", f"-I{SOURCE.parent}", str(HELPERS / "stand_in_driver.cpp"),
-                    str(HELPERS / "kernels_on_host.cpp"), "-Wl,-soname,libcuda.so.1", "-ldl", "-o",
-                    str(library)], check=True)
-    return library
+    return build(compiler, folder, "libcuda.so.1", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall",
+                 "-Wno-unknown-pragmas", str(HELPERS / "stand_in_driver.cpp"), str(HELPERS / "kernels_on_host.cpp"),
+                 "-Wl,-soname,libcuda.so.1", "-ldl")
 
 
 def run_script(library: Path, script: str, *arguments: str, limit: float = 300, **environment: str):

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-
-from drive_seg.runtimes.tensorrt.kernels import SOURCE
+from compiled import HELPERS, build, find_compiler
 
 _RACE = 66  # ThreadSanitizer's exit code when it found one
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory) -> Path:
-    compiler = shutil.which("g++") or shutil.which("clang++")
+    compiler = find_compiler()
     if compiler is None:
         pytest.skip("no C++ compiler: the kernels can't be built for the host")
-    path = tmp_path_factory.mktemp("races") / "kernels_in_threads"
-    source = Path(__file__).parents[2] / "helpers/kernels_in_threads.cpp"
-    built = subprocess.run([compiler, "-std=c++17", "-O1", "-g", "-fsanitize=thread", "-pthread", "-Wno-attributes",
-                            f"-I{SOURCE.parent}", str(source), "-o", str(path)], capture_output=True, text=True,
-                           check=False)
-    if built.returncode and "tsan" in built.stderr:
-        pytest.skip("this compiler has no ThreadSanitizer")
-    assert built.returncode == 0, built.stderr
-    return path
+    folder, source = tmp_path_factory.mktemp("races"), HELPERS / "kernels_in_threads.cpp"
+    try:
+        return build(compiler, folder, "kernels_in_threads", "-O1", "-g", "-fsanitize=thread", "-pthread", str(source),
+                     stderr=subprocess.PIPE, text=True)
+    except subprocess.CalledProcessError as error:
+        if "tsan" in error.stderr:
+            pytest.skip("this compiler has no ThreadSanitizer")
+        pytest.fail(error.stderr)
 
 
 def run(program: Path, mutant: int) -> subprocess.CompletedProcess:
