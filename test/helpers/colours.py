@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def write_colour_network(folder: Path, size: tuple[int, int] = (96, 160), stride
 
 def paint_scene(height: int = 360, width: int = 640) -> np.ndarray:
     """A BGR street: sky above, road below between two pavements, a car on the right half of the road."""
+    return _scene(height, width).copy()
+
+
+@functools.lru_cache(16)
+def _scene(height: int, width: int) -> np.ndarray:
     scene = np.empty((height, width, 3), np.uint8)
     scene[: height // 2] = rgb("sky")
     scene[height // 2:] = rgb("pavement")
