@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import bag_metadata
 import cv2
 import loop
 import numpy as np
@@ -27,6 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(loop.Loop(config))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bag_metadata_is_kept() -> Iterator[None]:
+    """See bag_metadata."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "rosbags.rosbag2" in sys.modules:
+            bag_metadata.keep(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -66,16 +78,30 @@ def clips() -> Path:
         pytest.skip(f"the real clips can't be had: {error}")
 
 
+class Drive(Sequence):
+    """The first frames of a video, each decoded when it is first asked for."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._video, self._count = cv2.VideoCapture(str(path)), count
+        self._frames: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, which: int | slice) -> np.ndarray | list[np.ndarray]:
+        wanted = range(self._count)[which]
+        last = max(wanted, default=-1) if isinstance(wanted, range) else wanted
+        while len(self._frames) <= last:
+            ok, image = self._video.read()
+            assert ok
+            self._frames.append(image)
+        return [self._frames[i] for i in wanted] if isinstance(wanted, range) else self._frames[wanted]
+
+
 @pytest.fixture(scope="session")
-def drive(clips: Path) -> list[np.ndarray]:
+def drive(clips: Path) -> Drive:
     """Six seconds of real driving, 1280x720 BGR at 25 Hz."""
-    video = cv2.VideoCapture(str(clips / CLIPS["bridge"].file))
-    frames = []
-    while len(frames) < 150:
-        ok, image = video.read()
-        assert ok
-        frames.append(image)
-    return frames
+    return Drive(clips / CLIPS["bridge"].file, 150)
 
 
 @pytest.fixture(scope="session")

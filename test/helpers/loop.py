@@ -9,7 +9,8 @@ which the test's thread was ready to run and had no processor. It includes the f
 module; those of the session are shared.
 
 With pytest-xdist (`-n 2`) tests that follow real time (ROS graphs, processes, the benchmark) run one
-after the other within their group, and all others go by file, so that what a file shares is made once.
+after the other within their group, and all others go by file, so that what a file shares is made once. What takes
+longest begins first, so that no worker is left alone with it in the end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import pytest
 LIST = Path(__file__).parents[1] / "slow_tests.txt"
 LIMIT = 0.5
 """Seconds."""
+USUAL = 0.05
+"""Seconds of a test that is not listed."""
 
 _REAL_TIME = {"node": ("ros/",), "processes": ("demo/", "play/", "launch/", "cli/test_bench.py")}
 """Groups of tests that follow real time: each one after the other."""
@@ -49,15 +52,30 @@ class Loop:
         self.fixtures: dict[tuple[str, str], float] = {}
         self.took: dict[str, float] = defaultdict(float)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        """Files of training's tests alone are not even imported where those are left out: torch takes seconds."""
+        left_out = "not train" in config.getoption("markexpr") and collection_path.name.startswith("test_") \
+            and collection_path.suffix == ".py" and "\npytestmark = pytest.mark.train\n" in collection_path.read_text()
+        return True if left_out else None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Iterator[None]:
         for item in items:
             if _function(item.nodeid) in self.listed:
                 item.add_marker(pytest.mark.slow)
+        yield  # here pytest leaves out what `-m` does not name
+        if hasattr(self.config, "workerinput"):
+            seconds: Counter[str] = Counter()
+            for item in items:
+                seconds[_group(item.nodeid)] += self.listed.get(_function(item.nodeid), USUAL)
+            items.sort(key=lambda item: -seconds[_group(item.nodeid)])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object:
         """pytest-xdist's own groups (`--dist loadgroup`) are lost with pytest 9."""
         from xdist.scheduler import LoadScopeScheduling
+
+        config.option.loadscopereorder = False  # the workers' order stands, where it would sort by the number of tests
 
         class ByGroup(LoadScopeScheduling):
             def _split_scope(self, nodeid: str) -> str:
