@@ -15,8 +15,10 @@ import pytest
 
 def keep(patch: pytest.MonkeyPatch) -> None:
     """Where rosbags is in use. It gets the same values and texts as ever; what raises is not kept."""
-    from ruamel.yaml import YAML
-
+    modules = [sys.modules.get(f"rosbags.rosbag2.{name}") for name in ("metadata", "reader", "writer")]
+    YAML = getattr(modules[0], "YAML", None)
+    if YAML is None:
+        return
     loaded: dict[str, Any] = {}
     dumped: dict[tuple[str, object], str] = {}
 
@@ -36,7 +38,6 @@ def keep(patch: pytest.MonkeyPatch) -> None:
                 dumped[key] = text.getvalue()
             stream.write(dumped[key])
 
-    for name in ("metadata", "reader", "writer"):
-        module = sys.modules.get(f"rosbags.rosbag2.{name}")
+    for module in modules:
         if getattr(module, "YAML", None) is YAML:
             patch.setattr(module, "YAML", Keeps)
