@@ -42,17 +42,17 @@ def opencv_rays(size, K, D, model):
 
 def render(scene, size, K, D, model, rotation, translation):
     """(labels, depth along the ray) of a scene: background 0 above the horizon, nearest surface else."""
-    rays = opencv_rays(size, tuple(map(tuple, K)), tuple(D), model) @ rotation.T
+    rays = (rotation @ opencv_rays(size, tuple(map(tuple, K)), tuple(D), model).reshape(-1, 3).T).reshape(3, *size)
     origin = np.asarray(translation, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        nearest = np.where(rays[..., 2] < 0, -origin[2] / rays[..., 2], np.inf)
-        hit = origin + nearest[..., None] * rays
-        labels = np.where(np.isfinite(nearest), scene.ground(hit[..., 0], hit[..., 1]), 0).astype(np.uint8)
+        nearest = np.where(rays[2] < 0, -origin[2] / rays[2], np.inf)
+        ground = scene.ground(origin[0] + nearest * rays[0], origin[1] + nearest * rays[1])
+        labels = np.where(np.isfinite(nearest), ground, 0).astype(np.uint8)
         for x0, x1, y0, y1, height, label in scene.boxes:
-            low = (np.array([x0, y0, 0.0]) - origin) / rays
-            high = (np.array([x1, y1, height]) - origin) / rays
-            enter = np.minimum(low, high).max(axis=-1)
-            leave = np.maximum(low, high).min(axis=-1)
+            low = (np.array([x0, y0, 0.0]) - origin)[:, None, None] / rays
+            high = (np.array([x1, y1, height]) - origin)[:, None, None] / rays
+            enter = np.minimum(low, high).max(axis=0)
+            leave = np.maximum(low, high).min(axis=0)
             struck = (enter < leave) & (enter > 0) & (enter < nearest)
             nearest = np.where(struck, enter, nearest)
             labels[struck] = label

@@ -17,6 +17,12 @@ def frames(clips, name, count, step=6):
             yield video.retrieve()[1]
 
 
+@pytest.fixture(scope="module")
+def bridge(clips):
+    """All of a drive with a bonnet that mirrors the world, every sixth frame."""
+    return list(frames(clips, "bridge", 42))
+
+
 def with_bonnet(image):
     """A bonnet of one colour, and the recorder's text."""
     out, (height, width) = image.copy(), image.shape[:2]
@@ -27,9 +33,9 @@ def with_bonnet(image):
     return out, outline
 
 
-def test_a_bonnet_that_mirrors_the_world_is_found(clips):
+def test_a_bonnet_that_mirrors_the_world_is_found(bridge):
     finder = EgoFinder()
-    for image in frames(clips, "bridge", 42):
+    for image in bridge:
         finder.add(image)
     ego, truth = finder.find(), ClipSource("bridge").ego_mask > 0
     mask = ego.mask > 0
@@ -54,9 +60,9 @@ def test_a_painted_bonnet_and_text_are_found_and_nothing_where_there_is_none(cli
     assert (ego.mask[(truth == 0)] > 0).mean() < 0.05, "the text, and a margin"
 
 
-def test_mud_in_the_middle_of_the_picture_is_not_the_vehicle(clips):
+def test_mud_in_the_middle_of_the_picture_is_not_the_vehicle(bridge):
     finder = EgoFinder()
-    for image in frames(clips, "bridge", 42):
+    for image in bridge:
         dirty = image.copy()
         cv2.ellipse(dirty, (640, 380), (250, 200), 0, 0, 360, (40, 60, 70), -1)
         finder.add(dirty)

@@ -57,4 +57,6 @@ def test_a_camera_upside_down_is_unlike_the_training_data(clips, segmenter):
         result = segmenter.segment(cv2.rotate(image, cv2.ROTATE_180), drivable=False)
         health.observe(result.labels, result.confidence, now)
         reported.append(health.status(now).reason)
-    assert any("unlike the training data" in reason for reason in reported), set(reported)
+        if "unlike the training data" in reported[-1]:
+            return
+    pytest.fail(str(set(reported)))
