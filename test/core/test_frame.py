@@ -1,6 +1,7 @@
 """Every encoding, padded rows and odd sizes; and bytes that are not an image."""
 
 import contextlib
+import functools
 import struct
 import zlib
 
@@ -180,6 +181,15 @@ def test_a_thumbnail_just_before_the_pixels_is_no_end(street_jpeg, pixels):
         Frame.from_compressed(whole[: scan + 14 + pixels], "jpeg")
 
 
+@functools.cache
+def two_whole_files(kind):
+    files = [cv2.imencode(kind, cv2.resize(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8),
+                                           (640, 480)))[1].tobytes() for seed in (0, 1)]
+    for data in files:
+        Frame.from_compressed(data)
+    return files
+
+
 LOST = {  # what transports and memories do to the bytes between the first and the last of a file
     "missing": lambda data, other, at, length: data[:at] + data[at + length :],
     "zeroed": lambda data, other, at, length: data[:at] + bytes(length) + data[at + length :],
@@ -193,10 +203,7 @@ LOST = {  # what transports and memories do to the bytes between the first and t
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
 def test_data_lost_in_the_middle_is_seen_although_the_end_is_there(lost, length, share, kind):
     """OpenCV makes a picture of such a JPEG: grey, or shifted."""
-    data, other = (cv2.imencode(kind, cv2.resize(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8),
-                                                 (640, 480)))[1].tobytes() for seed in (0, 1))
-    Frame.from_compressed(data)
-    Frame.from_compressed(other)
+    data, other = two_whole_files(kind)
     at = int(share * (len(data) - length - 4))
     damaged = LOST[lost](data, other, at, length)
     assert damaged[-2:] in (data[-2:], other[-2:])

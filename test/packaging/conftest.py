@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import setuptools
 
 SOURCE = Path(__file__).parents[2]
 
@@ -16,6 +15,8 @@ SOURCE = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def declared() -> dict[str, Any]:
     """The arguments that setup.py gives to setuptools.setup."""
+    import setuptools
+
     given: dict[str, Any] = {}
     before = Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
