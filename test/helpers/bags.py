@@ -109,10 +109,10 @@ def write_bag(path: Path, frames: int = 12, *, storage: str = "mcap", compressed
             while waiting and waiting[0][1] <= log_ns:
                 where, when, message = waiting.pop(0)
                 writer.write(tf[where], when, _bytes(message, TF))
-            message = messages[index] if messages is not None else make(number, paint(number))
+            picture = paint(number) if messages is None or infos is not None else None
+            message = messages[index] if messages is not None else make(number, picture)
             if infos is not None:
-                size = paint(number).shape[:2]
-                writer.write(infos, log_ns, _bytes(make_info(number, *size), INFO))
+                writer.write(infos, log_ns, _bytes(make_info(number, *picture.shape[:2]), INFO))
             writer.write(images, log_ns, _bytes(message, kind))
     return path
 
