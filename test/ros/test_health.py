@@ -57,10 +57,14 @@ class Watched:
         return "; ".join(r for m in self.health for r in json.loads(m.data)["reasons"])
 
 
+@pytest.fixture(scope="module")
+def frames(drive):
+    return [cv2.resize(frame, (640, 360), interpolation=cv2.INTER_AREA) for frame in drive]
+
+
 @pytest.fixture
-def watched(graph, colour_network_path, drive):
+def watched(graph, colour_network_path, frames):
     """Starts a Watched node with the given parameters."""
-    frames = [cv2.resize(frame, (640, 360), interpolation=cv2.INTER_AREA) for frame in drive]
     return lambda **parameters: Watched(graph, colour_network_path, frames, **parameters)
 
 

@@ -165,11 +165,11 @@ def test_a_clock_that_stands_still_while_images_come_is_an_error(drive):
 
 def test_a_stall_is_told_and_ends_with_the_next_image(drive):
     health = CameraHealth()
-    play(health, drive[:75])
-    assert health.status(3.0 + 1.9).level < Level.STALE
-    assert health.status(3.0 + 2.1).level == Level.STALE
-    play(health, drive[75:], start=6.0)
-    assert health.status(9.0).level == Level.OK
+    play(health, drive[:30])
+    assert health.status(1.2 + 1.9).level < Level.STALE
+    assert health.status(1.2 + 2.1).level == Level.STALE
+    play(health, drive[30:60], start=6.0)
+    assert health.status(7.2).level == Level.OK
 
 
 def test_a_camera_that_slows_down_is_told(drive):
