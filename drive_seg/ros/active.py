@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
@@ -54,7 +55,8 @@ class Active:
             self._pipeline.start(node.now() or None)
             self.topic = self._subscribe(opened, settings.image_transport == "compressed").topic_name
             opened.callback(node.destroy_timer, node.create_timer(1.0, self._watch))
-            self._health = HealthPublisher(node, self._pipeline.monitor, health_topic, self._name)
+            self._health = HealthPublisher(node, self._pipeline.monitor, health_topic, self._name,
+                                           lambda: self.worker.account)
             self._opened = opened.pop_all()
 
     def _subscribe(self, opened: ExitStack, compressed: bool) -> Subscription:
@@ -70,9 +72,12 @@ class Active:
         quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
         for qos in (CAMERA_QOS, _LATCHED_QOS):
             subscribe(CameraInfo, f"{self._prefix}camera_info", self._on_camera_info, qos, event_callbacks=quiet)
+        receive = self.worker.receive
+        if not hasattr(Subscription, "CallbackType"):  # Humble says nothing about a message
+            receive = partial(receive, info={})
         if compressed:
-            return subscribe(CompressedImage, compressed_topic(node, self._prefix), self.worker.receive, CAMERA_QOS)
-        return subscribe(Image, f"{self._prefix}image", self.worker.receive, CAMERA_QOS)
+            return subscribe(CompressedImage, compressed_topic(node, self._prefix), receive, CAMERA_QOS)
+        return subscribe(Image, f"{self._prefix}image", receive, CAMERA_QOS)
 
     def close(self) -> None:
         """Stop listening, after the frame in work."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rclpy.clock import Clock, ClockType
@@ -46,9 +46,10 @@ class HealthTopic:
 class HealthPublisher:
     """Asks the monitor ten times a second, and once a second where ROS time stands still."""
 
-    def __init__(self, node: Node, monitor: Watched, topic: HealthTopic, camera: str = "") -> None:
-        """camera: its name, where it is one of several."""
-        self._node, self._monitor, self._topic = node, monitor, topic
+    def __init__(self, node: Node, monitor: Watched, topic: HealthTopic, camera: str = "",
+                 account: Callable[[], dict[str, str]] | None = None) -> None:
+        """camera: its name, where it is one of several. account: where its frames went, for /diagnostics."""
+        self._node, self._monitor, self._topic, self._account = node, monitor, topic, account
         self._camera = camera
         self._name = node.get_fully_qualified_name().removeprefix("/") + (f"/{camera}" if camera else "")
         self._diagnostics: Publisher = node.create_publisher(ROS.kind(ARRAY), DIAGNOSTICS, 10)
@@ -68,6 +69,8 @@ class HealthPublisher:
         due = self._changes.look(statuses, now)
         if due.diagnostics:
             header = Header(stamp=clock.to_msg())
+            if self._account is not None:
+                statuses = [*statuses, Status("frames", values=self._account())]
             self._diagnostics.publish(diagnostics(ROS, header, statuses, self._name))
         if due.health is not None:
             state, reasons = due.health

@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage, Image
 
 from drive_seg.core.decode import Decoded
-from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.stopwatch import stage
@@ -26,6 +25,7 @@ from drive_seg.ros.geometry import Geometry
 from drive_seg.ros.images import to_frame
 from drive_seg.ros.mailbox import Mailbox
 from drive_seg.ros.messages import ROS
+from drive_seg.ros.missing import Missing
 from drive_seg.ros.outputs import Output
 from drive_seg.ros.turns import Turn
 
@@ -64,7 +64,9 @@ class Worker:
         self._clock = clock
         self.mailbox: Mailbox[Image | CompressedImage] = Mailbox()
         self.counts: Counter[str] = Counter()
-        """segmented, idle (nobody subscribed), camera_fault, bad_message, engine_error."""
+        """What became of each frame that was taken: segmented, idle (nobody subscribed), camera_fault, bad_message,
+        engine_error."""
+        self.missing = Missing()
         self.stages: deque[dict[str, float]] = deque(maxlen=300)
         """Milliseconds by stage of the newest frames."""
         self._publishers = publishers
@@ -86,10 +88,25 @@ class Worker:
         self._second.shutdown()
         self.geometry.close()
 
-    def receive(self, message: Image | CompressedImage) -> None:
-        """Take a message from whichever thread it arrives in: it is worked on next, unless a newer one comes first."""
+    def receive(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
+        """Take a message from whichever thread it arrives in: it is worked on next, unless a newer one comes first.
+
+        info: what rclpy says about it.
+        """
+        self.missing.came(info)
         self.pipeline.monitor.received(self._clock())
         self.mailbox.put(message)
+
+    @property
+    def account(self) -> dict[str, str]:
+        """Where the frames went since activation, by fate: the first is the sum of all but `missing`, and of one that
+        waits or is in work."""
+        counts, missing = self.counts, self.missing.count
+        fates = {"received": self.mailbox.received, "published": counts["segmented"], "replaced": self.mailbox.dropped,
+                 "withheld": counts["camera_fault"], "unusable": counts["bad_message"],
+                 "failed": counts["engine_error"], "unwatched": counts["idle"]}
+        return {**{name: str(count) for name, count in fates.items()},
+                "missing": "not known" if missing is None else str(missing)}
 
     def wait(self) -> None:
         """Until everything of the last frame is published."""
@@ -100,14 +117,15 @@ class Worker:
         turn = self._turn
         while (taken := self.mailbox.take() if turn is None else self._take_in_turn(turn)) is not None:
             try:
-                self.process(*taken)
-                if turn is None:
-                    self.pipeline.read_engine(self._clock())
+                fate = self.process(*taken)
             except Exception as error:  # the node must live on, whatever one frame does
-                self._fail(error)
+                fate = self._fail(error)
             finally:
                 if self._in_turn:  # it failed before, or needed no engine
                     self._end_turn()
+            self.counts[fate] += 1
+            if turn is None:
+                self._read_engine()
             self.mailbox.done()
         if turn is not None:
             turn.leave()
@@ -128,10 +146,7 @@ class Worker:
             own = self.pipeline.segmenter.engine  # a smaller one, where the latency budget was missed
             engine = self._engine if own is self.pipeline.model.engine else own
             decoded = engine.decode(frame, self.pipeline.size_of(frame), stages)
-            try:
-                self.pipeline.read_engine(self._clock())
-            except EngineError as error:  # the frame is whole all the same
-                self._fail(error)
+            self._read_engine()
             return decoded
         finally:
             self._end_turn()
@@ -141,22 +156,27 @@ class Worker:
         self._in_turn = False
         self._turn.end(again=self.mailbox.waiting)
 
-    def _fail(self, error: Exception) -> None:
+    def _read_engine(self) -> None:
+        try:
+            self.pipeline.read_engine(self._clock())
+        except Exception as error:  # the frame is whole all the same
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> str:
         kind = "bad_message" if isinstance(error, FrameError) else "engine_error"
-        self.counts[kind] += 1
         self._complain(kind, self.pipeline.failed(error, self._clock()))
+        return kind
 
-    def process(self, message: Image | CompressedImage, received: float | None = None) -> None:
-        """Segment one message and publish what is subscribed. Raises FrameError or EngineError.
+    def process(self, message: Image | CompressedImage, received: float | None = None) -> str:
+        """Segment one message and publish what is subscribed. Returns what became of it, as `counts` names it.
 
-        received: when it came, seconds of time.monotonic(); just now by default.
+        Raises FrameError or EngineError. received: when it came, seconds of time.monotonic(); just now by default.
         """
         start = time.monotonic() if received is None else received
         wanted = [(o, p) for o, p in self._publishers.items() if p.get_subscription_count() > 0]
         joined = self._joint is not None and self._joint.wanted
         if not (wanted or joined) and not self.pipeline.monitor.idle(self._clock()):
-            self.counts["idle"] += 1
-            return
+            return "idle"
         stages: dict[str, float] = {}
         with stage(stages, "receive"):
             frame = to_frame(message, self.pipeline.settings.max_image_pixels)
@@ -165,8 +185,7 @@ class Worker:
             stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             believed = self.pipeline.look(frame, stamp, self._clock())
         if not (wanted or joined):
-            self.counts["idle"] += 1
-            return
+            return "idle"
         decode = None if self._turn is None else partial(self._decode_in_turn, frame)
         answer = self.pipeline.answer(frame, believed, decode=decode,
                                       drivable=joined or any(output.needs_drivable for output, _ in wanted))
@@ -181,16 +200,15 @@ class Worker:
                 self._publish(result, others, {})
             if answer.error is not None:
                 raise answer.error
-            self.counts["camera_fault"] += 1
-            return
+            return "camera_fault"
         with stage(stages, "health"):
             took = time.monotonic() - start
             self.pipeline.finished(answer.sound, took, self.mailbox.dropped, self._clock())
-        self.counts["segmented"] += 1
         self._publish_beside(result, others, stages, joined)
         changed = self.pipeline.keep_budget(self._clock())
         if changed is not None:
             self._complain("budget", changed)
+        return "segmented"
 
     def _give_back(self, pixels: int, now: float) -> None:
         """malloc keeps memory of large images for the next (see transport): not where one was an exception."""
