@@ -9,6 +9,7 @@ RATE     ?=
 FRAMES   ?=
 GPU_PYTHON ?=
 MESSAGES ?= 10000
+ONLY     ?=
 # What the user gives is text, also with quotes, $ and `: recipes read it from their environment, and make must not
 # expand it on the way there.
 override SOURCE := $(value SOURCE)
@@ -18,7 +19,8 @@ override RATE := $(value RATE)
 override FRAMES := $(value FRAMES)
 override GPU_PYTHON := $(value GPU_PYTHON)
 override MESSAGES := $(value MESSAGES)
-export SOURCE TOPIC DURATION RATE FRAMES GPU_PYTHON MESSAGES
+override ONLY := $(value ONLY)
+export SOURCE TOPIC DURATION RATE FRAMES GPU_PYTHON MESSAGES ONLY
 # Many containers set it. Then every process compiles every module again, and pytest every test: a minute of `make check`.
 unexport PYTHONDONTWRITEBYTECODE
 GPU_VENV := .venv-gpu
@@ -41,7 +43,7 @@ help:
 	@echo "make slow-tests   measures all tests again, for test/slow_tests.txt"
 	@echo "make cubins       compiles the GPU kernels that ship, after a change of kernels.cu"
 	@echo "make gpu-check [FRAMES=folder] [GPU_PYTHON=python]   what only a machine with an NVIDIA GPU can prove"
-	@echo "make torture [MESSAGES=10000]   a campaign against the live node: fuzzing, faults, life cycle, a soak, killed replays"
+	@echo "make torture [MESSAGES=10000] [ONLY=raw|compressed|faults|hammer|soak|replay]   a campaign against the live node: fuzzing, faults, life cycle, a soak, killed replays"
 	@echo "make bench        how long each stage of a frame takes"
 	@echo "make docs         the documentation as a site, in site/"
 	@echo "make picture      the README's picture, from make run"
@@ -138,7 +140,7 @@ test-jazzy: $(JAZZY_VENV)/.ready
 	@$(JAZZY_VENV)/bin/python -m pytest test/ros test/play test/demo
 
 torture: setup
-	@$(BIN)/python test/helpers/torture.py --messages="$$MESSAGES" --out out/torture
+	@$(BIN)/python test/helpers/torture.py --messages="$$MESSAGES" $${ONLY:+--only="$$ONLY"} --out out/torture
 
 bench: setup
 	@$(BIN)/drive-seg bench
