@@ -32,7 +32,8 @@ _NAILED = 0.2  # change of a texture that is nailed to the picture against its s
 _EDGE = 100.0  # variance above which it is an edge, no texture
 _FLAT = 2.0  # range of brightness of a surface without any shading; a sky has more over any large area
 _DEEP, _FULL = 12.0, 250.0  # darker and brighter than this a night and a glare are as flat
-_EVEN = 15.0  # most brightness varies (10 to 90 % of the cells) over a textured surface; clouds: 24 and more
+_EVEN = 15.0  # most brightness varies (10 to 90 % of the cells) over a textured surface; clouds: 18 and more
+_EVEN_INSIDE = 13.0  # the same without its rim, where cells are half covered: covers to 11, clouds 16 and more
 _EXTREME_WEIGHT = 0.3  # of such cells
 
 _SKY_ROWS = 10  # rows of cells from the top that may show sky
@@ -154,7 +155,7 @@ class Coverage:
             if flat.sum() >= _LEAST_FLAT * cells:
                 covered = covered | flat
             texture = _largest(textured)
-            if texture.sum() >= _LEAST_TEXTURE * cells and np.ptp(np.quantile(mean[texture], (0.1, 0.9))) <= _EVEN:
+            if texture.sum() >= _LEAST_TEXTURE * cells and _is_even(texture, mean, _LEAST_TEXTURE * cells):
                 covered = covered | texture
             compact = _compact(covered, cells)
             if compact.any():
@@ -254,6 +255,13 @@ def _compact(cells: np.ndarray, of: float) -> np.ndarray:
         if _is_compact(part, of):
             out |= part
     return out
+
+
+def _is_even(part: np.ndarray, mean: np.ndarray, least: float) -> bool:
+    """Whether brightness varies little over a part; or inside it, where so many cells are inside."""
+    inside = cv2.erode(part.astype(np.uint8), _CROSS).astype(np.bool_)
+    return bool(np.ptp(np.quantile(mean[part], (0.1, 0.9))) <= _EVEN
+                or inside.sum() >= least and np.ptp(np.quantile(mean[inside], (0.1, 0.9))) <= _EVEN_INSIDE)
 
 
 def _grown(seed: np.ndarray, among: np.ndarray) -> np.ndarray:

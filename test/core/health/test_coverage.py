@@ -43,6 +43,14 @@ def test_the_lower_half_of_any_grey(hills):
         assert play(hills, 25.0, 1.0, "lower half", level, "uniform")[0] is not None
 
 
+@pytest.mark.parametrize("rate", [None, 1.0])
+def test_a_cover_whose_rim_looks_like_the_sky_behind_it(clips, rate):
+    """Half-covered cells stand still as well where the sky does, and are darker: all of it varies as clouds do."""
+    video = cv2.VideoCapture(str(clips / CLIPS["traffic"].file))
+    after, early = play([video.read()[1] for _ in range(102)], 25.0, rate, "band across, high", "bright", "blotches")
+    assert after is not None and after <= 2.0 and not early
+
+
 def alarms(images, rate=25.0, ego=None):
     health, found = CameraHealth(ego=ego), []
     for number, image in enumerate(images):
