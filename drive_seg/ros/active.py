@@ -73,7 +73,8 @@ class Active:
         for qos in (CAMERA_QOS, _LATCHED_QOS):
             subscribe(CameraInfo, f"{self._prefix}camera_info", self._on_camera_info, qos, event_callbacks=quiet)
         receive = self.worker.receive
-        if not hasattr(Subscription, "CallbackType"):  # Humble says nothing about a message
+        # Humble says nothing about a message, and the executor for several cameras raises where it should.
+        if node.several or not hasattr(Subscription, "CallbackType"):
             receive = partial(receive, info={})
         if compressed:
             return subscribe(CompressedImage, compressed_topic(node, self._prefix), receive, CAMERA_QOS)

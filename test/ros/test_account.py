@@ -1,15 +1,21 @@
 """Every frame that a camera sends is answered or counted: /diagnostics says what became of it."""
 
 import array
+import threading
 
 import numpy as np
 import pytest
+import rclpy
 from camera_messages import image
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from drive_seg.ros.main import executor_for, spin
 from drive_seg.ros.missing import Missing
+from drive_seg.ros.node import SegmentationNode
 
 _RELIABLE = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 
@@ -95,3 +101,37 @@ def test_bytes_that_are_no_message_are_missing(graph, colour_network_path, scene
         graph.spin_until(lambda number=number: node.active.worker.mailbox.received > number, 0.5)
     assert graph.spin_until(lambda: node.active.worker.mailbox.received == 2)
     assert node.active.worker.account["missing"] == "1"
+
+
+def test_several_cameras_get_their_frames_in_the_loop_of_the_process(graph, domain, colour_network_path, scene):
+    """Its executor is another one, and trips over callbacks that also take what rclpy says about a message."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = SegmentationNode(context=context, parameter_overrides=[
+        Parameter("network", value=str(colour_network_path)), Parameter("cameras", value=["front", "left"])])
+    executor = executor_for(node)
+    executor.add_node(node)
+
+    def run():
+        try:
+            spin(executor, node)
+        except ExternalShutdownException:
+            pass
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        node.start_up()
+        camera = graph.publisher(Image, "front/image", _RELIABLE)
+        assert graph.connected(camera)
+        for number in range(50):
+            camera.publish(image(scene, number))
+            if graph.spin_until(lambda: node.cameras["front"].worker.account["received"] != "0", 0.2):
+                break
+        assert node.cameras["front"].worker.account["received"] != "0"
+        assert node.cameras["front"].worker.account["missing"] == "not known"
+    finally:
+        rclpy.try_shutdown(context=context)
+        thread.join(10)
+        node.close()
+        node.destroy_node()
