@@ -2,6 +2,7 @@
 
 import array
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -113,10 +114,8 @@ def test_several_cameras_get_their_frames_in_the_loop_of_the_process(graph, doma
     executor.add_node(node)
 
     def run():
-        try:
+        with suppress(ExternalShutdownException):
             spin(executor, node)
-        except ExternalShutdownException:
-            pass
 
     thread = threading.Thread(target=run)
     thread.start()
