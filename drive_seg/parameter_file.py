@@ -233,7 +233,8 @@ def docs_text() -> str:
 
 
 def _table(settings: list[Setting]) -> str:
-    rows = ["| parameter | type | default | allowed | live | own | meaning |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = ["| parameter | type | default | allowed | live | own | meaning |",
+            "| --- | --- | --- | --- | --- | --- | --- |"]
     for s in settings:
         kind = {bool: "bool", int: "integer", float: "double", str: "string", tuple: "string array"}[s.kind]
         default = f"`{_json(s.default)}`" if s.default != "" else "empty"
