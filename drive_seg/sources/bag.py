@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from drive_seg.core.frame import MAX_IMAGE_PIXELS, Frame, FrameError
 from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
-from drive_seg.sources.storage import Rosbag2Reader, StorageError, is_storage, open_reader, plain
+from drive_seg.sources.storage import SQLITE_RECOVER, Rosbag2Reader, StorageError, is_storage, open_reader, plain
 
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -330,7 +330,7 @@ class _Readable:
         elif "not indexed" in reason:
             fix = "`rosbag reindex` writes its index"
         elif "database" in reason.lower():
-            fix = "the file is cut short or damaged; `sqlite3 FILE .recover` saves what is whole"
+            fix = SQLITE_RECOVER
         raise BagError(f"{self._path} can't be read: {reason}", fix) from error
 
 

@@ -40,6 +40,9 @@ STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
 ZIPPED = (".zstd", ".zst")
 """What the name of a storage file ends in besides, when all of it is compressed."""
 
+SQLITE_RECOVER = "the file is cut short or damaged; `sqlite3 FILE .recover` saves what is whole"
+"""How to fix a .db3."""
+
 _METADATA = "metadata.yaml"
 _LONGEST_METADATA = 16 << 20  # bytes
 _ZSTD = b"\x28\xb5\x2f\xfd"  # a zstd frame begins so, and no message in CDR does
@@ -135,10 +138,24 @@ class _McapFile(_McapReader):
         return not self.chunks or sum(sum(chunk.channel_count.values()) for chunk in self.chunks) >= count
 
 
+class _SqliteFile(Sqlite3Reader):
+    """Refuses a database that is shorter than its header says: newer SQLite reads on in it."""
+
+    def open(self) -> None:
+        with self.path.open("rb") as opened:
+            header = opened.read(100)
+        if len(header) == 100 and header[24:28] == header[92:96]:  # else the number of pages is not valid
+            page, pages = struct.unpack_from(">H", header, 16)[0], struct.unpack_from(">I", header, 28)[0]
+            whole, size = (65536 if page == 1 else page) * pages, self.path.stat().st_size
+            if size < whole:
+                raise StorageError(f"can't be read: the database has {size} of {whole} bytes", SQLITE_RECOVER)
+        super().open()
+
+
 class _Folder(_DirectoryReader):
     """Matches topics by name and type: metadata.yaml and the files may differ in what they say of QoS and hashes."""
 
-    STORAGE_PLUGINS = {"mcap": _McapFile, "sqlite3": Sqlite3Reader}
+    STORAGE_PLUGINS = {"mcap": _McapFile, "sqlite3": _SqliteFile}
 
     def messages(self, connections: Collection[Connection], start: int | None = None, stop: int | None = None,
                  ) -> Generator[tuple[Connection, int, bytes], None, None]:
@@ -149,7 +166,7 @@ class _Folder(_DirectoryReader):
                 yield wanted[connection.topic, connection.msgtype], when, data
 
 
-Rosbag2Reader.STORAGE_PLUGINS = {"dir": _Folder, ".mcap": _McapFile, ".db3": Sqlite3Reader}
+Rosbag2Reader.STORAGE_PLUGINS = {"dir": _Folder, ".mcap": _McapFile, ".db3": _SqliteFile}
 
 
 class _PatchedFile:
