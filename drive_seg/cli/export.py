@@ -7,6 +7,7 @@ temperature and trust statistics are fitted on augmented ones, and the result is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from dataclasses import asdict
 from importlib.metadata import version
@@ -39,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blend", type=_blend, metavar="FILE.onnx=SHARE",
                         help="mix in so much (0 to 1) of the weights of the network file that the run started from: it"
                              " forgets less, and has learned less")
+    parser.add_argument("--prior", type=_share, default=1.0, metavar="SHARE",
+                        help="so much (0 to 1) of the correction of the class prior (default: 1). Compare on val: where"
+                             " training pictures are not like those to come, less of it is better")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR",
                         help="the run's data sets, where they have moved")
 
@@ -70,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
             network = blend(network, finished.table, former, share)
             blended = {"blended_with": {"onnx_sha256": former.sha256, "share": share}}
         sources, allowed = load_sources(datasets, "train", finished.table, finished.recipe.ego_sets, FIT_PICTURES)
-        prior = fit_prior(network, sources, allowed, finished.table, shape)
+        prior = [0.0] * len(finished.table)
+        if args.prior:
+            fitted = fit_prior(network, sources, allowed, finished.table, shape)
+            prior = [round(args.prior * offset, 4) for offset in fitted]
         network.shift_logits(prior)
         model = export.to_onnx(network, shape, args.precision)
         checked = datasets[0].pairs("val" if "val" in datasets[0].splits else "train")
@@ -111,12 +118,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _blend(text: str) -> tuple[Path, float]:
     file, _, share = text.rpartition("=")
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        if file:
+            return Path(file), _share(share)
+    raise argparse.ArgumentTypeError(f"{text!r} must be FILE.onnx=SHARE with a share of 0 to 1, e.g. former.onnx=0.3")
+
+
+def _share(text: str) -> float:
     try:
-        if file and 0 <= float(share) <= 1:
-            return Path(file), float(share)
+        if 0 <= float(text) <= 1:
+            return float(text)
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} must be FILE.onnx=SHARE with a share of 0 to 1, e.g. former.onnx=0.3")
+    raise argparse.ArgumentTypeError(f"{text!r} must be a share of 0 to 1")
 
 
 def _datasets(args: argparse.Namespace, folders: list[Path]) -> list[Dataset]:
