@@ -697,8 +697,8 @@ def draw(curves: np.ndarray) -> np.ndarray:
     return np.vstack(rows)
 
 
-def kill_replay(table: Table, out: Path, network: Path | None, bag: Path, kills: int) -> None:
-    """A replay that is killed and taken up again ends as one that was not."""
+def kill_replay(table: Table, out: Path, network: Path | None, bag: Path, kills: int, within: float = 1.0) -> None:
+    """A replay that is killed and taken up again ends as one that was not. within: seconds after its first frame."""
     def command(folder: Path) -> list[str]:
         words = [sys.executable, "-m", "drive_seg.cli.main", "replay", str(bag), "--out", str(folder), "--no-report",
                  "--engine", "openvino"]
@@ -717,7 +717,7 @@ def kill_replay(table: Table, out: Path, network: Path | None, bag: Path, kills:
         end = time.monotonic() + _HANG
         while not partial.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
-        time.sleep(pick.random())
+        time.sleep(within * pick.random())
         done += partial.exists() and process.poll() is None
         process.kill()
         process.wait()

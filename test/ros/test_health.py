@@ -82,14 +82,21 @@ def test_an_engine_that_stalls_is_no_silent_camera(watched):
 
 
 def test_latency_counts_the_wait_for_the_frame_before(graph, watched):
-    """Two frames at once, each of 0.3 s: the second one's masks come 0.6 s after it was received."""
+    """A frame that waits 0.5 s behind another one: its masks come that long after it was received."""
     node = watched()
     node.play(0.2)
-    engine = node.node.configured.pipeline.segmenter.engine
-    quick, engine.decode = engine.decode, lambda *a: (time.sleep(0.3), quick(*a))[1]
-    seen = len(node.masks)
-    node.play(0.05)
-    node.play(0.05)
+    engine, mailbox = node.node.configured.pipeline.segmenter.engine, node.node.active.worker.mailbox
+    begun, go_on, quick = threading.Event(), threading.Event(), engine.decode
+    engine.decode = lambda *a: (begun.set(), go_on.wait(10), quick(*a))[2]
+    try:
+        seen, received = len(node.masks), mailbox.received
+        node.play(0.05)
+        assert graph.spin_until(begun.is_set)
+        node.play(0.05)
+        assert graph.spin_until(lambda: mailbox.received == received + 2)
+        time.sleep(0.5)
+    finally:
+        go_on.set()
     assert graph.spin_until(lambda: len(node.masks) == seen + 2)
     graph.spin_for(0.1)
     now = node.node.get_clock().now().nanoseconds / 1e9

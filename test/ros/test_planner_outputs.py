@@ -196,7 +196,7 @@ def test_diagnostics_come_every_second_with_one_status_a_check(graph, colour_net
     arrays = graph.collect(DiagnosticArray, "/diagnostics")
     assert graph.spin_until(lambda: len(arrays) >= 2)
     assert {s.name for s in arrays[-1].status} == {
-        f"drive_seg: {c}" for c in ("camera", "engine", "geometry", "latency", "network", "output")}
+        f"drive_seg: {c}" for c in ("camera", "engine", "frames", "geometry", "latency", "network", "output")}
     assert engine_values(arrays[-1])["engine"] == "openvino"
 
 

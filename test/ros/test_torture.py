@@ -88,5 +88,5 @@ def test_soaked(domain, table, tmp_path, colour_network_path):
 
 def test_a_replay_that_is_killed_and_resumed(table, tmp_path, colour_network_path):
     frames = torture.moving()
-    bag = write_bag(tmp_path / "drive", 60, messages=[raw(i, frames[i % 12]) for i in range(60)], with_info=False)
-    torture.kill_replay(table, tmp_path, colour_network_path, bag, 1)
+    bag = write_bag(tmp_path / "drive", 150, messages=[raw(i, frames[i % 12]) for i in range(150)], with_info=False)
+    torture.kill_replay(table, tmp_path, colour_network_path, bag, 1, within=0.05)
