@@ -83,9 +83,10 @@ def test_the_command_says_it_in_one_line(tmp_path, colour_network_path, kind):
 def test_ctrl_c_works_while_a_file_is_read(tmp_path):
     path = tmp_path / "net.yaml"
     path.write_text("a: [" + "1, " * 650_000 + "1]")  # as long as is allowed: it takes seconds
-    # The process interrupts itself: from outside, the signal could come after the end on a busy machine.
-    code = f"import os, signal, threading; from pathlib import Path; from drive_seg.yaml_file import read_yaml;" \
-           f" threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start(); print('begun', flush=True);" \
+    # The process interrupts itself after 0.3 s of its own work: on a busy machine any other clock could be too late.
+    code = f"import os, signal; from pathlib import Path; from drive_seg.yaml_file import read_yaml;" \
+           f" signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), signal.SIGINT));" \
+           f" print('begun', flush=True); signal.setitimer(signal.ITIMER_PROF, 0.3);" \
            f" read_yaml(Path({str(path)!r})); print('done', flush=True)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False,
                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
