@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="mix in so much (0 to 1) of the weights of the network file that the run started from: it"
                              " forgets less, and has learned less")
     parser.add_argument("--prior", type=_share, default=1.0, metavar="SHARE",
-                        help="so much (0 to 1) of the correction of the class prior (default: 1). Compare on val: where"
-                             " training pictures are not like those to come, less of it is better")
+                        help="how much of the class prior's correction to apply, 0 to 1 (default: 1; the network that"
+                             " ships was better on val with 0)")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR",
                         help="the run's data sets, where they have moved")
 

@@ -10,7 +10,7 @@ _REGULAR = 6  # of the eight intervals must be near the usual one
 
 
 class ArrivalRate:
-    """Is told of every arrival, in seconds of one clock."""
+    """Intervals between arrivals; times in seconds of one clock."""
 
     def __init__(self) -> None:
         self._arrivals: deque[float] = deque(maxlen=_ARRIVALS)

@@ -27,7 +27,7 @@ class Missing:
     def came(self, info: Mapping[str, Any]) -> None:
         """A message came. info: what rclpy says about it."""
         number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
-        if not number or not publisher:  # without the publisher, numbers of two cannot be told apart
+        if not number or not publisher:  # without the publisher, the numbers of two publishers would be mixed up
             return
         key = bytes(publisher["data"])
         last = self._last.pop(key, None)

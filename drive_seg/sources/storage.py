@@ -139,7 +139,7 @@ class _McapFile(_McapReader):
 
 
 class _SqliteFile(Sqlite3Reader):
-    """Refuses a database that is shorter than its header says: newer SQLite reads on in it."""
+    """Refuses a database that is shorter than its header says: SQLite does not always notice."""
 
     def open(self) -> None:
         with self.path.open("rb") as opened:

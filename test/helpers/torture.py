@@ -62,7 +62,7 @@ _LATCHED = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE,
                       durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 _ATTEMPTS = 15
 _HANG = 600.0  # seconds in which nothing at all happens, after which a node hangs, however slow the machine
-_NEVER = 3600.0  # seconds for camera_timeout: a campaign that waits for the node is no camera that died
+_NEVER = 3600.0  # seconds for camera_timeout: while the campaign waits, the camera must not count as dead
 PARTS = ("raw", "compressed", "faults", "hammer", "soak", "replay")
 _FATES = ("published", "replaced", "withheld", "unusable", "failed", "unwatched")
 _FAULT_LASTS = 60.0  # seconds; a node that is slow reports it later
@@ -129,8 +129,8 @@ class Live:
                 self.accounts += 1
 
     def _hear_health(self, message: String) -> None:
-        told = json.loads(message.data)
-        self.health.append((time.monotonic(), ": ".join((told["state"], *told["reasons"]))))
+        status = json.loads(message.data)
+        self.health.append((time.monotonic(), ": ".join((status["state"], *status["reasons"]))))
 
     @property
     def alive(self) -> bool:
@@ -576,13 +576,13 @@ def inject(table: Table, out: Path, network: Path | None, drive: list[np.ndarray
             if names is not None and name not in names:
                 continue
 
-            def told(since: int, words: tuple[str, ...] = words) -> str:
+            def said_of_it(since: int, words: tuple[str, ...] = words) -> str:
                 """What health said of this fault since so many messages before."""
                 return next((text for _, text in node.health[since:] if any(word in text for word in words)), "")
 
             def quiet() -> bool:
                 """On a busy machine READY may not come: what must be gone is this reason."""
-                return bool(node.health) and not told(len(node.health) - 1)
+                return bool(node.health) and not said_of_it(len(node.health) - 1)
 
             play(None, quiet)
             end = time.monotonic() + 1.5
@@ -591,12 +591,13 @@ def inject(table: Table, out: Path, network: Path | None, drive: list[np.ndarray
                 table.add(f"fault: {name}", f"not injected, the node says so already: {node.health[-1:]}")
                 continue
             heard, start = len(node.health), time.monotonic()
-            found = play(change, lambda heard=heard: bool(told(heard)))
+            found = play(change, lambda heard=heard: bool(said_of_it(heard)))
             if not found and "too few images are looked at" in node.health[-1][1]:
                 table.add(f"fault: {name}", f"not judged, the machine is too slow: {node.health[-1][1][:90]}")
                 continue
-            times[name] = next(at for at, text in node.health[heard:] if text == told(heard)) - start if found else None
-            table.add(f"fault: {name}", f"{times[name]:.1f} s: {told(heard)[:90]}" if found
+            what = said_of_it(heard)
+            times[name] = next(at for at, text in node.health[heard:] if text == what) - start if found else None
+            table.add(f"fault: {name}", f"{times[name]:.1f} s: {what[:90]}" if found
                       else f"not reported in {_FAULT_LASTS:.0f} s: {node.health[-1][1][:90]}")
         reported = sum(t is not None for t in times.values())
         table.add("faults injected, reported with their reason", f"{len(times)}, {reported}", reported == len(times))

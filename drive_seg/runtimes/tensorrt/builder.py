@@ -31,7 +31,7 @@ ANY_GPU = "any"
 # workspace: bytes that a layer may use; TensorRT's own limit is all memory, and a small board then ends the node.
 _OPTIONS = {"optimization_level": 3, "workspace": 512 << 20, "format": "HWC8"}
 
-_REFUSED = "refused: "  # begins the line in which that process says why there is no plan
+_REFUSED = "refused: "  # starts the line in which the build process says why it made no plan
 
 
 @dataclass(frozen=True)
