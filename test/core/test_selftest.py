@@ -3,9 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from drive_seg.core import selftest
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import SelfTest, SelfTestError, check_answer, picture, record_answer
 from drive_seg.network import Network, NetworkError
+from drive_seg.resources import default_network
 
 
 @pytest.fixture
@@ -54,7 +56,26 @@ def test_the_answer_travels_in_the_network_s_yaml(segmenter, tmp_path):
     assert network.with_strictness(1.5).surface.limit == pytest.approx(3.0)
     assert network.with_strictness(0).surface is None
     with pytest.raises(NetworkError, match="22 rows"):
-        Network.load(write_colour_network(tmp_path, self_test={"confidence": 0.9, "classes": ["00"]}))
+        Network.load(write_colour_network(tmp_path, self_test={**answer.to_dict(), "classes": ["00"]}))
+    former = {name: value for name, value in answer.to_dict().items() if name != "picture"}
+    with pytest.raises(NetworkError, match="another version's picture.*run it again"):
+        Network.load(write_colour_network(tmp_path, self_test=former))
+
+
+def test_an_engine_that_calls_all_road_fails_at_every_size():
+    answer = Network.load(default_network()).self_test
+    largest_share = np.bincount(answer.classes.ravel()).max() / answer.classes.size
+    assert largest_share < 1 - selftest._AT_OTHER_SIZE[0] - 0.1
+
+
+@pytest.mark.parametrize("size", [(192, 256), (352, 480), (768, 1024)], ids=str)
+def test_the_network_that_ships_passes_at_other_sizes(size):
+    from drive_seg.runtimes import open_engine
+
+    network = Network.load(default_network())
+    engine = open_engine("openvino", network, input_size=size, precision="fp32")
+    check_answer(Segmenter(engine, network.table), network.self_test)
+    engine.close()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
