@@ -108,7 +108,8 @@ def _car(image: np.ndarray, left: int, bottom: int, size: int, colour: tuple[int
     cv2.rectangle(image, (left - size // 20, bottom - height // 12), (right + size // 20, bottom + height // 25),
                   (40, 40, 40), -1)
     cv2.rectangle(image, (left, middle), (right, bottom - height // 10), colour, -1)
-    for inset, slope, roof, shade in ((size // 12, size // 5, 0, colour), (sixth, size // 4, height // 12, (60, 55, 50))):
+    for inset, slope, roof, shade in ((size // 12, size // 5, 0, colour),
+                                      (sixth, size // 4, height // 12, (60, 55, 50))):
         _fill(image, shade, (left + inset, middle), (left + slope, bottom - height + roof),
               (right - slope, bottom - height + roof), (right - inset, middle))
     for x in (left + size // 10, right - size // 10 - sixth):
