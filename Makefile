@@ -31,7 +31,7 @@ PYTEST   := $(BIN)/python -m pytest
 WORKERS  ?= 3
 PARALLEL := -n $(WORKERS)
 
-.PHONY: help setup run check test compiled slow-tests torture test-train test-colcon test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
+.PHONY: help setup run check test compiled slow-tests torture test-train test-colcon test-pycuda test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
 
 help:
 	@echo "make run [SOURCE=video|folder|bag|/dev/videoN|views] [TOPIC=of a bag] [DURATION=seconds] [RATE=of a bag]   the node on real footage, results in out/"
@@ -39,6 +39,7 @@ help:
 	@echo "make test         every test but training's; WORKERS=1 runs them one after the other"
 	@echo "make test-train   training's tests (installs torch)"
 	@echo "make test-colcon  builds it with colcon, as a workspace does (installs colcon)"
+	@echo "make test-pycuda  the GPU path's tests with pycuda, on the stand-in driver (builds pycuda: a minute or two)"
 	@echo "make test-jazzy   the node's tests on ROS 2 Jazzy's wheels, in an environment of its own"
 	@echo "make slow-tests   measures all tests again, for test/slow_tests.txt"
 	@echo "make cubins       compiles the GPU kernels that ship, after a change of kernels.cu"
@@ -128,6 +129,11 @@ $(VENV)/colcon/.ready: $(VENV)/.ready
 test-colcon: $(VENV)/colcon/.ready
 	@PATH="$(CURDIR)/$(VENV)/colcon/bin:$$PATH" PYTHONPATH="$(CURDIR)/$(VENV)/colcon" \
 	  $(BIN)/python -m pytest -k colcon test/packaging/test_install.py
+
+# In a folder of its own, so that `make test` doesn't take it: PyPI has pycuda's source alone.
+test-pycuda: gpu-tools
+	@$(BIN)/python test/helpers/build_pycuda.py $(VENV)/pycuda
+	@PYTHONPATH="$(CURDIR)/$(VENV)/pycuda" $(PYTEST) -k pycuda $(PARALLEL) test/runtimes/tensorrt
 
 # ROS 2 Jazzy has wheels too. Two ROS distributions can't share an environment.
 $(JAZZY_VENV)/.ready: setup.py pyproject.toml

@@ -26,10 +26,10 @@ def build_driver(folder: Path) -> Path:
 
 def run_script(library: Path, script: str, *arguments: str, limit: float = 300, **environment: str):
     """Run Python under the driver; its exit code and what it said. `environment`: more variables."""
-    paths = [str(HELPERS), str(ROOT), *filter(None, [environment.pop("PYTHONPATH", "")])]
+    paths = [str(HELPERS), str(ROOT), environment.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     libraries = [str(library.parent), *filter(None, [environment.pop("LD_LIBRARY_PATH", "")])]
     env = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries), "STAND_IN_REPORTS": "1",
-           "PYTHONPATH": os.pathsep.join(paths), **environment}
+           "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment}
     return subprocess.run([sys.executable, "-c", "from stand_in import *\n" + script, *arguments], env=env, text=True,
                           capture_output=True, check=False, timeout=limit, cwd=ROOT)
 

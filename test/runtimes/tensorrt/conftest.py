@@ -1,7 +1,8 @@
-"""Frames, and the kernels built for the host."""
+"""Frames, the kernels built for the host, and the packages that call CUDA."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -34,3 +35,13 @@ def street() -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     scenes = [cv2.GaussianBlur(paint_scene(*size), (0, 0), 2) for size in ((360, 480), (720, 1280))]
     return [np.clip(s + rng.normal(0, 8, s.shape), 0, 255).astype(np.uint8) for s in scenes]
+
+
+@pytest.fixture(params=["cuda-bindings", "pycuda"])
+def package(request) -> str:
+    """The name of one of the two packages that call the CUDA driver, for `backend` in a script under the stand-in."""
+    module = {"cuda-bindings": "cuda", "pycuda": "pycuda"}[request.param]
+    if importlib.util.find_spec(module) is None:
+        target = {"cuda-bindings": "make gpu-tools", "pycuda": "make test-pycuda"}[request.param]
+        pytest.skip(f"{request.param} is not installed here: {target} does it")
+    return request.param

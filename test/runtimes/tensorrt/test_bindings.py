@@ -111,7 +111,7 @@ print(json.dumps(said))
 
 
 LIFE = """
-backend("cuda-bindings")
+backend(sys.argv[4])
 import gc
 import numpy as np
 from colours import COLOURS, paint_scene
@@ -209,16 +209,15 @@ def test_null_pointers_are_engine_errors(bindings):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["10.3.0", "11.4.0.106"])
-def test_the_life_of_an_engine_from_open_to_close(version, tmp_path):
+def test_the_life_of_an_engine_from_open_to_close(version, package, tmp_path):
     """Built in a process of its own, stored, opened, run, read, closed; opened again from the plan; and refused."""
-    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed here")
     colours = ",".join("{" + ",".join(map(str, colour)) + "}" for _, colour, _ in COLOURS.values())
     places = libraries(version, tmp_path, f"-DCOLOURS={{{colours}}}", str(HELPERS / "stand_in_nvinfer.cpp"))
     (tmp_path / "tensorrt.py").write_text("import sys, tensorrt_bindings\nsys.modules[__name__] = tensorrt_bindings\n")
     network = write_colour_network(tmp_path)
     write_fp16(network)
     done = run_script(build_driver(tmp_path), LIFE, str(network), str(tmp_path / "plans"),
-                      f"libnvinfer.so.{version.partition('.')[0]}", **places)
+                      f"libnvinfer.so.{version.partition('.')[0]}", package, **places)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "0 contexts left" in done.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 
 import numpy as np
@@ -18,15 +17,6 @@ from drive_seg.fp16.write import write_fp16
 def library(tmp_path_factory):
     """libcuda.so.1, the stand-in."""
     return build_driver(tmp_path_factory.mktemp("driver"))
-
-
-@pytest.fixture(params=["cuda-bindings", "pycuda"])
-def package(request) -> str:
-    module = {"cuda-bindings": "cuda", "pycuda": "pycuda"}[request.param]
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{request.param} is not installed here" + (": building it takes minutes and needs CUDA's headers"
-                                                                if module == "pycuda" else ""))
-    return request.param
 
 
 NOTHING_LEFT = "0 device and 0 host buffers, 0 streams, 0 events, 0 modules, 0 graphs, 0 contexts left"
@@ -201,10 +191,10 @@ def typed_network(tmp_path_factory):
     return write_fp16(write_colour_network(tmp_path_factory.mktemp("typed")))[0].with_name("colours.onnx")
 
 
-def with_tensorrt(library, script: str, network, plans, **environment: str):
+def with_tensorrt(library, package, script: str, network, plans, **environment: str):
     """Run a script under the stand-in driver with the stand-in for TensorRT; its arguments: network, plan folder."""
-    return run_script(library, """
-backend("cuda-bindings")
+    return run_script(library, f"""
+backend("{package}")
 from pathlib import Path
 from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
@@ -214,10 +204,9 @@ def opened(name="auto"):
 """ + script, str(network), str(plans), PYTHONPATH=str(HELPERS / "fake_tensorrt"), **environment)
 
 
-def test_the_life_of_an_engine_from_open_to_close(library, typed_network, tmp_path):
+def test_the_life_of_an_engine_from_open_to_close(library, package, typed_network, tmp_path):
     """Built in a process of its own, stored, opened, run, read, closed; opened again from the plan, without onnx."""
-    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed here")
-    must(with_tensorrt(library, """
+    must(with_tensorrt(library, package, """
 import numpy as np
 from colours import paint_scene
 from drive_seg.core.frame import Frame
@@ -235,7 +224,7 @@ said.clear()
 opened("tensorrt").close()
 assert not any("builds" in line for line in said), said
 """, typed_network, tmp_path))
-    must(with_tensorrt(library, """
+    must(with_tensorrt(library, package, """
 from drive_seg.runtimes.tensorrt import builder, engine, runner
 assert "onnx" not in sys.modules, "a start imports onnx"
 """, typed_network, tmp_path))
@@ -247,9 +236,8 @@ assert "onnx" not in sys.modules, "a start imports onnx"
     ("enqueue", "TensorRT failed on a frame: enqueue failed"),
     ("raise", "TensorRT 10.3.0 failed .RuntimeError: what a binding may raise"),
 ])
-def test_wherever_tensorrt_fails_auto_takes_the_processor(library, typed_network, tmp_path, fails, says):
-    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed here")
-    said = must(with_tensorrt(library, """
+def test_wherever_tensorrt_fails_auto_takes_the_processor(library, package, typed_network, tmp_path, fails, says):
+    said = must(with_tensorrt(library, package, """
 engine = opened()
 print(engine.name, *said, sep="\\n")
 assert driver().stand_in_live() == 0
