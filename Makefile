@@ -109,7 +109,7 @@ gpu-tools: setup
 
 # After a change of kernels.cu. With a second NVRTC (90 MB), for GPUs that CUDA 12.6 doesn't know.
 cubins: gpu-tools
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check nvidia-cuda-nvrtc==13.0.88
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cubins]'
 	@$(BIN)/python test/helpers/cubins.py
 
 $(VENV)/.ready-train: $(VENV)/.ready

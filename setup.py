@@ -103,6 +103,7 @@ setup(
         "gpu-test": [f"{package}; sys_platform == 'linux' and platform_machine == 'x86_64'" for package in (
             "cuda-bindings>=12.9.2,<13", "nvidia-cuda-nvrtc-cu12==12.6.85", "nvidia-cuda-cuobjdump==13.2.51",
             "nvidia-cuda-nvdisasm==13.2.51")],
+        "cubins": ["nvidia-cuda-nvrtc==13.0.88"],  # compiles the kernels for GPUs that CUDA 12.6 doesn't know
         "train": [
             "torch>=2.5,<2.14",
             "onnx>=1.16,<2",

@@ -7,7 +7,9 @@ frame, else PyTorch with CUDA runs the network between the kernels. compute-sani
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -137,11 +139,16 @@ def _sanitizer(args: argparse.Namespace, findings: Findings) -> None:
 
 def _run(command: list[str], limit: float) -> tuple[int | None, str]:
     """Run a command; its exit code, None when it took too long, and its last line."""
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return None, ""
-    return run.returncode, " ".join([line for line in (run.stdout + run.stderr).splitlines() if line.strip()][-1:])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          start_new_session=True) as process:
+        try:
+            said, _ = process.communicate(timeout=limit)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # what it started too, which would run on, on the GPU
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None, ""
+            raise
+    return process.returncode, " ".join([line for line in said.splitlines() if line.strip()][-1:])
 
 
 def _each_tensorrt(args: argparse.Namespace, findings: Findings) -> bool:

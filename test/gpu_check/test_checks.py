@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -9,11 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from colours import paint_scene
 from host_gpu import HostGpu, HostRunner, build_kernels
 
 from drive_seg.core.engine import EngineError
+from drive_seg.gpu_check import __main__ as gpu_check
 from drive_seg.gpu_check import checks, timing
 from drive_seg.gpu_check.__main__ import _int8
 from drive_seg.gpu_check.checks import check_frames, check_kernels
@@ -129,6 +133,37 @@ def test_without_a_gpu_it_ends_with_one_line(no_driver):
                          cwd=ROOT)
     assert run.returncode == 2
     assert run.stderr.startswith("gpu-check: no NVIDIA driver") and len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("script, holds, says", [
+    ("echo ERROR SUMMARY: 0 errors", True, "ERROR SUMMARY: 0 errors"),
+    ("echo ERROR SUMMARY: 2 errors; exit 9", False, "ERROR SUMMARY: 2 errors"),
+])
+def test_what_the_sanitizer_finds_is_told(tmp_path, monkeypatch, script, holds, says):
+    findings = sanitized(tmp_path, monkeypatch, script)
+    assert [(line["holds"], line["result"]) for line in findings.lines] == [(holds, says)] * 2
+
+
+def test_a_sanitizer_that_takes_too_long_ends_with_what_it_started_and_is_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check, "_SANITIZER_LIMIT", 1)
+    findings = sanitized(tmp_path, monkeypatch, f"sleep 600 & echo $! >> {tmp_path}/started; wait")
+    assert [line["holds"] for line in findings.lines] == [None, None]
+    assert all("has not ended after 1 s" in line["result"] for line in findings.lines)
+    for number in map(int, (tmp_path / "started").read_text().split()):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            psutil.Process(number).wait(60)
+        assert not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+
+
+def sanitized(folder: Path, monkeypatch, script: str) -> Findings:
+    """What is found with this shell script for compute-sanitizer."""
+    tool = folder / "compute-sanitizer"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    findings = Findings()
+    gpu_check._sanitizer(SimpleNamespace(out=folder, network=None), findings)
+    return findings
 
 
 @pytest.mark.parametrize("arguments, says", [

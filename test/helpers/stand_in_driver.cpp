@@ -32,7 +32,7 @@ typedef std::function<Result()> Work;
 struct Context { int retained = 0; };
 struct Stream { std::vector<Work> queue, captured; bool capturing = false, broken = false; unsigned flags = 0; };
 struct Graph { std::vector<Work> work; };
-struct Event { double at = 0; bool recorded = false, done = false; };
+struct Event { double at = 0; bool recorded = false, done = false; unsigned flags = 0; };
 struct Module {};
 struct Function { std::string name; };
 
@@ -201,7 +201,7 @@ CALL(cuStreamDestroy_v2, Stream* s) {
     return earlier;
 }
 CALL(cuStreamSynchronize, Stream* s) { ENTER(true); return streams.count(s) ? drain(s) : INVALID_HANDLE; }
-CALL(cuEventCreate, Event** e, unsigned) { ENTER(true); events.insert(*e = new Event); return SUCCESS; }
+CALL(cuEventCreate, Event** e, unsigned flags) { ENTER(true); events.insert(*e = new Event); (*e)->flags = flags; return SUCCESS; }
 CALL(cuEventDestroy_v2, Event* e) {
     ENTER_RELEASE;
     for (Stream* s : streams)
@@ -352,6 +352,7 @@ CONTROL long stand_in_live() {
            executables.size() + primary.retained + stack.size();
 }
 CONTROL unsigned stand_in_stream_flags() { return streams.empty() ? 0 : (*streams.begin())->flags; }
+CONTROL unsigned stand_in_event_flags() { return events.empty() ? 0 : (*events.begin())->flags; }
 
 __attribute__((destructor)) static void at_end() {
     if (getenv("STAND_IN_REPORTS")) stand_in_report();

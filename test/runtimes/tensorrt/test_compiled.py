@@ -8,15 +8,23 @@ import sysconfig
 from pathlib import Path
 
 import cubins
+import numpy as np
 import pytest
 
 from drive_seg.core.engine import EngineError
+from drive_seg.gpu_check.checks import random_frame
+from drive_seg.network import Network
+from drive_seg.resources import default_network
 from drive_seg.runtimes.tensorrt import kernels
+from drive_seg.runtimes.tensorrt.intake import Intake, decode_tiling, places, prepare_tiling, taps
 
 CUBINS = [name for _, _, names in (cubins.CUDA_12, cubins.CUDA_13) for name in names if name.startswith("sm_")]
 
-REGISTERS = 72  # a thread; sm_90 takes the most, by ptxas of CUDA 12.6
-"""Registers of a thread, at most: 8 blocks of 128 threads then share the 65536 registers of a multiprocessor."""
+REGISTERS = 64
+"""Of a thread, at most: 8 blocks of 128 threads then share the 65536 registers of a multiprocessor."""
+
+SHARED = 100 << 10
+"""Bytes of a multiprocessor's shared memory where it is least: compute capability 8.9 and 12.0."""
 
 
 def test_they_were_made_from_this_source():
@@ -50,6 +58,19 @@ def test_no_spills_and_few_registers(architecture):
         numbers = {name: int(value) for name, value in re.findall(r"(\w+):(\d+)", resources)}
         assert numbers["REG"] <= REGISTERS, (kernel, resources)
         assert numbers["STACK"] == numbers["LOCAL"] == 0, (kernel, resources)  # nothing is spilled
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "rgba8", "yuv422", "nv12"])
+@pytest.mark.parametrize("height, width", [(360, 640), (720, 1280), (1080, 1920)])
+def test_the_shared_memory_has_room_for_several_blocks(height, width, encoding):
+    """While one loads, another computes. Each takes 1 KB more than it asks for."""
+    network = Network.load(default_network())
+    grid = (network.input_size[0] // 8, network.input_size[1] // 8)
+    intake = Intake.of(random_frame(np.random.default_rng(), encoding, height, width), network.input_size)
+    columns, rows = (taps(network.input_size[i], intake.halved[i]) for i in (1, 0))
+    tilings = (prepare_tiling(columns, rows, intake),
+               decode_tiling(places(width, grid[1]), places(height, grid[0]), grid, len(network.table)))
+    assert min(SHARED // (tiling.shared + 1024) for tiling in tilings) >= 4, tilings
 
 
 @pytest.mark.parametrize("architecture", CUBINS)

@@ -38,6 +38,7 @@ for _ in range(2):  # the second time on threads that have seen a context end
     one, logits = a.submit(open_fixed, sys.argv[1]).result()
     two, _ = b.submit(open_fixed, sys.argv[1]).result()
     assert stand_in.stand_in_stream_flags() == 1  # the default stream waits for nobody
+    assert stand_in.stand_in_event_flags() & 1  # blocking: a thread that waits takes no core
     for size in ((72, 128), (96, 160), (480, 640), (96, 160)):
         frames = [thread.submit(check_frame, engine, logits, size)
                   for thread, engine in ((b, one), (c, two), (a, one), (a, two))]
@@ -161,6 +162,18 @@ assert stand_in.stand_in_live() == before
 print("ok")
 """, package))
     assert said == "ok\n"
+
+
+def test_a_gpu_without_a_place_in_pci_runs(library, package):
+    must(run_script(library, """
+stand_in = driver()
+stand_in.stand_in_fail(b"cuDeviceGetPCIBusId", 1, 1)
+engine, logits = open_fixed(sys.argv[1])
+assert stand_in.stand_in_failed() and engine._gpu.device.bus_id is None
+check_frame(engine, logits)
+assert engine.readings()["gpu_memory"] == "2000 of 8000 MB used"
+engine.close()
+""", package))
 
 
 @pytest.mark.parametrize("refused, loaded", [("", "sm_87.cubin"), ("cubin", "compute_80.ptx"), ("cubin ptx", "")])
