@@ -39,7 +39,7 @@ help:
 	@echo "make test         every test but training's; WORKERS=1 runs them one after the other"
 	@echo "make test-train   training's tests (installs torch)"
 	@echo "make test-colcon  builds it with colcon, as a workspace does (installs colcon)"
-	@echo "make test-pycuda  the GPU path's tests with pycuda, on the stand-in driver (builds pycuda: a minute or two)"
+	@echo "make test-pycuda  the GPU path's tests with pycuda, on the stand-in driver (builds pycuda once: minutes)"
 	@echo "make test-jazzy   the node's tests on ROS 2 Jazzy's wheels, in an environment of its own"
 	@echo "make slow-tests   measures all tests again, for test/slow_tests.txt"
 	@echo "make cubins       compiles the GPU kernels that ship, after a change of kernels.cu"

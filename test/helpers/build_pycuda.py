@@ -1,7 +1,7 @@
 """Builds pycuda for the tests, on a machine without CUDA: `python build_pycuda.py FOLDER`, or `make test-pycuda`.
 
 PyPI has pycuda's source alone. It is compiled against the headers in NVIDIA's wheels and linked with the stand-in
-driver, unoptimised: a minute or two on two cores. --needs builds nothing: it says what this machine lacks.
+driver, unoptimised: over two minutes of processor time. --needs builds nothing: it says what this machine lacks.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def main() -> None:
         driver = build_driver(Path(name))
         if runs(driver, folder):
             return
-        print(f"building pycuda in {folder} (once, it takes a minute or two)", flush=True)
+        print(f"building pycuda in {folder} (once; over two minutes of processor time)", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         log = folder.with_suffix(".log")
         log.unlink(missing_ok=True)
