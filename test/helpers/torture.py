@@ -44,7 +44,6 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
-from rclpy.subscription import MessageInfo  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
@@ -117,7 +116,7 @@ class Live:
         self.node.create_subscription(String, f"{_NAME}/health", self._hear_health, _LATCHED)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear_account, _RELIABLE)
 
-    def _hear_labels(self, message: Image, info: MessageInfo) -> None:
+    def _hear_labels(self, message: Image, info: dict) -> None:
         self.unheard.came(info)
         self.heard += 1
         self.labels[stamp_of(message)] = message
