@@ -54,6 +54,7 @@ def test_without_numbers_it_is_not_known(info):
     assert missing.count is None
 
 
+@pytest.mark.usefixtures("publishers_known")
 def test_every_frame_of_a_burst_is_in_the_account(graph, colour_network_path, scene):
     """Twenty frames at once, good and bad: most never reach the node, and none goes uncounted."""
     node = graph.segmentation(network=str(colour_network_path))
@@ -93,6 +94,7 @@ def test_every_frame_of_a_burst_is_in_the_account(graph, colour_network_path, sc
     assert account["published"] == len(masks) > 0
 
 
+@pytest.mark.usefixtures("publishers_known")
 def test_bytes_that_are_no_message_are_missing(graph, colour_network_path, scene):
     node = graph.segmentation(network=str(colour_network_path))
     camera = graph.publisher(Image, "image", _RELIABLE)

@@ -44,6 +44,7 @@ def test_bytes_that_are_no_message_leave_the_next_frame_alone(domain, tmp_path, 
     assert "rcutils_reset_error" not in said, "one error is taken before the next one is set"
 
 
+@pytest.mark.usefixtures("publishers_known")
 def test_a_node_that_stands_still_is_waited_for_and_nothing_goes_uncounted(domain, tmp_path, colour_network_path):
     frames = torture.moving()
     with torture.live(colour_network_path, tmp_path / "log") as node:
