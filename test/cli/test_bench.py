@@ -1,9 +1,10 @@
 """`drive-seg bench`: that it measures what it says."""
 
+import io
 import json
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,13 +15,32 @@ from drive_seg.bench.measure import interleave, summary
 from drive_seg.bench.networks import at_size, count
 from drive_seg.bench.resolutions import compare
 from drive_seg.bench.targets import check
+from drive_seg.cli.main import main
 from drive_seg.core.decode import Decoder
 from drive_seg.runtimes import open_engine
 
 
-def bench(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "drive_seg.cli.main", "bench", *arguments], capture_output=True,
-                          text=True, env={**os.environ, **variables})
+@pytest.fixture(scope="module")
+def few_frames():
+    """For a benchmark whose figures are only looked at."""
+    from drive_seg.bench import every_output, replay_rate
+
+    def rows(settings, model, ros, count):
+        return measured(settings, model, ros, 6)
+
+    measured = every_output.measure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(every_output, "measure", rows)
+        patch.setattr(replay_rate, "measure", partial(replay_rate.measure, count=6, rounds=2))
+        yield
+
+
+def bench(*arguments: object) -> dict:
+    """What the command prints with --json."""
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert main(["bench", "--json", *map(str, arguments)]) == 0
+    return json.loads(out.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +57,8 @@ def footage(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(footage, colour_network_path) -> dict:
-    done = bench("--json", "--frames", "9", "--source", str(footage), "--network", str(colour_network_path))
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def result(footage, colour_network_path, few_frames) -> dict:
+    return bench("--frames", 3, "--source", footage, "--network", colour_network_path)
 
 
 def test_every_stage_is_measured(result):
@@ -94,14 +112,16 @@ def test_what_planners_get_is_measured_beside_the_masks_alone(result):
     assert all(name in text for name in table.ROWS.values())
 
 
-def test_one_node_for_several_cameras_beside_single_ones(tmp_path, colour_network_path):
+def test_one_node_for_several_cameras_beside_single_ones(tmp_path, colour_network_path, monkeypatch):
+    from drive_seg.bench import cameras
+
+    monkeypatch.setattr(cameras, "_WARM", 0.3)
+    monkeypatch.setattr(cameras, "_TURNS", 3)
     ground = cv2.resize(np.random.default_rng(3).integers(0, 256, (40, 120, 3), np.uint8), (1920, 640))
     for i in range(12):  # every part moves: no camera is thought covered
         cv2.imwrite(str(tmp_path / f"{i:03}.png"), ground[20 * i: 20 * i + 360, 100 * i: 100 * i + 640])
-    done = bench("--json", "--cameras", "2", "--frames", "30", "--source", str(tmp_path), "--network",
-                 str(colour_network_path))
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
+    result = bench("--cameras", 2, "--frames", 15, "--source", tmp_path, "--network", colour_network_path)
+    rows = result["rows"]
     assert [row["cameras"] for row in rows] == [1, 2]
     for row in rows:
         for way in ("one node", "single nodes"):
@@ -111,7 +131,7 @@ def test_one_node_for_several_cameras_beside_single_ones(tmp_path, colour_networ
     one, two = rows
     assert two["single nodes"]["memory_mb"] > two["one node"]["memory_mb"]
     assert two["ratio"]["memory_mb"] < one["ratio"]["memory_mb"], "one process, not two"
-    assert len(table.cameras(json.loads(done.stdout)).splitlines()) == 6
+    assert len(table.cameras(result).splitlines()) == 6
 
 
 def test_a_gpu_s_frame_is_one_piece_and_its_pieces_have_a_table():
@@ -150,12 +170,12 @@ def test_resolutions(colour_network, tmp_path):
      "leave out --precision, --size, --source"),
     (["--cameras", "0"], "--cameras must be from 1 to 8"),
 ])
-def test_bad_arguments_end_with_one_line(arguments, says, colour_network_path):
+def test_bad_arguments_end_with_one_line(arguments, says, colour_network_path, capsys):
     if "--network" not in arguments:
         arguments = [*arguments, "--network", str(colour_network_path)]
-    done = bench(*arguments)
-    assert done.returncode == 2
-    assert says in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert main(["bench", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert says in said and len(said.strip().splitlines()) == 1
 
 
 def test_every_way_gets_the_same_size(colour_network, tmp_path):
@@ -170,11 +190,9 @@ def test_every_way_gets_the_same_size(colour_network, tmp_path):
     np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-2)
 
 
-def test_all_run_at_the_size_and_precision_that_were_asked_for(footage, colour_network_path):
-    done = bench("--json", "--frames", "3", "--source", str(footage), "--network", str(colour_network_path), "--no-dds",
-                 "--size", "64x128", "--precision", "fp32")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+def test_all_run_at_the_size_and_precision_that_were_asked_for(footage, colour_network_path, few_frames):
+    result = bench("--frames", 3, "--source", footage, "--network", colour_network_path, "--no-dds", "--size", "64x128",
+                   "--precision", "fp32")
     assert result["input_size"] == [64, 128] and "nav2" in result["ways"]
     assert result["precision"] == result["bisenetv2_precision"] == "fp32"
     assert not [note for note in result["notes"] if "installed" not in note]

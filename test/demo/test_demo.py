@@ -16,18 +16,35 @@ import pytest
 from bags import stamp, transform, write_bag, write_ros1_bag
 from colours import paint_scene
 
+from drive_seg.cli.main import main
 from drive_seg.core.overlay import draw_grid
 from drive_seg.sources.clip import cache_folder
 from drive_seg.sources.open import open_source
 from drive_seg.sources.write import VideoWriter
 
 
-def command(source: Path | str, out: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "drive_seg.cli.main", "demo", "--source", str(source), "--out", str(out), *options]
+def command(source: Path | str | None, out: Path, *options: str) -> list[str]:
+    given = [] if source is None else ["--source", str(source)]
+    return [sys.executable, "-m", "drive_seg.cli.main", "demo", *given, "--out", str(out), *options]
 
 
-def demo(*arguments) -> subprocess.CompletedProcess:
+def alone(*arguments) -> subprocess.CompletedProcess:
+    """The demo in a process of its own."""
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=180)
+
+
+@pytest.fixture
+def demo(capsys):
+    """Runs the demo in this process; its own are those of the node and of the player."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments) -> subprocess.CompletedProcess:
+        words = command(*arguments)[3:]
+        return subprocess.CompletedProcess(words, main(words), *capsys.readouterr())
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -55,8 +72,8 @@ def check(out: Path, done: subprocess.CompletedProcess) -> dict:
 
 
 def test_video_over_dds(video, tmp_path, colour_network_path):
-    done = demo(video, tmp_path / "out", "--duration", "1.5", "--network", str(colour_network_path), "--engine",
-                "openvino")
+    done = alone(video, tmp_path / "out", "--duration", "1.5", "--network", str(colour_network_path), "--engine",
+                 "openvino")
     summary = check(tmp_path / "out", done)
     assert summary["latency_from"] == "camera stamp"
     assert (summary["frames_in"], summary["network"], summary["engine"]) == (15, "colours", "openvino")
@@ -66,14 +83,14 @@ def test_video_over_dds(video, tmp_path, colour_network_path):
     assert green == summary["published"], "drivable road is green in every answered frame"
 
 
-def test_bag_of_compressed_images_over_dds(tmp_path, colour_network_path):
+def test_bag_of_compressed_images_over_dds(demo, tmp_path, colour_network_path):
     bag = write_bag(tmp_path / "bag", 12, compressed=True)
     check(tmp_path / "out", demo(bag, tmp_path / "out", "--network", str(colour_network_path)))
     log = (tmp_path / "out" / "node.log").read_text()
     assert "waiting for images on /camera/image_raw/compressed" in log, "the bag's own topic"
 
 
-def test_a_bag_is_played_in_its_own_time_and_latency_is_real_time(tmp_path, colour_network_path):
+def test_a_bag_is_played_in_its_own_time_and_latency_is_real_time(demo, tmp_path, colour_network_path):
     bag = write_bag(tmp_path / "bag", 30)
     done = demo(bag, tmp_path / "out", "--network", str(colour_network_path), "--duration", "2", "--rate", "0.5")
     summary = check(tmp_path / "out", done)
@@ -107,33 +124,31 @@ def test_frames_that_repeat_a_stamp_are_no_frames_of_their_own():
     assert log.sent == {"000000": Sent(5, 50), "000002": Sent(6, 60)} and log.repeated == 1
 
 
-def test_only_a_bag_has_another_rate(video, tmp_path):
+def test_only_a_bag_has_another_rate(demo, video, tmp_path):
     done = demo(video, tmp_path / "out", "--rate", "2")
     assert done.returncode == 2 and "leave out --rate" in done.stderr
 
 
-def test_the_default_clip_with_the_network_that_ships(tmp_path):
+def test_the_default_clip_with_the_network_that_ships(demo, tmp_path):
     if not cache_folder().is_dir():
         pytest.skip("the clips are not in the cache: run `make run` once")
-    summary = check(tmp_path / "out", subprocess.run(
-        [sys.executable, "-m", "drive_seg.cli.main", "demo", "--duration", "0.4", "--out", str(tmp_path / "out")],
-        capture_output=True, text=True, timeout=180))
+    summary = check(tmp_path / "out", demo(None, tmp_path / "out", "--duration", "0.4"))
     assert summary["source"].startswith("clip:")
     assert summary["network"] == "drive_seg"
 
 
-def test_three_views_of_a_drive_in_one_node(tmp_path, colour_network_path):
+def test_three_views_of_a_drive_in_one_node(demo, tmp_path, colour_network_path):
     if not cache_folder().is_dir():
         pytest.skip("the clips are not in the cache: run `make run` once")
     out = tmp_path / "out"
-    done = demo("views", out, "--duration", "4", "--network", str(colour_network_path), "--engine", "openvino")
+    done = demo("views", out, "--duration", "2", "--network", str(colour_network_path), "--engine", "openvino")
     assert done.returncode == 0, done.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary["cameras"]) == ["left", "front", "right"] and summary["joint_grids"] >= 1
     for one in summary["cameras"].values():
-        assert one["frames_in"] == one["published"] + one["dropped"] == 100 and one["published"] >= 1
+        assert one["frames_in"] == one["published"] + one["dropped"] == 50 and one["published"] >= 1
         assert 0 < one["latency_ms"]["p50"] <= one["latency_ms"]["p99"]
-    assert open_source(out / "views.mp4").count == 100
+    assert open_source(out / "views.mp4").count == 50
     picture = cv2.imread(str(out / "contact.png"))
     assert picture.shape == (850, 1536, 3)
     known = (picture[400:] == draw_grid(np.zeros((1, 1), np.int8))[0, 0]).all(-1) | \
@@ -145,14 +160,14 @@ def test_three_views_of_a_drive_in_one_node(tmp_path, colour_network_path):
 @pytest.mark.parametrize(("source", "options", "says"), [
     ("views:hills", [], "this clip's camera is not calibrated"), ("views:nowhere", [], "no clip is called 'nowhere'"),
     ("views", ["--rate", "2"], "--topic and --rate are of a bag")])
-def test_views_that_can_not_be_are_refused(source, options, says, tmp_path):
+def test_views_that_can_not_be_are_refused(demo, source, options, says, tmp_path):
     if not cache_folder().is_dir():
         pytest.skip("the clips are not in the cache: run `make run` once")
     done = demo(source, tmp_path / "out", *options)
     assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_a_node_that_cannot_start_says_why(video, tmp_path):
+def test_a_node_that_cannot_start_says_why(demo, video, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     (tmp_path / "bad.yaml").write_text("format: 1")
     done = demo(video, tmp_path / "out", "--network", str(tmp_path / "bad.onnx"))
