@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -16,11 +17,15 @@ from bags import write_bag
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name: str, *arguments: object) -> str:
-    done = subprocess.run([sys.executable, EXAMPLES / name, *map(str, arguments)], capture_output=True, text=True,
-                          timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs an example in this process; what it printed."""
+    def start(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name), *map(str, arguments)])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        return capsys.readouterr().out
+
+    return start
 
 
 def test_every_example_is_run_here():
@@ -30,12 +35,15 @@ def test_every_example_is_run_here():
 
 def test_image(scene, tmp_path):
     cv2.imwrite(str(tmp_path / "road.png"), scene)
-    said = run("image.py", tmp_path / "road.png", tmp_path / "out.png")
+    done = subprocess.run([sys.executable, EXAMPLES / "image.py", tmp_path / "road.png", tmp_path / "out.png"],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
     assert "<Segmentation 640x360, " in said and "of the image" in said
     assert cv2.imread(str(tmp_path / "out.png")).shape == scene.shape
 
 
-def test_video(scene, tmp_path):
+def test_video(run, scene, tmp_path):
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.roll(scene, i, axis=1))
     said = run("video.py", tmp_path, tmp_path / "out.mp4")
@@ -44,7 +52,7 @@ def test_video(scene, tmp_path):
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
-def test_two_cameras(scene, tmp_path):
+def test_two_cameras(run, scene, tmp_path):
     for name in ("front", "left"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), scene)
     said = run("two_cameras.py", tmp_path / "front.png", tmp_path / "left.png", tmp_path / "ground.png")
@@ -52,7 +60,7 @@ def test_two_cameras(scene, tmp_path):
     assert cv2.imread(str(tmp_path / "ground.png")).shape == (200, 250, 3)
 
 
-def test_bag(tmp_path):
+def test_bag(run, tmp_path):
     said = run("bag.py", write_bag(tmp_path / "drive", 3))
     assert said.count("% drivable") == 3
 

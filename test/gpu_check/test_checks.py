@@ -19,7 +19,7 @@ from host_gpu import HostGpu, HostRunner, build_kernels
 from drive_seg.core.engine import EngineError
 from drive_seg.gpu_check import __main__ as gpu_check
 from drive_seg.gpu_check import checks, timing
-from drive_seg.gpu_check.__main__ import _int8
+from drive_seg.gpu_check.__main__ import _int8, main
 from drive_seg.gpu_check.checks import check_frames, check_kernels
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.gpu_check.runners import run_nodes
@@ -40,8 +40,9 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def few_encodings(monkeypatch):
-    """For what shows in every frame, whatever its encoding."""
+    """For what shows in every frame, whatever its encoding and size."""
     monkeypatch.setattr(checks, "ENCODINGS", ("bgr8", "nv12", "mono8"))
+    monkeypatch.setattr(checks, "_SIZES", ((242, 322),) * 6)
 
 
 def test_right_kernels_pass(library, colour_network):
@@ -171,11 +172,12 @@ def sanitized(folder: Path, monkeypatch, script: str) -> Findings:
     (["--frames", "docs"], "has no images|no NVIDIA driver"),
     (["--network", "nowhere.onnx"], "no network at nowhere.onnx"),
 ])
-def test_what_it_cannot_start_with_is_one_line(arguments, says):
-    run = subprocess.run([sys.executable, "-m", "drive_seg.gpu_check", *arguments], capture_output=True, text=True,
-                         check=False, cwd=ROOT)
-    assert run.returncode == 2
-    assert re.search(f"^gpu-check: .*({says})", run.stderr) and len(run.stderr.splitlines()) == 1
+def test_what_it_cannot_start_with_is_one_line(arguments, says, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["gpu-check", *arguments])
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert re.search(f"^gpu-check: .*({says})", said) and len(said.splitlines()) == 1
 
 
 def test_a_python_without_the_packages_is_one_line(tmp_path):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import array
 import hashlib
+import io
 import json
 import os
 import random
@@ -22,7 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,7 @@ from rclpy.serialization import deserialize_message, serialize_message  # noqa: 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
+from drive_seg.cli.main import main as command_line  # noqa: E402
 from drive_seg.core.frame import ENCODINGS, FrameError  # noqa: E402
 from drive_seg.pipeline import Pipeline  # noqa: E402
 from drive_seg.play.graph import private_domain  # noqa: E402
@@ -705,8 +707,8 @@ def kill_replay(table: Table, out: Path, network: Path | None, bag: Path, kills:
         return words + (["--network", str(network)] if network is not None else [])
 
     def run(folder: Path) -> int:
-        return subprocess.run(command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              check=False).returncode
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            return command_line(command(folder)[3:])
 
     whole, broken = out / "replay_whole", out / "replay_killed"
     code = run(whole)

@@ -40,15 +40,37 @@ def test_an_end_of_ros_that_wakes_nobody_is_noticed(domain, colour_network_path,
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("given", "line"), [
-    ("latency_budget:=50", "latency_budget must be a number with a point, e.g. 50.0, not 50"),
-    ("latency_budget:=fast", "latency_budget must be a number with a point, e.g. 0.0, not 'fast'"),
-    ("min_confidence:=1.5", "min_confidence must be from 0 to 1, not 1.5"),
-    ("input_height:=96.5", "input_height must be a whole number, not 96.5"),
-    ("autostart:=1", "autostart must be true or false, not 1"),
-    ("network:=5", "network must be text, e.g. \"'5'\", not 5"),
-])
-def test_a_parameter_that_can_not_be_ends_it_with_the_fix_in_one_line(domain, given, line):
+IMPOSSIBLE = {
+    "latency_budget:=50": "latency_budget must be a number with a point, e.g. 50.0, not 50",
+    "latency_budget:=fast": "latency_budget must be a number with a point, e.g. 0.0, not 'fast'",
+    "min_confidence:=1.5": "min_confidence must be from 0 to 1, not 1.5",
+    "input_height:=96.5": "input_height must be a whole number, not 96.5",
+    "autostart:=1": "autostart must be true or false, not 1",
+    "network:=5": "network must be text, e.g. \"'5'\", not 5",
+}
+
+
+def test_a_parameter_that_can_not_be_ends_it_with_the_fix_in_one_line(domain):
+    given, line = next(iter(IMPOSSIBLE.items()))
     done = subprocess.run([sys.executable, "-m", "drive_seg.ros.main", "--ros-args", "-p", given], timeout=60,
                           env=transport.environment(os.environ), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, f"drive_seg: {line}\n")
+
+
+ONE_AFTER_THE_OTHER = """
+import sys
+from drive_seg.ros.main import main
+for given in sys.argv[1:]:
+    try:
+        main([sys.argv[0], "--ros-args", "-p", given])
+    except SystemExit as end:
+        print(end.code)
+"""
+
+
+def test_so_does_each_of_them(domain):
+    """In one process."""
+    done = subprocess.run([sys.executable, "-c", ONE_AFTER_THE_OTHER, *IMPOSSIBLE], timeout=60, capture_output=True,
+                          env=transport.environment(os.environ), text=True, check=False)
+    assert done.stderr.splitlines() == [f"drive_seg: {line}" for line in IMPOSSIBLE.values()]
+    assert (done.returncode, done.stdout.split()) == (0, ["2"] * len(IMPOSSIBLE))

@@ -37,7 +37,7 @@ def street() -> list[np.ndarray]:
     return [np.clip(s + rng.normal(0, 8, s.shape), 0, 255).astype(np.uint8) for s in scenes]
 
 
-@pytest.fixture(params=["cuda-bindings", "pycuda"])
+@pytest.fixture(scope="module", params=["cuda-bindings", "pycuda"])
 def package(request) -> str:
     """The name of one of the two packages that call the CUDA driver, for `backend` in a script under the stand-in."""
     module = {"cuda-bindings": "cuda", "pycuda": "pycuda"}[request.param]
