@@ -48,13 +48,13 @@ def test_pick_import_compare_on_real_footage(clips, tmp_path, monkeypatch):
     pick, import_, compare = (next(line for line in COMMANDS if line.startswith(f"drive-seg {name} "))
                               for name in ("pick", "import", "compare"))
     engine = ["--engine", "openvino"]
-    assert command_line.main([*shlex.split(pick)[1:], "--duration", "2", "--every", "10", *engine]) == 0
+    assert command_line.main([*shlex.split(pick)[1:], "--duration", "2", "--every", "25", *engine]) == 0
     frames = json.loads(Path("picked/pick.json").read_text())["frames"]
     assert {frame["drive"] for frame in frames} == {"clip_forest", "clip_motorway"}
     assert command_line.main(shlex.split(import_)[1:]) == 0
     assert Dataset.load("yard").splits == ["train", "val"]
     words = [str(default_network()) if word.endswith(".onnx") else word for word in shlex.split(compare)[1:]]
-    assert command_line.main([*words, "--duration", "1", "--every", "10", *engine, "--json", "same.json"]) == 0
+    assert command_line.main([*words, "--duration", "1", "--every", "20", *engine, "--json", "same.json"]) == 0
     done = json.loads(Path("same.json").read_text())["compared"]
     assert [one["kind"] for one in done] == ["labelled", "drive"] and all(one["changed"] == 0 for one in done)
     assert Path("compare.html").is_file()

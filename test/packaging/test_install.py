@@ -32,8 +32,7 @@ def run(*command: str, cwd: Path, **variables: str) -> str:
 def pip_install(prefix: Path, *what: str) -> Path:
     """Install into a prefix, and return it."""
     run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--ignore-installed", "--no-warn-script-location", "--prefix", str(prefix), *what, cwd=prefix.parent,
-        PIP_NO_COMPILE="1")  # nor what it builds with
+        "--ignore-installed", "--no-warn-script-location", "--prefix", str(prefix), *what, cwd=prefix.parent)
     return prefix
 
 

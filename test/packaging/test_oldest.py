@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -37,8 +35,8 @@ def python_3_10() -> str | None:
 
 def lowest(requirement: str) -> str:
     """numpy>=1.26,<3 -> numpy==1.26.*"""
-    name, series = re.match(r"([\w.-]+)[>=]=([\d.]+)", requirement).groups()
-    return f"{name}=={series}.*"
+    name, version = re.match(r"([\w.-]+)[>=]=([\d.]+)", requirement).groups()
+    return f"{name}=={version}.*"
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +51,11 @@ def oldest(declared, tmp_path_factory) -> Path:
     requirements = sum((declared["extras_require"][extra] for extra in EXTRAS), declared["install_requires"])
     constraints = folder / "lowest.txt"
     constraints.write_text("\n".join(map(lowest, requirements)))
+    subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
     programs = folder / "venv/bin"
-    # From 22.3 on this pip installs into another environment; to give that one its own takes as long as most packages.
-    other = tuple(map(int, version("pip").split(".")[:2])) >= (22, 3)
-    subprocess.run([python, "-m", "venv", *["--without-pip"] * other, str(folder / "venv")], check=True)
-    into = [programs / "python"]
-    pip = subprocess.run([*([sys.executable, "-m", "pip", "--python", *into] if other else [*into, "-m", "pip"]),
-                          "install", "--quiet", "--only-binary=:all:", "-c", str(constraints),
-                          f"{copy}[{','.join(EXTRAS)}]"], capture_output=True, text=True, check=False,
-                         env={**os.environ, "PIP_NO_COMPILE": "1"})  # nor what it builds with
+    pip = subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", "--no-compile",
+                          "--only-binary=:all:", "-c", str(constraints), f"{copy}[{','.join(EXTRAS)}]"],
+                         capture_output=True, text=True, check=False)
     if pip.returncode and not any(word in pip.stderr for word in ("No matching distribution", "conflict")):
         pytest.skip(f"the package index can't be asked: {pip.stderr.strip().splitlines()[-1]}")
     assert pip.returncode == 0, pip.stderr

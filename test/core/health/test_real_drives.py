@@ -14,10 +14,12 @@ from drive_seg.runtimes import open_engine
 from drive_seg.sources.clip import CLIPS
 
 EVERY, SECONDS = 5, 7.0
+
+
 @pytest.fixture(scope="module")
 def segmenter():
     network = Network.load(default_network())
-    segmenter = Segmenter(open_engine("openvino", network), network.table, surface=network.surface)
+    segmenter = Segmenter(open_engine("openvino", network, threads=1), network.table, surface=network.surface)
     yield segmenter
     segmenter.engine.close()
 
