@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import av
 import cv2
 
 from drive_seg.core.frame import Frame
@@ -108,6 +107,8 @@ class CameraSource(FrameSource):
 def _starts_at(path: Path) -> float:
     """Seconds before the first frame of a file whose container counts them as part of its length, as OpenCV then does;
     0 for the others."""
+    import av  # 15 MB, which replaying a bag does without
+
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -118,6 +119,8 @@ def _starts_at(path: Path) -> float:
 
 def _unreadable(path: Path) -> SourceError:
     """Why OpenCV reads no frame of a file that it opens: it lacks the codec, or the file its pictures."""
+    import av
+
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
