@@ -33,7 +33,10 @@ def find_bags(patterns: Sequence[str], out: Path) -> list[Path]:
     for pattern in patterns:
         given = Path(pattern).expanduser()
         matches = [given] if given.exists() else map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207
-        bags = [path for path in matches if is_bag(path) and not _inside(path, out)]
+        there = [path for path in matches if is_bag(path)]
+        bags = [path for path in there if not _inside(path, out)]
+        if there and not bags:
+            raise ReplayError(f"{pattern} is the folder of results {out}, or in it", "choose another --out")
         if not bags:
             raise ReplayError(f"{pattern} is not a bag and matches none",
                               "give a rosbag2 folder or a .mcap, .db3 or .bag file")

@@ -42,6 +42,7 @@ from drive_seg.resources import default_network
 from drive_seg.rig import Rig
 from drive_seg.settings import Settings
 from drive_seg.sources.bag import Bag, BagError, BagImage, Topic
+from drive_seg.sources.storage import storage_files
 
 FORMAT = 1
 
@@ -138,7 +139,9 @@ def run_job(job: Job, tell: Tell | None = None, cores: int | None = None) -> Out
 def fingerprint(job: Job) -> dict:
     """What a result depends on: bag, network, settings, labels, golden result and version. Raises what reading them
     raises."""
-    files = sorted(p for p in job.bag.rglob("*") if p.is_file()) if job.bag.is_dir() else [job.bag]
+    files = [job.bag]
+    if job.bag.is_dir():  # not all below it: results may lie there
+        files = [p for p in (job.bag / "metadata.yaml", *storage_files(job.bag)) if p.is_file()]
     return {
         "bag": str(job.bag.resolve()),
         "bytes": sum(p.stat().st_size for p in files),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from bags import write_bag
+from replays import Replay
 from workers import holds
 
 from drive_seg.replay import batch
@@ -29,8 +30,18 @@ def test_a_bag_in_the_present_folder_has_the_folders_name(tmp_path, monkeypatch)
 
 def test_nothing_is_looked_for_in_the_folder_of_results(tmp_path):
     out = write_bag(tmp_path / "out", 1)
-    with pytest.raises(ReplayError, match="matches none"):
+    with pytest.raises(ReplayError, match="is the folder of results .*: choose another --out"):
         find_bags([str(out)], out)
+
+
+def test_results_in_the_bags_own_folder_do_not_change_the_bag(colour_network_path, tmp_path, monkeypatch, capsys):
+    """`drive-seg replay . --out results`, twice."""
+    monkeypatch.chdir(write_bag(tmp_path / "drive", 3))
+    replay = Replay(colour_network_path, Path("results"))
+    assert replay(".") == replay(".") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("done before .: 3 frames")
+    (tmp_path / "drive" / "drive.mcap").touch()
+    assert replay(".") == 1
 
 
 def test_the_file_of_a_split_bag_is_that_file(tmp_path):
