@@ -152,11 +152,11 @@ class Settings:
     plan_folder: str = _setting(
         "network", "", "Folder for TensorRT's plans and kernels; empty takes ~/.cache/drive_seg.")
     input_height: int = _setting(
-        "network", 0, "Height of the picture that the network sees, a multiple of 32; 0 takes the network's own.",
-        0, 4096, "px")
+        "network", 0, "Height of the picture that the network sees, a multiple of 32, half of the network's own at"
+        " least; 0 takes the network's own.", 0, 4096, "px")
     input_width: int = _setting(
-        "network", 0, "Width of the picture that the network sees, a multiple of 32; 0 takes the network's own.",
-        0, 4096, "px")
+        "network", 0, "Width of the picture that the network sees, a multiple of 32, half of the network's own at"
+        " least; 0 takes the network's own.", 0, 4096, "px")
 
     output_size: str = _setting(
         "masks", "camera", "Size of the published images: the camera's, or the network's, which takes less time.",

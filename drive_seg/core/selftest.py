@@ -130,7 +130,8 @@ def record_answer(segmenter: Segmenter) -> SelfTest:
 def check_answer(segmenter: Segmenter, expected: SelfTest) -> None:
     """Raise SelfTestError unless the engine agrees with the recorded answer, as far as its kind can."""
     got = record_answer(segmenter)
-    if segmenter.engine.network.input_size != segmenter.engine.input_size:
+    size, own = segmenter.engine.input_size, segmenter.engine.network.input_size
+    if size != own:
         differ, confidence = _AT_OTHER_SIZE
     else:
         differ, confidence = _IN_8_BITS if segmenter.engine.precision == "int8" else _ROUNDED
@@ -138,6 +139,10 @@ def check_answer(segmenter: Segmenter, expected: SelfTest) -> None:
     off = abs(got.confidence - expected.confidence)
     if share > differ or off > confidence:
         name = f"{segmenter.engine.name} ({segmenter.engine.precision})"
+        fix = "this engine computes wrongly, try another with the parameter engine, or rebuild its plan"
+        if size != own:
+            fix = (f"the input size {size[0]}x{size[1]} is too far from the network's own, {own[0]}x{own[1]}: take a"
+                   " nearer one; where that fails too, this engine computes wrongly: take another with the parameter"
+                   " engine")
         raise SelfTestError(f"self-test failed: on {name} {share:.1%} of the points have another class than recorded"
-                            f" (at most {differ:.1%}), confidence is off by {off:.3f} (at most {confidence:.3f})",
-                            "this engine computes wrongly, try another with the parameter engine, or rebuild its plan")
+                            f" (at most {differ:.1%}), confidence is off by {off:.3f} (at most {confidence:.3f})", fix)
