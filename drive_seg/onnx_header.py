@@ -16,7 +16,7 @@ KINDS = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32
 """Names of the numbers of tensors, by ONNX's number."""
 
 _MOVES = {"Identity", "Cast", "Transpose", "Reshape", "Resize", "Upsample", "Squeeze", "Unsqueeze", "Slice", "Dropout",
-          "Flatten", "QuantizeLinear", "DequantizeLinear"}
+          "Flatten", "Clip", "QuantizeLinear", "DequantizeLinear"}
 """Operators that change where a value is and how it is stored, not what it means."""
 
 _EXTERNAL = 1

@@ -101,7 +101,7 @@ def test_an_input_size_other_than_its_own(colour_network):
         open_engine("onnxruntime", colour_network, input_size=(192, 320))
 
 
-GOOD_SELF_TEST = {"confidence": 0.9, "classes": ["00" * 30] * 22}
+GOOD_SELF_TEST = {"picture": 2, "confidence": 0.9, "classes": ["00" * 30] * 22}
 
 
 @pytest.mark.parametrize(("change", "match"), [
@@ -120,9 +120,12 @@ GOOD_SELF_TEST = {"confidence": 0.9, "classes": ["00" * 30] * 22}
     ({"temperature": -1}, "`temperature` must be a number above 0"),
     ({"temperature": float("nan")}, "`temperature` must be a number above 0"),
     ({"temperature": "warm"}, "`temperature` must be a number above 0"),
-    ({"self_test": {"confidence": 1}}, "`self_test` must be what .* \\('classes' is missing\\): run it again"),
-    ({"self_test": {"confidence": 1, "classes": 5}}, "`self_test` must be what"),
+    ({"self_test": {"picture": 2, "confidence": 1}},
+     "`self_test` must be what .* \\('classes' is missing\\): run it again"),
+    ({"self_test": {"picture": 2, "confidence": 1, "classes": 5}},
+     "`self_test` must be what .*not iterable"),
     ({"self_test": GOOD_SELF_TEST | {"classes": ["00"]}}, "`self_test` must be what .*22 rows of 30"),
+    ({"self_test": {"confidence": 1}}, "`self_test` must be what .*another version's picture.*: run it again"),
     ({"self_test": [1]}, "`self_test` must be names with values"),
     ({"int8": "x.onnx"}, "`int8` must be names with values"),
     ({"int8": {"sha256": "0"}}, "`int8` must be {file"),

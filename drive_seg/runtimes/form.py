@@ -37,7 +37,7 @@ def check_form(network: Network, input_size: tuple[int, int] | None = None) -> N
     if header is None:
         return
     try:
-        _check_input(header)
+        _check_input(header, network)
         _check_output(header, classes)
     except _WrongForm as error:
         raise EngineError(f"{network.path} {error.args[0]}", error.args[1]) from None
@@ -47,7 +47,7 @@ class _WrongForm(Exception):  # noqa: N818  caught above
     """What is wrong, and how to export it right."""
 
 
-def _check_input(header: OnnxHeader) -> None:
+def _check_input(header: OnnxHeader, network: Network) -> None:
     if len(header.inputs) != 1:
         raise _WrongForm(f"has {len(header.inputs)} inputs ({_names(header.inputs)})",
                          "export it with one, the image")
@@ -57,6 +57,12 @@ def _check_input(header: OnnxHeader) -> None:
                          "export it with a float32 input: the runtime itself chooses what it computes in")
     _check_layout(image.shape, _CHANNELS, "(1, 3, height, width)", takes="takes", what="the image", many="images",
                   channels=f"export it for {_CHANNELS} channels, in the order RGB")
+    sides = image.shape[2:] if image.shape is not None else ()
+    if any(side not in (None, own) for side, own in zip(sides, network.input_size, strict=False)):
+        height, width = ("any" if side is None else side for side in sides)
+        own_height, own_width = network.input_size
+        raise _WrongForm(f"takes images of {height}x{width}, but the `input` of {network.path.stem}.yaml is"
+                         f" {own_height}x{own_width}", "correct the `input`")
 
 
 def _check_output(header: OnnxHeader, classes: int) -> None:

@@ -39,7 +39,7 @@ class OnnxRuntimeEngine(HostEngine):
         try:
             self._session = onnxruntime.InferenceSession(str(network.path), options, ["CPUExecutionProvider"])
         except Exception as error:  # the library's exceptions share no base class of its own
-            raise EngineError(f"ONNX Runtime can't load {network.path}: {error}") from error
+            raise EngineError(f"ONNX Runtime can't load {network.path}: {' '.join(str(error).split())}") from error
         self.loaded = Loaded(network.path.name, network.sha256, f"ONNX Runtime {onnxruntime.__version__}")
         self._input = self._session.get_inputs()[0].name
         self.warm_up()
@@ -47,4 +47,7 @@ class OnnxRuntimeEngine(HostEngine):
     def infer(self, image: np.ndarray) -> np.ndarray:
         """See HostEngine.infer."""
         planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)[None]
-        return self._session.run(None, {self._input: planes})[0][0]
+        try:
+            return self._session.run(None, {self._input: planes})[0][0]
+        except Exception as error:  # see above
+            raise EngineError(f"ONNX Runtime failed on a frame: {' '.join(str(error).split())}") from error

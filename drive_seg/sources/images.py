@@ -57,7 +57,7 @@ def _read(path: Path) -> Frame:
     except OSError as error:
         raise FrameError(f"can't read {path}: {error.strerror}") from error
     except TooLargeError as error:
-        raise TooLargeError(f"{path} is too large: {error.reason}", error.fix) from error
+        raise TooLargeError(f"{path} is too large: {error.reason}", "make it smaller") from error
     except CutShortError as error:
         raise FrameError(f"{path} is {error}", "copy it again") from error
     except FrameError as error:

@@ -48,6 +48,8 @@ WRONG = {
     "soft-max, then resized": ({"nodes": [CONV, ("Softmax", ["logits"], ["p"], {"axis": 1}),
                                           ("Identity", ["p"], ["q"]), ("Identity", ["q"], ["out"])]},
                                "ends in a Softmax"),
+    "soft-max, then clipped": ({"nodes": [CONV, ("Softmax", ["logits"], ["p"], {"axis": 1}), ("Clip", ["p"], ["out"])]},
+                               "ends in a Softmax"),
     "sigmoid": ({"nodes": [CONV, ("Sigmoid", ["logits"], ["out"])]}, "ends in a Sigmoid"),
     "argmax": ({"nodes": [CONV, ("ArgMax", ["logits"], ["out"], {"axis": 1, "keepdims": 1})],
                 "outputs": [("out", I64, [1, 1, HEIGHT, WIDTH])]},
@@ -65,6 +67,9 @@ WRONG = {
     "batch": ({"nodes": [("Conv", ["image", "weights"], ["out"])], "inputs": [("image", F, [4, 3, HEIGHT, WIDTH])],
                "outputs": [("out", F, [4, CLASSES, HEIGHT, WIDTH])]},
               "takes 4 images at a time: export it with a batch of 1"),
+    "another size": ({"nodes": [("Conv", ["image", "weights"], ["out"])], "inputs": [("image", F, [1, 3, 64, WIDTH])],
+                      "outputs": [("out", F, [1, CLASSES, 64, WIDTH])]},
+                     "takes images of 64x160, but the `input` of colours.yaml is 96x160: correct the `input`"),
     "uint8 in": ({"nodes": [("Cast", ["image"], ["f"], {"to": F}), ("Conv", ["f", "weights"], ["out"])],
                   "inputs": [("image", U8, IMAGE)]}, "takes the image as uint8: export it with a float32 input"),
     "float16 in": ({"nodes": [("Cast", ["image"], ["f"], {"to": F}), ("Conv", ["f", "weights"], ["out"])],
@@ -102,6 +107,15 @@ def test_the_right_form_is_taken(tmp_path, nodes):
     network = Network.load(write(tmp_path, nodes))
     check_form(network)
     open_engine("openvino", network).close()
+
+
+def test_what_onnxruntime_fails_on_is_one_line(tmp_path):
+    path = write(tmp_path, [("Conv", ["image", "weights"], ["a"]), ("Reshape", ["a", "to"], ["out"])],
+                 weights=[numpy_helper.from_array(np.array([1, CLASSES, 7, 7], np.int64), "to")],
+                 inputs=[("image", F, [1, 3, "h", "w"])], outputs=[("out", F, [1, CLASSES, "h", "w"])])
+    with pytest.raises(EngineError, match="ONNX Runtime failed on a frame: .*Reshape") as error:
+        open_engine("onnxruntime", Network.load(path))
+    assert "\n" not in str(error.value)
 
 
 def test_sides_that_are_not_fixed_are_taken(tmp_path):

@@ -116,7 +116,7 @@ def test_an_image_whose_header_claims_a_huge_picture_is_told(tmp_path):
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = b"\xff\xdc\xff\xdc"  # height and width
     (tmp_path / "huge.jpg").write_bytes(data)
-    with pytest.raises(SourceError, match="huge.jpg is too large: the image has 65500x65500 pixels, more than"):
+    with pytest.raises(SourceError, match="huge.jpg is too large: .* 65500x65500 pixels, more than .*: make it sm"):
         list(open_source(tmp_path / "huge.jpg"))
 
 
