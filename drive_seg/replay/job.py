@@ -211,6 +211,10 @@ def _finished(job: Job) -> dict | None:
     if not file.is_file():
         raise ReplayError(f"{job.folder} is there but is not the result of a replay", "choose another --out")
     others = sorted(path.name for path in job.folder.iterdir() if path.name not in _PARTS)
+    bag = job.folder / "result"
+    if bag.is_dir():
+        others += sorted(f"result/{path.name}" for path in bag.iterdir()
+                         if path.name != "metadata.yaml" and not path.name.startswith("result."))
     if others:
         raise ReplayError(f"{job.folder} holds more than one replay's result: {', '.join(map(repr, others[:3]))}",
                           "choose another --out")

@@ -80,6 +80,17 @@ def test_what_no_replay_made_is_never_deleted(replay, street_bag, result, capsys
     assert (result / "other" / "summary.json").exists() and (result / "frames.jsonl").exists()
 
 
+@pytest.mark.parametrize("summary", [None, "{"])
+def test_somebodys_own_folder_named_result_is_never_deleted(replay, street_bag, result, capsys, summary):
+    mine = result / "result" / "mine.txt"
+    mine.write_text("mine")
+    if summary is not None:
+        (result / "summary.json").write_text(summary)
+    assert replay(street_bag, "--again") == 1
+    assert "holds more than one replay's result: 'result/mine.txt': choose another --out" in capsys.readouterr().out
+    assert mine.read_text() == "mine"
+
+
 def test_again_does_not_replace_another_bags_result(replay, street_bag, result, tmp_path, capsys):
     before = (result / "summary.json").read_bytes()
     other = write_bag(tmp_path / "other", 1)
