@@ -287,6 +287,6 @@ def _add_run(runs, count, start, end, place):
     if count > 0 and runs[count - 1, 1] == start:
         runs[count - 1, 1] = end
         return count
-    # Not as a tuple: to compile that takes seconds, for the error of a shape that does not fit.
+    # Not as a tuple: Numba takes four seconds longer to compile that.
     runs[count, 0], runs[count, 1], runs[count, 2] = start, end, place
     return count + 1
