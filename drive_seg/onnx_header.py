@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FLOAT = 1
@@ -16,8 +16,12 @@ KINDS = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32
 """Names of the numbers of tensors, by ONNX's number."""
 
 _MOVES = {"Identity", "Cast", "Transpose", "Reshape", "Resize", "Upsample", "Squeeze", "Unsqueeze", "Slice", "Dropout",
-          "Flatten", "Clip", "QuantizeLinear", "DequantizeLinear"}
+          "Flatten", "Clip", "QuantizeLinear", "DequantizeLinear", "Pad", "Split", "Gather", "DepthToSpace",
+          "AveragePool", "MaxPool"}
 """Operators that change where a value is and how it is stored, not what it means."""
+
+_SCALES = {"Identity", "Cast", "Add", "Sub", "Mul", "Div", "Clip", "QuantizeLinear", "DequantizeLinear"}
+"""Operators that an image may go through before it is laid out in another way."""
 
 _EXTERNAL = 1
 _NOT_PROTOBUF = "not a protobuf message"
@@ -30,12 +34,24 @@ _Part = int | memoryview
 @dataclass(frozen=True)
 class Value:
     """An input or output. kind: ONNX's number, 0 where the file does not say. shape: None for a side that is not fixed;
-    None altogether where the file does not say. made_by: the operator that gives it its meaning, "" for an input."""
+    None altogether where the file does not say. made_by: the operator that gives an output its meaning, "" where there
+    is none, or several. turned: the permutation that an input goes through first, () where there is none."""
 
     name: str
     kind: int
     shape: tuple[int | None, ...] | None
     made_by: str = ""
+    turned: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Node:
+    """An operator. turns: the permutation of a Transpose."""
+
+    operator: str
+    taken: tuple[str, ...]
+    given: tuple[str, ...]
+    turns: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -60,25 +76,13 @@ def read_header(path: Path) -> OnnxHeader | None:
 
 def _graph(graph: _Part) -> OnnxHeader:
     weights: set[str] = set()
-    makers: dict[str, tuple[str, str]] = {}
+    nodes: list[_Node] = []
     inputs: list[Value] = []
     outputs: list[Value] = []
     external: list[str] = []
     for field, value in _fields(graph):
         if field == 1:
-            operator = ""
-            taken: list[str] = []
-            given: list[str] = []
-            for inner, part in _fields(value):
-                if inner == 1:
-                    taken.append(_text(part))
-                elif inner == 2:
-                    given.append(_text(part))
-                elif inner == 4:
-                    operator = _text(part)
-                elif inner == 5:
-                    external += _external_in_attribute(part, 0)
-            makers.update(dict.fromkeys(given, (operator, taken[0] if taken else "")))
+            nodes.append(_node(value, external))
         elif field == 5:
             name, where = _tensor(value)
             weights.add(name)
@@ -87,16 +91,61 @@ def _graph(graph: _Part) -> OnnxHeader:
             inputs.append(_value(value))
         elif field == 12:
             outputs.append(_value(value))
-    made = tuple(Value(v.name, v.kind, v.shape, _made_by(v.name, makers)) for v in outputs)
-    return OnnxHeader(tuple(v for v in inputs if v.name not in weights), made, tuple(dict.fromkeys(external)))
+    makers = {name: node for node in nodes for name in node.given}
+    return OnnxHeader(tuple(replace(v, turned=_turned(v.name, nodes)) for v in inputs if v.name not in weights),
+                      tuple(replace(v, made_by=_made_by(v.name, makers)) for v in outputs),
+                      tuple(dict.fromkeys(external)))
 
 
-def _made_by(name: str, makers: dict[str, tuple[str, str]]) -> str:
-    for _ in range(len(makers)):
-        operator, name = makers.get(name, ("", ""))
-        if operator not in _MOVES:
-            return operator
-    return ""
+def _node(node: _Part, external: list[str]) -> _Node:
+    """An operator; the names of other files with weights go to `external`."""
+    operator = ""
+    taken: list[str] = []
+    given: list[str] = []
+    turns: tuple[int, ...] = ()
+    for field, part in _fields(node):
+        if field == 1:
+            taken.append(_text(part))
+        elif field == 2:
+            given.append(_text(part))
+        elif field == 4:
+            operator = _text(part)
+        elif field == 5:
+            external += _external_in_attribute(part, 0)
+            turns = turns or _whole_numbers(part, "perm")
+    return _Node(operator, tuple(taken), tuple(given), turns)
+
+
+def _made_by(name: str, makers: dict[str, _Node]) -> str:
+    """The operator behind an output, through those that only move it, and those that put like things together."""
+    found, seen, waiting = set(), set(), [name]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = makers.get(name)
+        if node is None:
+            found.add("")
+        elif node.operator in _MOVES:
+            waiting += node.taken[:1]
+        elif node.operator == "Concat":
+            waiting += node.taken
+        else:
+            found.add(node.operator)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _turned(name: str, nodes: list[_Node]) -> tuple[int, ...]:
+    """The permutation of the first Transpose that an input comes to, where nothing but scaling is before it."""
+    same = {name}
+    for node in nodes:  # ONNX has them in the order in which they are computed
+        if same & set(node.taken):
+            if node.operator == "Transpose":
+                return node.turns
+            if node.operator in _SCALES:
+                same |= set(node.given)
+    return ()
 
 
 def _tensor(tensor: _Part) -> tuple[str, list[str]]:
@@ -130,6 +179,23 @@ def _external_in_attribute(attribute: _Part, depth: int) -> list[str]:
                         if place == 5:
                             found += _external_in_attribute(deeper, depth + 1)
     return found
+
+
+def _whole_numbers(attribute: _Part, name: str) -> tuple[int, ...]:
+    """The whole numbers of an attribute; () for one of another name."""
+    found: list[int] = []
+    named = ""
+    for field, value in _fields(attribute):
+        if field == 1:
+            named = _text(value)
+        elif field == 8 and isinstance(value, int):
+            found.append(value)
+        elif field == 8:  # packed
+            at, packed = 0, _bytes(value)
+            while at < len(packed):
+                number, at = _varint(packed, at)
+                found.append(number)
+    return tuple(found) if named == name else ()
 
 
 def _value(info: _Part) -> Value:

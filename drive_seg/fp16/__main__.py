@@ -16,8 +16,10 @@ import cv2
 
 from drive_seg.core.engine import EngineError
 from drive_seg.fp16.report import fp16_report
+from drive_seg.fp16.typed import load_onnx, shape_of
 from drive_seg.fp16.write import write_fp16
 from drive_seg.network import Network, NetworkError
+from drive_seg.runtimes.form import check_form, check_shape
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         network = Network.load(args.network)
+        check_form(network)
+        check_shape(network, shape_of(load_onnx(network.path).graph.output[0]))
         keep = None
         if args.images is not None:
             images = [cv2.imread(str(path)) for path in sorted(args.images.iterdir())]

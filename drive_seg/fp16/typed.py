@@ -84,7 +84,7 @@ def load_onnx(source: Path | onnx.ModelProto, input_size: tuple[int, int] | None
         raise EngineError(f"{path} doesn't fit together at this input size ({_first_line(error)})",
                           "it must scale by factors, not to fixed sizes; use its own size or export it"
                           " again") from error
-    shape = _shape(model.graph.output[0])
+    shape = shape_of(model.graph.output[0])
     if len(shape) != 4 or not all(shape):
         raise EngineError(f"{path} gives {shape}, expected the static shape [1, classes, height, width]",
                           "export it again with a static shape")
@@ -188,10 +188,11 @@ def _constant(node: onnx.NodeProto) -> tuple[str, onnx.TensorProto]:
 
 
 def _as_fp16(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT16, _shape(value))
+    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT16, shape_of(value))
 
 
-def _shape(value: onnx.ValueInfoProto) -> list[int]:
+def shape_of(value: onnx.ValueInfoProto) -> list[int]:
+    """The shape of an input or output; 0 for a side that is not fixed."""
     return [d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
@@ -199,7 +200,7 @@ def _check_static(path: Path | str, image: onnx.ValueInfoProto, logits: onnx.Val
     for value in (image, logits):
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
             raise EngineError(f"{path}: {value.name} must be float32 (fp16 is made from it here)", "export it so")
-    shape = _shape(image)
+    shape = shape_of(image)
     if len(shape) != 4 or shape[0] != 1 or shape[1] != 3 or not (resized or all(shape)):
         wanted = [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim]
         raise EngineError(f"{path} takes {image.name} {wanted}, expected the static shape [1, 3, height, width]",

@@ -14,12 +14,14 @@ from drive_seg.core.resize import network_input
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
+from drive_seg.runtimes.form import check_shape, check_values, shown
 
 
 class HostEngine(Engine, ABC):
     """Base of the CPU runtimes: a subclass loads the network and turns network images into logits.
 
-    It sets `name`, `device`, `precision` and `loaded`, gives `infer`, and calls `warm_up` when it is ready.
+    It sets `name`, `device`, `precision` and `loaded`, gives `infer`, which takes its logits from `result`, and calls
+    `warm_up` when it is ready.
     """
 
     on_cpu = True
@@ -35,6 +37,16 @@ class HostEngine(Engine, ABC):
     @abstractmethod
     def infer(self, image: np.ndarray) -> np.ndarray:
         """See drive_seg.core.engine.Engine.infer."""
+
+    def result(self, output: np.ndarray) -> np.ndarray:
+        """The logits (C, gh, gw) in what the network gave, (1, C, gh, gw). Raises EngineError for another form."""
+        check_shape(self.network, output.shape)
+        return output[0]
+
+    def warm_up(self, frames: int = 1) -> None:
+        """See drive_seg.core.engine.Engine.warm_up. Also raises EngineError for a network that gives no logits."""
+        super().warm_up(frames)
+        check_values(self.network, self.infer(np.ascontiguousarray(shown(self.input_size)[:, :, ::-1])))
 
     def decode(self, frame: Frame, size: tuple[int, int], stages: dict[str, float]) -> Decoded:
         """See drive_seg.core.engine.Engine.decode."""

@@ -48,6 +48,7 @@ class OnnxRuntimeEngine(HostEngine):
         """See HostEngine.infer."""
         planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)[None]
         try:
-            return self._session.run(None, {self._input: planes})[0][0]
+            output = self._session.run(None, {self._input: planes})[0]
         except Exception as error:  # see above
             raise EngineError(f"ONNX Runtime failed on a frame: {' '.join(str(error).split())}") from error
+        return self.result(output)

@@ -211,7 +211,7 @@ def _read_back(library: Library, network, key: PlanKey) -> dict[str, Any]:
         logits = tuple(network.get_output(0).shape)
     except RuntimeError:  # nothing fits together
         logits = ()
-    if len(logits) != 4 or min(logits) < 1:
+    if len(logits) != 4 or min(logits) < 1 or logits[0] != 1:
         raise EngineError(f"the network gives {logits or 'nothing'} at this input size, expected the static shape [1,"
                           " classes, height, width]",
                           "it must scale by factors, not to fixed sizes; use its own size or export it again")

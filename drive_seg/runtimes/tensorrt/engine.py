@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from drive_seg.core.decode import Decoded
 from drive_seg.core.engine import Engine, EngineError, Loaded, LogFunction
@@ -15,8 +18,9 @@ from drive_seg.loading import fix_for_memory
 from drive_seg.network import Network
 from drive_seg.runtimes import sensors
 from drive_seg.runtimes.cuda_driver import first_gpu
+from drive_seg.runtimes.form import check_shape, check_values, shown
 from drive_seg.runtimes.tensorrt.builder import Target, obtain_plan
-from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NetworkRunner, NotFiniteError
+from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NetworkRunner, NotFiniteError, channels
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 from drive_seg.runtimes.tensorrt.kernels import load_kernels
@@ -61,6 +65,8 @@ def _open(network: Network, library: Library, path: Path, stored: StoredPlan, pr
             engine = TensorRtEngine(gpu, runner, network, stored.sidecar["built"]["precision"], library.title, progress)
             engine.loaded = Loaded(path.name, stored.sidecar["plan"]["sha256"], library.title)
             engine.warm_up(2)
+            engine.decode(Frame.from_array(shown(engine.input_size)), engine.input_size, {})
+            check_values(network, engine.logits())
             with gpu.current():
                 runner.keep_compiled()
             return engine
@@ -91,9 +97,7 @@ class TensorRtEngine(Engine):
                  progress: LogFunction = lambda line: None) -> None:
         """Takes over `gpu`, once it is made. library: what runs the network. progress: takes a line when a frame is
         larger than memory was taken for. Raises EngineError."""
-        if runner.logits_shape[0] != len(network.table):
-            raise EngineError(f"{network.path} gives {runner.logits_shape[0]} classes, its class table has"
-                              f" {len(network.table)}", "use the class table that belongs to this network")
+        check_shape(network, (1, *runner.logits_shape))
         self.network = network
         self.loaded = Loaded(network.path.name, network.sha256, library)
         self.precision = precision
@@ -117,6 +121,15 @@ class TensorRtEngine(Engine):
         except BaseException as error:
             self._failed = self._failed or str(error) or type(error).__name__
             raise
+
+    def logits(self) -> np.ndarray:
+        """What the network said of the last frame, (C, gh, gw) float32. Raises EngineError."""
+        with self.on_gpu() as (gpu, runner):
+            classes, height, width = runner.logits_shape
+            found = np.empty((height, width, channels(classes)), np.float16)
+            gpu.download(replace(runner.logits, host=found.reshape(-1).view(np.uint8)), found.nbytes)
+            gpu.synchronise()
+        return found[..., :classes].transpose(2, 0, 1).astype(np.float32)
 
     @contextlib.contextmanager
     def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:

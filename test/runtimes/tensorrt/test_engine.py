@@ -207,7 +207,7 @@ def test_a_network_that_cannot_be_captured_is_not(gpu, colour_network, scene):
 def test_another_class_table_is_refused(gpu, colour_network):
     runner = HostRunner(gpu, colour_network)
     runner.logits_shape = (7, *runner.logits_shape[1:])
-    with pytest.raises(EngineError, match="7 classes, its class table has 5"):
+    with pytest.raises(EngineError, match="gives 7 channels: its class table has 5 classes"):
         TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
 import numpy as np
+import onnx
 import pytest
+import yaml
 from colours import paint_scene, write_colour_network
 from cubins import CUDA_12, nvrtc_of
 from stand_in import HELPERS, build_driver, run_script
@@ -243,6 +246,31 @@ assert not any("builds" in line for line in said), said
 from drive_seg.runtimes.tensorrt import builder, engine, runner
 assert "onnx" not in sys.modules, "a start imports onnx"
 """, typed_network, tmp_path))
+
+
+def test_a_soft_max_that_only_its_values_tell_is_refused_as_on_the_processor(library, package, tmp_path):
+    path = write_colour_network(tmp_path)
+    model, facts = onnx.load(str(path)), yaml.safe_load(path.with_suffix(".yaml").read_text())
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.extend(onnx.helper.make_node(*node, **more) for *node, more in (
+        ("ReduceMax", ["scores"], ["most"], {"axes": [1]}), ("Sub", ["scores", "most"], ["less"], {}),
+        ("Exp", ["less"], ["e"], {}), ("ReduceSum", ["e", "channels"], ["s"], {}), ("Div", ["e", "s"], ["logits"], {})))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "channels"))
+    onnx.save(model, str(path))
+    facts["onnx_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
+    write_fp16(path)
+    must(with_tensorrt(library, package, """
+from drive_seg.core.engine import EngineError
+words = []
+for name in ("tensorrt", "openvino"):
+    try:
+        opened(name)
+    except EngineError as error:
+        words.append(str(error))
+assert len(words) == 2 and words[0] == words[1] and "at every point its outputs add up to the same" in words[0], words
+assert driver().stand_in_live() == 0
+""", path, tmp_path))
 
 
 FAILURES = {
