@@ -104,11 +104,11 @@ def executor_for(node: SegmentationNode) -> Executor:
 
 
 def spin(executor: Executor, node: Node) -> None:
-    """Run callbacks until ROS ends. One that raises is logged, and the others go on.
+    """Run callbacks until ROS ends. What the executor raises is logged, and the others go on.
 
-    rclpy has an exception of any callback end the process, and one request with an unknown type number raises in
-    rclpy's own. Raises what an executor raises that has done nothing else for ten seconds: then it is not a callback.
-    A message that can't be read comes to no callback at all: it is logged here.
+    The node's own callbacks raise nothing (see Guard), but rclpy has others, for instance of the life cycle. Raises
+    what an executor raises that has done nothing else for ten seconds: then it is not a callback. A message that can't
+    be read comes to no callback at all: it is logged here.
     """
     throttle, well, left_over = Throttle(), time.monotonic(), LeftOver()
     # Not spin(): the signal handler's thread wakes the executor before it ends ROS. An executor that is back in its

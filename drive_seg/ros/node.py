@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import traceback
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -17,6 +18,7 @@ from drive_seg.ros import parameters
 from drive_seg.ros.active import Active
 from drive_seg.ros.background import attempt, configure_in_background
 from drive_seg.ros.configured import Configured, prefix
+from drive_seg.ros.guarded import Guard
 from drive_seg.ros.health import INACTIVE, HealthPublisher, HealthTopic
 from drive_seg.settings import Settings
 
@@ -49,6 +51,7 @@ class SegmentationNode(LifecycleNode):
 
     def __init__(self, **options) -> None:
         """options: what rclpy.node.Node takes besides its name. Raises ParameterError for a value that can't be one."""
+        self._guard = Guard(self)  # before rclpy makes its own services
         super().__init__("drive_seg", **options)
         configure_in_background(self)
         parameters.declare(self)
@@ -88,6 +91,18 @@ class SegmentationNode(LifecycleNode):
         if self.get_parameter("autostart").value and attempt(self, self.trigger_configure) == _OK \
                 and self.context.ok():
             attempt(self, self.trigger_activate)
+
+    def create_subscription(self, msg_type: Any, topic: str, callback: Any, *args: Any, **options: Any) -> Any:
+        """As rclpy's; see Guard."""
+        return super().create_subscription(msg_type, topic, self._guard.callback(callback), *args, **options)
+
+    def create_timer(self, timer_period_sec: float, callback: Any, *args: Any, **options: Any) -> Any:
+        """As rclpy's; see Guard."""
+        return super().create_timer(timer_period_sec, self._guard.callback(callback), *args, **options)
+
+    def create_service(self, srv_type: Any, srv_name: str, callback: Any, *args: Any, **options: Any) -> Any:
+        """As rclpy's; see Guard."""
+        return super().create_service(srv_type, srv_name, self._guard.service(callback), *args, **options)
 
     def now(self) -> float:
         """Seconds of the node's clock."""
