@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -126,10 +127,13 @@ class TensorRtEngine(Engine):
         """What the network said of the last frame, (C, gh, gw) float32. Raises EngineError."""
         with self.on_gpu() as (gpu, runner):
             classes, height, width = runner.logits_shape
-            found = np.empty((height, width, channels(classes)), np.float16)
-            gpu.download(replace(runner.logits, host=found.reshape(-1).view(np.uint8)), found.nbytes)
+            shape = height, width, channels(classes)
+            staging = gpu.allocate(2 * prod(shape), host=True)  # for its page-locked half
+            gpu.download(replace(runner.logits, host=staging.host), staging.nbytes)
             gpu.synchronise()
-        return found[..., :classes].transpose(2, 0, 1).astype(np.float32)
+            found = staging.host.view(np.float16).reshape(shape)[..., :classes].transpose(2, 0, 1).astype(np.float32)
+            gpu.free(staging)
+        return found
 
     @contextlib.contextmanager
     def on_gpu(self) -> Iterator[tuple[Gpu, NetworkRunner]]:
