@@ -15,8 +15,8 @@ from numba.core.dispatcher import Dispatcher
 
 functions = {function for name, module in list(sys.modules.items()) if name.startswith("drive_seg.")
              for function in vars(module).values() if isinstance(function, Dispatcher)}
-inner = {(f.__module__, name) for f in functions for name in f.py_func.__code__.co_names}  # compiled into their callers
-outer = [f for f in functions if (f.__module__, f.__name__) not in inner]
+inner = [f.py_func.__globals__.get(name) for f in functions for name in f.py_func.__code__.co_names]
+outer = functions - {f for f in inner if isinstance(f, Dispatcher)}  # the others are compiled into their callers
 print(len(outer), "left:", *(f"{f.__module__}.{f.__name__}" for f in outer if not f.signatures))
 """
 

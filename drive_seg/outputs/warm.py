@@ -20,7 +20,8 @@ def warm_up() -> None:
     height, width = 48, 64
     image, road = np.zeros((height, width, 3), np.uint8), np.ones((height, width), np.uint8)
     draw_overlay(image, road, road)
-    Frame.from_compressed(cv2.imencode(".jpg", image)[1])
+    for progressive in (0, 1):
+        Frame.from_compressed(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_PROGRESSIVE, progressive))[1])
     camera = Camera((height, width), np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]]), np.empty(0))
     view = GroundView(camera, CameraPose.mounted(1.5, 0.3), max_pixel_length=5.0)
     sight = view.see(road, road)

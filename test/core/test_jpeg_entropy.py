@@ -6,7 +6,8 @@ import pytest
 import simplejpeg
 
 from drive_seg.core.frame import Frame, FrameError
-from drive_seg.core.jpeg_entropy import FAULTS, UNKNOWN_CODE, fault
+from drive_seg.core.jpeg_entropy import fault
+from drive_seg.core.jpeg_scan import FAULTS, UNKNOWN_CODE
 
 RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(RNG.integers(0, 256, (30, 40, 3), np.uint8), (331, 233), interpolation=cv2.INTER_CUBIC)
