@@ -7,14 +7,14 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from drive_seg.core.frame import MAX_IMAGE_PIXELS, Frame, FrameError
+from drive_seg.core.frame import MAX_IMAGE_PIXELS, Frame, FrameError, TooLargeError
 from drive_seg.sources.frame_source import FrameSource, Intrinsics, Shot, SourceError
 from drive_seg.sources.storage import SQLITE_RECOVER, Rosbag2Reader, StorageError, is_storage, open_reader, plain
 
@@ -295,12 +295,21 @@ class BagSource(FrameSource):
         with Bag(self.source) as bag:
             for image in bag.images(self.topic):
                 stamp, name = image.log_ns, f"{image.index:06d}"
+                pixels = partial(_frame, image)
                 if not self.compressed:
-                    yield Shot(stamp, name, image.frame)
+                    yield Shot(stamp, name, pixels)
                 elif image.message is None:
-                    yield Shot(stamp, name, image.frame, encoded=b"")  # not an image either
+                    yield Shot(stamp, name, pixels, encoded=b"")  # not an image either
                 else:
-                    yield Shot(stamp, name, encoded=memoryview(image.message.data), encoded_format=image.message.format)
+                    yield Shot(stamp, name, pixels, memoryview(image.message.data), image.message.format)
+
+
+def _frame(image: BagImage) -> Frame:
+    try:
+        return image.frame()
+    except TooLargeError as error:  # who reads a bag as footage has no parameter max_image_pixels
+        raise TooLargeError(error.reason, "`drive-seg replay` takes larger ones with --max-image-pixels, or record"
+                            " smaller ones") from error
 
 
 class _Readable:

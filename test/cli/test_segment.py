@@ -117,6 +117,23 @@ def test_only_frames_that_are_no_images_are_one_clear_error(segment, tmp_path, m
     assert why in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("make", [raw, jpeg])
+def test_frames_that_are_too_large_name_what_takes_them(segment, tmp_path, capsys, make):
+    message = make(0, street(0))
+    if make is jpeg:
+        size = message.data.tobytes().index(b"\xff\xc0") + 5
+        message.data[size : size + 4] = 0xFF  # its header claims 65535x65535 pixels
+    else:
+        message.height = message.width = 65535
+    code, _, err, _ = segment(write_bag(tmp_path / "bag", 1, compressed=make is jpeg, messages=[message]))
+    assert code == 2
+    assert "more than 48000000: `drive-seg replay` takes larger ones with --max-image-pixels" in err
+    assert "max_image_pixels" not in err
+    with pytest.raises(SystemExit, match="0"):
+        main(["replay", "--help"])
+    assert "--max-image-pixels" in capsys.readouterr().out
+
+
 def test_a_video_that_ends_early_gets_a_warning(segment, tmp_path):
     whole = tmp_path / "whole.mp4"
     rng = np.random.default_rng(0)
