@@ -1,6 +1,6 @@
 """Compile what Numba compiles, so that the first start of a node and of a replay finds it in the cache.
 
-It takes half a minute; the node does as much at its first start where nobody did it before.
+It takes half a minute; the node does most of it at its first start where nobody did it before.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def compile_ahead(network: Network) -> None:
     decoder = Decoder(network.table, temperature=network.temperature, trust=network.trust, threads=1)
     decoded = decoder.decode(np.zeros((len(network.table), 8, 8), np.float32), (32, 32))
     warm_up_segmenter(network.table)
-    warm_up_outputs()
+    warm_up_outputs(rare=True)
     Monitor()
     Measure().add(Segmentation(decoded.labels, decoded.classes, decoded.labels, decoded.confidence))
