@@ -54,12 +54,13 @@ class Model:
 
     @classmethod
     def open(cls, settings: Settings, *, cores: int | None = None, several: bool = False, most: int = _ENGINES,
-             progress: LogFunction = _nobody, warn: LogFunction = _nobody) -> Model:
+             cameras: int = 1, progress: LogFunction = _nobody, warn: LogFunction = _nobody) -> Model:
         """Open what the settings ask for; where that takes long, `progress` gets lines meanwhile.
 
         several: on a CPU open engines of few threads for several frames at a time, which together are faster than one
-        of many; `most` at most. cores: for the engines to use, by default all that this process may. warn: gets a line
-        for each smaller input size that can't be had. Raises NetworkError, EngineError or SelfTestError.
+        of many; `most` at most. cores: for the engines to use, by default all that this process may. cameras: whose
+        frames may wait together, for an engine that runs batches; those of `spares` take one frame at a time. warn:
+        gets a line for each smaller input size that can't be had. Raises NetworkError, EngineError or SelfTestError.
         """
         network = Network.load(settings.network or default_network())
         if settings.strictness != 1:
@@ -67,7 +68,7 @@ class Model:
         available = cores or len(os.sched_getaffinity(0))
         count = min(available, most, _ENGINES) if several else 1
         threads = available // count if several or cores else None
-        engines = [_open(settings, network, settings.input_size, threads, progress)]
+        engines = [_open(settings, network, settings.input_size, threads, progress, cameras)]
         model = cls(network, engines, [])
         # What `auto` found is what the others are, too.
         found = replace(settings, engine=engines[0].name, precision=engines[0].precision)
@@ -283,11 +284,11 @@ class Pipeline:
 
 
 def _open(settings: Settings, network: Network, size: tuple[int, int] | None, threads: int | None,
-          progress: LogFunction) -> Engine:
+          progress: LogFunction, cameras: int = 1) -> Engine:
     folder = Path(settings.plan_folder).expanduser() if settings.plan_folder else None
     try:
         return open_engine(settings.engine, network, input_size=size, precision=settings.precision, threads=threads,
-                           plan_folder=folder, progress=progress)
+                           cameras=cameras, plan_folder=folder, progress=progress)
     except EngineError as error:
         if fits_stride(size or network.input_size):
             raise

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from drive_seg.cli import options
 from drive_seg.core.engine import EngineError
+from drive_seg.errors import CommandError
 from drive_seg.network import Network
 from drive_seg.resources import default_network
 
@@ -29,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of the GPU that the plan is for, e.g. 8.6 (default: the GPU of this machine)")
     parser.add_argument("--plans", type=options.cache_folder, metavar="FOLDER",
                         help="plan folder (default: in the user's cache)")
+    parser.add_argument("--cameras", type=options.positive, default=1, metavar="N",
+                        help="of one node: also build plans for batches of their frames (default: 1)")
     parser.add_argument("-o", "--output", type=_plan, metavar="PLAN",
                         help="write the plan here, not to the plan folder: NAME.plan, and NAME.json beside it")
     parser.add_argument("--cpu", action="store_true", help="compile ahead what the CPU runs, and build no plan")
@@ -36,9 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build the plan, then compile; 0 when it is there and fits. Raises EngineError or NetworkError."""
+    """Build the plans, then compile; 0 when they are there and fit. Raises EngineError, NetworkError or CommandError.
+    """
     from drive_seg.compile_ahead import compile_ahead
 
+    if args.output is not None and args.cameras > 1:
+        raise CommandError("-o names one plan, and several cameras need one for each batch",
+                           "name a folder with --plans")
     network = Network.load(args.network or default_network())
 
     def compile_now() -> None:
@@ -52,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from drive_seg.files import plan_folder
     from drive_seg.runtimes.cuda_driver import first_gpu
     from drive_seg.runtimes.form import check_form
-    from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, obtain_plan
+    from drive_seg.runtimes.tensorrt.builder import ANY_GPU, Target, batch_sizes, obtain_plan
     from drive_seg.runtimes.tensorrt.library import load_library
 
     library = load_library()
@@ -68,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         target = Target(ANY_GPU, args.compute_capability)
     check_form(network, args.size)
-    path, stored = obtain_plan(network, args.size or network.input_size, library, target, folder, print,
-                               precision=args.precision, rebuild=args.rebuild, path=args.output)
-    print(json.dumps(stored.sidecar["built"]))
-    print(f"plan: {path}")
+    for batch in batch_sizes(args.cameras):
+        path, stored = obtain_plan(network, args.size or network.input_size, library, target, folder, print,
+                                   precision=args.precision, rebuild=args.rebuild, path=args.output, batch=batch)
+        print(json.dumps(stored.sidecar["built"]))
+        print(f"plan: {path}")
     compile_now()
     return 0
 

@@ -28,6 +28,7 @@ from drive_seg.cli.options import (
     open_pipeline,
     out_file,
     out_folder,
+    positive,
     write_json,
 )
 from drive_seg.cli.replay import add_limits
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     networks.add_argument("--on", action="append", default=[], metavar="INPUT", help=f"{KINDS}; may be repeated")
     networks.add_argument("--topic", help="image topic, for a bag with several cameras")
     networks.add_argument("--duration", type=float, metavar="SECONDS", help="look at so much of each drive")
-    networks.add_argument("--every", type=_positive, default=1, metavar="K", help="look at every K-th frame of a drive")
+    networks.add_argument("--every", type=positive, default=1, metavar="K", help="look at every K-th frame of a drive")
     networks.add_argument("--page", type=out_file, metavar="FILE.html", help="write the page")
     add_settings(parser, ("network", "masks"), without=("network", "output_size", "temporal_filter", "ego_mask"))
     parser.add_argument("--pictures", type=out_folder, metavar="DIR", help="write the worst frames side by side")
@@ -149,7 +150,3 @@ def _open(args: argparse.Namespace, path: Path, stack: ExitStack) -> Side:
     return Side(pipeline.model.network, pipeline.segmenter)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)

@@ -137,6 +137,13 @@ def print_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def positive(text: str) -> int:
+    """Parse a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
 def out_folder(text: str) -> Path:
     """Parse the name of a folder for results, there or not: what can't become one is reported before the work."""
     folder = cache_folder(text)

@@ -22,7 +22,7 @@ import sys
 
 from tqdm import tqdm
 
-from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder
+from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder, positive
 from drive_seg.labelling.pick import expected, lines, name_drives, pick
 from drive_seg.labelling.select import NEAR
 from drive_seg.sources.open import KINDS
@@ -32,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg pick`."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=KINDS)
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("-n", "--count", type=_positive, default=50, metavar="N", help="frames to pick (default: 50)")
+    parser.add_argument("-n", "--count", type=positive, default=50, metavar="N", help="frames to pick (default: 50)")
     add_settings(parser, ("network", "masks"), without=("output_size", "temporal_filter"))
     parser.add_argument("--topic", help="image topic, for bags with several cameras")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="look at so much of each input")
-    parser.add_argument("--every", type=_positive, default=1, metavar="K", help="look at every K-th frame (default: 1)")
+    parser.add_argument("--every", type=positive, default=1, metavar="K", help="look at every K-th frame (default: 1)")
     parser.add_argument("--apart", type=_not_negative, default=1.0, metavar="SECONDS",
                         help="least time between two picks of a drive (default: 1)")
     parser.add_argument("--near", type=_not_negative, default=NEAR, metavar="DISTANCE",
@@ -54,12 +54,6 @@ def run(args: argparse.Namespace) -> int:
     for line in lines(result):
         print(line)
     return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
 
 
 def _not_negative(text: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
@@ -86,6 +86,10 @@ class Engine(Protocol):
     input_size: tuple[int, int]
     """(height, width) that the network sees, in pixels."""
 
+    batches: tuple[int, ...] = (1,)
+    """Numbers of frames that it runs at once, ascending, from 1. More than 1 only where that is faster than one after
+    the other, as on a GPU, and where `readings` may be asked from any thread."""
+
     network: NetworkInfo
     """What it runs."""
 
@@ -99,6 +103,21 @@ class Engine(Protocol):
         made up.
         """
         ...
+
+    def decode_batch(self, frames: Sequence[Frame], sizes: Sequence[tuple[int, int]],
+                     stages: Sequence[dict[str, float]]) -> list[Decoded | Exception]:
+        """Segment as many frames as one of `batches` has, at once; for the arguments, one for each frame, see `decode`.
+
+        What is wrong with one frame alone stands in the place of its result. Raises EngineError when the engine failed:
+        then no frame has a result.
+        """
+        results: list[Decoded | Exception] = []
+        for frame, size, one in zip(frames, sizes, stages, strict=True):
+            try:
+                results.append(self.decode(frame, size, one))
+            except Exception as error:
+                results.append(error)
+        return results
 
     def infer(self, image: np.ndarray) -> np.ndarray:
         """The network alone, to measure and to fit: an image (h, w, 3) uint8 RGB of input_size -> logits (C, gh, gw)
@@ -115,6 +134,8 @@ class Engine(Protocol):
         noise = Frame.from_array(np.random.default_rng(0).integers(0, 256, (*self.input_size, 3), np.uint8))
         for _ in range(frames):
             self.decode(noise, self.input_size, {})
+            for batch in self.batches[1:]:
+                self.decode_batch([noise] * batch, [self.input_size] * batch, [{} for _ in range(batch)])
 
     def readings(self) -> dict[str, str]:
         """How its processor does right now, for people: memory, temperature. Only what can be read; cheap enough to be

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from drive_seg.core.engine import Engine
+from drive_seg.core.frame import Frame
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.errors import DriveSegError
 
@@ -122,23 +125,45 @@ def _car(image: np.ndarray, left: int, bottom: int, size: int, colour: tuple[int
 def record_answer(segmenter: Segmenter) -> SelfTest:
     """What this engine says about the picture."""
     result = segmenter.segment(picture(), drivable=False)
+    return _answer(result.classes, result.confidence)
+
+
+def _answer(classes: np.ndarray, confidence: np.ndarray) -> SelfTest:
     step_y, step_x = _PICTURE[0] // _ANSWER[0], _PICTURE[1] // _ANSWER[1]
-    few = np.ascontiguousarray(result.classes[step_y // 2::step_y, step_x // 2::step_x])
-    return SelfTest(few, float(result.confidence.mean()) / 255)
+    few = np.ascontiguousarray(classes[step_y // 2::step_y, step_x // 2::step_x])
+    return SelfTest(few, float(confidence.mean()) / 255)
 
 
 def check_answer(segmenter: Segmenter, expected: SelfTest) -> None:
-    """Raise SelfTestError unless the engine agrees with the recorded answer, as far as its kind can."""
-    got = record_answer(segmenter)
-    size, own = segmenter.engine.input_size, segmenter.engine.network.input_size
+    """Raise SelfTestError unless the engine agrees with the recorded answer, as far as its kind can: alone, and at each
+    place of its batches."""
+    _compare(segmenter.engine, record_answer(segmenter), expected)
+    for batch in segmenter.engine.batches[1:]:
+        for answer in _in_batch(segmenter.engine, batch):
+            _compare(segmenter.engine, answer, expected, f" in batches of {batch}")
+
+
+def _in_batch(engine: Engine, batch: int) -> Iterator[SelfTest]:
+    """What it says about the picture at each place, with other pictures at the others."""
+    this, other = Frame.from_array(picture()), Frame.from_array(picture()[::-1])
+    for place in range(batch):
+        frames = [this if i == place else other for i in range(batch)]
+        result = engine.decode_batch(frames, [_PICTURE] * batch, [{} for _ in frames])[place]
+        if isinstance(result, Exception):
+            raise result
+        yield _answer(result.classes, result.confidence)
+
+
+def _compare(engine: Engine, got: SelfTest, expected: SelfTest, where: str = "") -> None:
+    size, own = engine.input_size, engine.network.input_size
     if size != own:
         differ, confidence = _AT_OTHER_SIZE
     else:
-        differ, confidence = _IN_8_BITS if segmenter.engine.precision == "int8" else _ROUNDED
+        differ, confidence = _IN_8_BITS if engine.precision == "int8" else _ROUNDED
     share = float((got.classes != expected.classes).mean())
     off = abs(got.confidence - expected.confidence)
     if share > differ or off > confidence:
-        name = f"{segmenter.engine.name} ({segmenter.engine.precision})"
+        name = f"{engine.name} ({engine.precision}){where}"
         fix = "this engine computes wrongly, try another with the parameter engine, or rebuild its plan"
         if size != own:
             fix = (f"the input size {size[0]}x{size[1]} is too far from the network's own, {own[0]}x{own[1]}: take a"

@@ -222,7 +222,7 @@ def _stand_in(network: Network, args: argparse.Namespace, findings: Findings) ->
         findings.must("a network between the kernels", False, f"neither TensorRT nor PyTorch: {error}")
         gpu.close()
         return
-    engine = TensorRtEngine(gpu, runner, network, "fp16", "PyTorch")
+    engine = TensorRtEngine(gpu, [runner], network, "fp16", "PyTorch")
     check_frames(engine, _cpu_engine(network), *_images(args.frames, findings), findings)
     findings.say("one CUDA graph with PyTorch in it", engine.graph_refused or "captured")
     engine.close()

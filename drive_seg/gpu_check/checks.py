@@ -13,7 +13,7 @@ from drive_seg.core.resize import network_input
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.gpu_check.runners import FixedLogits
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath
+from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, Slot
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 
@@ -58,13 +58,15 @@ def check_kernels(gpu: Gpu, network: Network, images: list[np.ndarray], findings
         logits = np.stack([cv2.GaussianBlur(plane, (0, 0), 2) * 12 for plane in noise]).astype(np.float16)
         runner = FixedLogits(gpu, network.input_size, logits)
         memory = FrameMemory(gpu)
-        path = FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size, memory)
+        slot = Slot(gpu, runner, network, Intake.of(frame, network.input_size), frame.size, memory)
+        path = FramePath(gpu, runner, [slot])
         results = []
         for poison in (0x5A, 0xC3):
-            path.poison(poison)
+            slot.poison(poison)
             runner.pixels.host[:] = poison
             gpu.upload(runner.pixels, runner.pixels.nbytes)
-            results.append((path.run(frame, {}), runner.seen()))
+            path.run([frame], [{}])
+            results.append((slot.take(), runner.seen()))
             if len(results) == 1:
                 path.capture()
         if path.graph_refused is not None:

@@ -16,7 +16,7 @@ from drive_seg.runtimes.tensorrt.gpu import Gpu
 class FixedLogits:
     """Gives the same logits whatever it sees; the planes stay readable. See frame_path.NetworkRunner."""
 
-    capturable = True
+    batch, capturable = 1, True
 
     def __init__(self, gpu: Gpu, input_size: tuple[int, int], logits: np.ndarray) -> None:
         """logits: (C, gh, gw) fp16."""
@@ -49,7 +49,7 @@ class FixedLogits:
 class TorchRunner:
     """Runs a typed fp16 ONNX through PyTorch, where TensorRT doesn't run on a card. See frame_path.NetworkRunner."""
 
-    capturable = True
+    batch, capturable = 1, True
 
     def __init__(self, gpu: Gpu, typed: Path) -> None:
         """typed: the path of a network's fp16 version. Raises EngineError without PyTorch on CUDA, or for an unknown

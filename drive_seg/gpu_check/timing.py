@@ -16,7 +16,7 @@ from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NetworkRunner, channels
+from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NetworkRunner, Slot, channels
 from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 
@@ -83,21 +83,20 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
         # As many frames as don't fit into the cache together: a camera's pixels are not in it either.
         count = int(np.clip(2 * gpu.device.cache // (3 * height * width) + 1, 2, 64))
         memories = [FrameMemory(gpu) for _ in range(count)]
-        paths = [FramePath(gpu, runner, network, Intake.of(frame, network.input_size), frame.size, memory)
+        slots = [Slot(gpu, runner, network, Intake.of(frame, network.input_size), frame.size, memory)
                  for memory in memories]
-        for path in paths:
-            path.put(frame)
-            path.enqueue()
+        for slot in slots:
+            slot.put(frame)
+        path = FramePath(gpu, runner, slots[:1])
+        path.enqueue()
         gpu.synchronise()
-        steps = {name: milliseconds(gpu, [path.steps[name] for path in paths])
-                 for name in ("upload", "pre", "post", "download")}
+        steps = {name: milliseconds(gpu, [slot.steps[name] for slot in slots]) for name in slots[0].steps}
         copies = steps["upload"] + steps["download"]
-        path = paths[0]
         path.capture()
         stages: dict[str, list[float]] = {}
         for _ in range(_REPEATS + 5):
             one: dict[str, float] = {}
-            path.run(frame, one)
+            path.run([frame], [one])
             for name, ms in one.items():
                 stages.setdefault(name, []).append(ms)
         host = {name: statistics.median(ms[5:]) for name, ms in stages.items()}
@@ -118,8 +117,8 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
         quick = whole <= 1.15 * network_ms + copies
         findings.say(f"whole frame at {where}, wanted at most 1.15x the network and the copies",
                      f"{whole:.3f} ms, network {network_ms:.3f} ms, copies {copies:.3f} ms: {'yes' if quick else 'NO'}")
-        for path, memory in zip(paths, memories, strict=True):
-            path.close()
+        path.close()
+        for memory in memories:
             memory.close()
 
 

@@ -20,13 +20,14 @@ class Options:
     """How a network is to be run.
 
     input_size: (height, width) in pixels other than the network's own. precision: one that the runtime knows, or
-    `auto`. threads: of a runtime on the CPU, by default one a core. plan_folder: where TensorRT's plans are kept, by
-    default in the user's cache.
+    `auto`. threads: of a runtime on the CPU, by default one a core. cameras: whose frames may wait together: one on a
+    GPU runs them in batches. plan_folder: where TensorRT's plans are kept, by default in the user's cache.
     """
 
     input_size: tuple[int, int] | None = None
     precision: str = "auto"
     threads: int | None = None
+    cameras: int = 1
     plan_folder: Path | None = None
     progress: LogFunction = lambda line: None
 
@@ -42,8 +43,8 @@ class Runtime:
 def _tensorrt(network: Network, options: Options) -> Engine:
     from drive_seg.runtimes.tensorrt.engine import open_tensorrt
 
-    return open_tensorrt(network, options.input_size, options.precision, plan_folder=options.plan_folder,
-                         progress=options.progress)
+    return open_tensorrt(network, options.input_size, options.precision, cameras=options.cameras,
+                         plan_folder=options.plan_folder, progress=options.progress)
 
 
 def _openvino(network: Network, options: Options) -> Engine:
@@ -73,7 +74,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
 def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | None = None, precision: str = "auto",
-                threads: int | None = None, plan_folder: Path | None = None,
+                threads: int | None = None, cameras: int = 1, plan_folder: Path | None = None,
                 progress: LogFunction = lambda line: None) -> Engine:
     """Open a runtime by name, warmed up and ready.
 
@@ -81,7 +82,7 @@ def open_engine(name: str, network: Network, *, input_size: tuple[int, int] | No
     call fails. For the arguments see Options; the precision `auto` is the fastest that keeps the accuracy. Raises
     EngineError with the fix when it can't run here.
     """
-    options = Options(input_size, precision, threads, plan_folder, progress)
+    options = Options(input_size, precision, threads, cameras, plan_folder, progress)
     if name != "auto":
         return _open(name, network, options)
     name, why = choose()

@@ -99,11 +99,11 @@ def test_times_every_piece_at_every_size(library, colour_network, monkeypatch):
 
 def test_whole_frames_are_compared_with_the_cpu_s(library, colour_network, colour_engine):
     gpu, findings = HostGpu(library), Findings()
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "ONNX Runtime")
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "ONNX Runtime")
     images = [paint_scene(360, 640), paint_scene(720, 1280)]
     check_frames(engine, colour_engine, images, False, findings)
     assert [line["holds"] for line in findings.lines] == [True, True], findings.lines
-    engine._path._decode.classes = 1  # nothing else is ever found
+    engine._slots[0]._decode.classes = 1  # nothing else is ever found
     check_frames(engine, colour_engine, images[1:], False, findings)
     assert findings.failed, findings.lines
     engine.close()

@@ -165,8 +165,13 @@ class HostRunner:
 
     capturable = True
 
-    def __init__(self, gpu: HostGpu, network: Network) -> None:
+    def __init__(self, gpu: HostGpu, network: Network, batch: int = 1, larger: HostRunner | None = None) -> None:
+        """larger: the runner of a larger batch, whose buffers this one uses too."""
+        self.batch = batch
         typed = typed_fp16(load_onnx(network.path))
+        for tensor in (*typed.graph.input, *typed.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_value = batch
+        del typed.graph.value_info[:]
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # keeps the rounding
         options.log_severity_level = 3
@@ -174,15 +179,23 @@ class HostRunner:
         self._gpu = gpu
         shapes = [tuple(self._session.get_inputs()[0].shape), tuple(self._session.get_outputs()[0].shape)]
         self.input_size, self.logits_shape = shapes[0][2:], shapes[1][1:]
-        self.pixels, self.logits = (gpu.allocate(2 * channels(shape[1]) * shape[2] * shape[3]) for shape in shapes)
-        gpu.fill(self.pixels, 0)
-        self.spoil = False  # True: overflow in one cell, as a network that fp16 can't hold
+        if larger is None:
+            self.pixels, self.logits = (gpu.allocate(2 * batch * channels(shape[1]) * shape[2] * shape[3])
+                                        for shape in shapes)
+            gpu.fill(self.pixels, 0)
+        else:
+            self.pixels, self.logits = larger.pixels, larger.logits
+        self.spoil: int | None = None
+        """A place in the batch: overflow in one cell of it, as of a network that fp16 can't hold."""
+        self.runs = 0
 
     def enqueue(self) -> None:
-        pixels = self._gpu.view(self.pixels).view(np.float16).reshape(*self.input_size, 8)
+        self.runs += 1
+        pixels = self._gpu.view(self.pixels).view(np.float16).reshape(-1, *self.input_size, 8)[: self.batch]
         assert not pixels[..., 3:].any(), "what pads the pixels must be zero"
-        image = np.ascontiguousarray(pixels[..., :3].transpose(2, 0, 1)[None])
-        logits = self._session.run(None, {self._session.get_inputs()[0].name: image})[0][0]
-        if self.spoil:
-            logits[0, -1, -1] = np.inf
-        self._gpu.view(self.logits)[:] = to_hwc8(logits).reshape(-1).view(np.uint8)
+        images = np.ascontiguousarray(pixels[..., :3].transpose(0, 3, 1, 2))
+        logits = self._session.run(None, {self._session.get_inputs()[0].name: images})[0]
+        if self.spoil is not None:
+            logits[self.spoil, 0, -1, -1] = np.inf
+        there = np.concatenate([to_hwc8(one).reshape(-1) for one in logits]).view(np.uint8)
+        self._gpu.view(self.logits)[: len(there)] = there

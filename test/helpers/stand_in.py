@@ -80,7 +80,7 @@ def open_fixed(name: str, size: tuple[int, int] = (96, 160)):
             load_kernels(gpu)
             runner = FixedLogits(gpu, size, logits)
         network = Network(Path("fixed.onnx"), "fixed", "", size, table)
-        engine = TensorRtEngine(gpu, runner, network, "fp16", "fixed logits")
+        engine = TensorRtEngine(gpu, [runner], network, "fp16", "fixed logits")
         engine.warm_up()
     except EngineError:
         gpu.close()

@@ -54,8 +54,13 @@ def typed_network(network: Network, precision: str = "fp16") -> tuple[Path, str]
     raise EngineError(f"{network.path} has no {precision} version for TensorRT beside it", fix)
 
 
+def batch_sizes(cameras: int) -> tuple[int, ...]:
+    """The batches to build for so many cameras: powers of two below, and all at once."""
+    return (*(1 << i for i in range((cameras - 1).bit_length())), cameras)
+
+
 def key_for(network: Network, input_size: tuple[int, int], library: Library, target: Target,
-            precision: str = "fp16") -> PlanKey:
+            precision: str = "fp16", batch: int = 1) -> PlanKey:
     """The key of the plan that is wanted here. Raises EngineError, also when this TensorRT can't build for that GPU."""
     capability = "{}.{}".format(*target.compute_capability)
     if target.gpu == ANY_GPU and not library.is_rtx:
@@ -65,7 +70,7 @@ def key_for(network: Network, input_size: tuple[int, int], library: Library, tar
         raise EngineError(f"{library.title} doesn't build for compute capability {capability} from another machine; it"
                           f" does for {', '.join(_listed(library))}")
     return PlanKey(typed_network(network, precision)[1], precision, library.flavour, library.version,
-                   ANY_GPU if library.is_rtx else target.gpu, capability, (1, 3, *input_size), _OPTIONS)
+                   ANY_GPU if library.is_rtx else target.gpu, capability, (batch, 3, *input_size), _OPTIONS)
 
 
 def _listed(library: Library) -> dict[str, Any]:
@@ -76,12 +81,13 @@ def _listed(library: Library) -> dict[str, Any]:
 
 def obtain_plan(network: Network, input_size: tuple[int, int], library: Library, target: Target, folder: Path,
                 progress: LogFunction = lambda line: None, *, precision: str = "fp16", rebuild: bool = False,
-                path: Path | None = None) -> tuple[Path, StoredPlan]:
+                path: Path | None = None, batch: int = 1) -> tuple[Path, StoredPlan]:
     """The plan of a network for a GPU: from the cache, or built and stored there. Raises EngineError naming the fix.
 
-    rebuild: even if a fitting one is there. path: where to, other than the cache's own name in `folder`.
+    rebuild: even if a fitting one is there. path: where to, other than the cache's own name in `folder`. batch: frames
+    at once.
     """
-    key = key_for(network, input_size, library, target, precision)
+    key = key_for(network, input_size, library, target, precision, batch)
     own = plan_path(folder, network.name, key)
     if path is not None:
         progress(f"the node looks for this plan, and its .json, as {own.name} in its plan folder (parameter"
@@ -96,9 +102,10 @@ def obtain_plan(network: Network, input_size: tuple[int, int], library: Library,
         again = plans.load(path, key)
         if isinstance(again, StoredPlan) and again != found:  # that process built it
             return path, again
-        progress(f"{library.title} builds {network.name} {input_size[1]}x{input_size[0]} in {precision} for compute"
-                 f" capability {key.compute_capability} (GPU: {target.gpu}), once; seconds on a PC, some minutes on a"
-                 " Jetson")
+        at_once = f" in batches of {batch}" if batch > 1 else ""
+        progress(f"{library.title} builds {network.name} {input_size[1]}x{input_size[0]} in {precision}{at_once} for"
+                 f" compute capability {key.compute_capability} (GPU: {target.gpu}), once; seconds on a PC, some"
+                 " minutes on a Jetson")
         build_apart(library, key, typed_network(network, precision)[0], folder / "timing.cache", path, progress)
         stored = plans.load(path, key)
         if isinstance(stored, str):
@@ -211,9 +218,10 @@ def _read_back(library: Library, network, key: PlanKey) -> dict[str, Any]:
         logits = tuple(network.get_output(0).shape)
     except RuntimeError:  # nothing fits together
         logits = ()
-    if len(logits) != 4 or min(logits) < 1 or logits[0] != 1:
-        raise EngineError(f"the network gives {logits or 'nothing'} at this input size, expected the static shape [1,"
-                          " classes, height, width]",
+    batch = key.input_shape[0]
+    if len(logits) != 4 or min(logits) < 1 or logits[0] != batch:
+        raise EngineError(f"the network gives {logits or 'nothing'} at this input size, expected the static shape"
+                          f" [{batch}, classes, height, width]",
                           "it must scale by factors, not to fixed sizes; use its own size or export it again")
     types: Counter[str] = Counter()
     wide = []

@@ -1,8 +1,9 @@
-"""One frame's way through the GPU: bytes in, kernels and network, bytes out; as one CUDA graph."""
+"""The way of frames through the GPU, one or several at once: bytes in, kernels and network, bytes out; as one graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from math import prod
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from drive_seg.core.decode import Decoded, TrustModel
 from drive_seg.core.engine import EngineError, LogFunction
-from drive_seg.core.frame import Frame
+from drive_seg.core.frame import Frame, FrameError
 from drive_seg.core.stopwatch import stage
 from drive_seg.network import Network
 from drive_seg.runtimes.tensorrt.gpu import Buffer, Gpu
@@ -21,12 +22,13 @@ _ALIGNMENT = 256  # bytes; each image and table begins at a multiple of it: kern
 
 
 class NetworkRunner(Protocol):
-    """A network on the GPU: from `pixels`, fp16 (H, W, 8), to `logits`, fp16 (gh, gw, channels(classes)).
+    """A network on the GPU: from `pixels`, fp16 (batch, H, W, 8), to `logits`, fp16 (batch, gh, gw, channels(classes)).
 
-    logits_shape: (classes, gh, gw). capturable: whether `enqueue` may be part of a CUDA graph, as it allocates nothing
-    and waits for nothing.
+    batch: frames that it takes at once; the buffers may have room for more. logits_shape: (classes, gh, gw) of one.
+    capturable: whether `enqueue` may be part of a CUDA graph, as it allocates nothing and waits for nothing.
     """
 
+    batch: int
     pixels: Buffer
     logits: Buffer
     input_size: tuple[int, int]
@@ -92,20 +94,17 @@ def _padded(nbytes: int) -> int:
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
-class FramePath:
-    """Frames of one encoding and size through one network, to results of one size. Use it inside `gpu.current()`."""
+class Slot:
+    """A place for frames of one encoding and size, with results of one size. Use it inside `gpu.current()`."""
 
     def __init__(self, gpu: Gpu, runner: NetworkRunner, network: Network, intake: Intake, size: tuple[int, int],
-                 memory: FrameMemory) -> None:
-        """size: (height, width) of the results. memory: no other path may use it until this one is closed."""
+                 memory: FrameMemory, place: int = 0) -> None:
+        """runner: with the buffers, which others may share. size: (height, width) of the results. memory: no other slot
+        may use it while this one is in use. place: in the batch, from 0."""
         self.intake = intake
         self.size = size
         self._gpu = gpu
-        self._runner = runner
         self._memory = memory
-        self._graph: Any = None
-        self.graph_refused: str | None = None
-        """Why the work could not be captured as one graph; it is enqueued piece by piece then."""
         classes, grid_height, grid_width = runner.logits_shape
         (height, width), (out_height, out_width) = runner.input_size, size
         trust = network.trust or TrustModel(np.zeros(classes), np.ones(classes), -np.inf)
@@ -134,34 +133,74 @@ class FramePath:
         columns, rows, columns_at, rows_at, groups, mean, deviation = (memory.tables.pointer + at
                                                                        for at in tables_at[:-1])
         self._prepare = PrepareArguments(
-            memory.image.pointer + _ALIGNMENT, columns, rows, runner.pixels.pointer, intake.pitch,
+            memory.image.pointer + _ALIGNMENT, columns, rows,
+            runner.pixels.pointer + place * 2 * channels(3) * height * width, intake.pitch,
             intake.layout.channels, *intake.layout.at, intake.layout.yuv, intake.chroma_row, intake.halvings,
             *reversed(intake.halved), width, height, self._before.width, self._before.height)
         self._decode = DecodeArguments(
-            runner.logits.pointer, groups, mean, deviation, columns_at, rows_at,
-            *(memory.results.pointer + start for start in images_at), memory.image.pointer, memory.results.pointer,
-            network.temperature, trust.limit, classes, channels(classes), grid_width, grid_height, out_width,
-            out_height, self._after.width, self._after.height)
+            runner.logits.pointer + place * 2 * channels(classes) * grid_height * grid_width, groups, mean, deviation,
+            columns_at, rows_at, *(memory.results.pointer + start for start in images_at), memory.image.pointer,
+            memory.results.pointer, network.temperature, trust.limit, classes, channels(classes), grid_width,
+            grid_height, out_width, out_height, self._after.width, self._after.height)
 
     @property
     def steps(self) -> dict[str, Callable[[], None]]:
-        """The pieces of a frame in order; each enqueues its work."""
+        """What is done for this frame alone, before the network and after it; each enqueues its work."""
         gpu, memory = self._gpu, self._memory
         return {
             "upload": lambda: gpu.upload(memory.image, self._in),
             "pre": lambda: gpu.launch("prepare", self._before.blocks, THREADS, self._prepare, self._before.shared),
-            "network": self._runner.enqueue,
             "post": lambda: gpu.launch("decode", self._after.blocks, THREADS, self._decode, self._after.shared),
             "download": lambda: gpu.download(memory.results, self._out),
         }
 
+    def put(self, frame: Frame) -> None:
+        """Copy a frame's bytes to where the GPU takes them from. Raises FrameError."""
+        np.copyto(self._image, self.intake.pixels(frame))
+        self._memory.ticket = self._memory.ticket % (NOT_FINITE - 1) + 1
+        self._memory.image.host[0] = self._memory.ticket
+
+    def take(self) -> Decoded:
+        """The results of the frame that was put, once the GPU is done. Raises NotFiniteError, and EngineError when they
+        are not this frame's."""
+        overflow = self._reports == NOT_FINITE
+        if not (overflow | (self._reports == self._memory.ticket)).all():
+            raise EngineError("the GPU left results of an earlier frame")
+        if overflow.any():
+            raise NotFiniteError("the network gave logits that are not finite numbers (overflow?)",
+                                 "export it again, the fp16 report says which layers must stay fp32")
+        return Decoded(*(image.copy() for image in self._images))
+
+    def poison(self, byte: int) -> None:
+        """Set all results to a byte, so that one that isn't written shows."""
+        self._memory.results.host[:] = byte
+        self._gpu.upload(self._memory.results, self._out)
+
+
+class FramePath:
+    """Frames of these slots through the network, at once. Use it inside `gpu.current()`."""
+
+    def __init__(self, gpu: Gpu, runner: NetworkRunner, slots: Sequence[Slot]) -> None:
+        """slots: as many as the runner's batch, the first places of its buffers; they stay their owner's."""
+        self._gpu = gpu
+        self._runner = runner
+        self._slots = slots
+        self._graph: Any = None
+        self.graph_refused: str | None = None
+        """Why the work could not be captured as one graph; it is enqueued piece by piece then."""
+
     def enqueue(self) -> None:
-        """Enqueue a whole frame, piece by piece."""
-        for step in self.steps.values():
-            step()
+        """Enqueue the work on all frames, piece by piece."""
+        for step in ("upload", "pre"):
+            for slot in self._slots:
+                slot.steps[step]()
+        self._runner.enqueue()
+        for step in ("post", "download"):
+            for slot in self._slots:
+                slot.steps[step]()
 
     def capture(self) -> None:
-        """Make one graph of a frame. It must have been enqueued once before: TensorRT sets itself up then."""
+        """Make one graph of it. It must have been enqueued once before: TensorRT sets itself up then."""
         if not self._runner.capturable:
             self.graph_refused = "the network can't be part of a CUDA graph here"
             return
@@ -170,36 +209,34 @@ class FramePath:
         except EngineError as error:
             self.graph_refused = str(error)
 
-    def put(self, frame: Frame) -> None:
-        """Copy a frame's bytes to where the GPU takes them from."""
-        np.copyto(self._image, self.intake.pixels(frame))
-        self._memory.ticket = self._memory.ticket % (NOT_FINITE - 1) + 1
-        self._memory.image.host[0] = self._memory.ticket
+    def run(self, frames: Sequence[Frame], stages: Sequence[dict[str, float]]) -> list[Decoded | Exception]:
+        """Segment a frame in each slot; what is wrong with one alone (FrameError, NotFiniteError) stands in its place.
 
-    def run(self, frame: Frame, stages: dict[str, float]) -> Decoded:
-        """Segment one frame. Puts milliseconds into `stages`. Raises NotFiniteError, and EngineError when the GPU fails
-        or the results are not this frame's."""
-        with stage(stages, "copy_in"):
-            self.put(frame)
-        with stage(stages, "gpu"):
+        Puts milliseconds into `stages` of each; `gpu` is the time of all together. Raises EngineError when the GPU
+        fails.
+        """
+        results: list[Decoded | Exception | None] = [None] * len(frames)
+        for i, slot in enumerate(self._slots):
+            with stage(stages[i], "copy_in"):
+                try:
+                    slot.put(frames[i])
+                except FrameError as error:  # whatever the slot still holds runs, and is not looked at
+                    results[i] = error
+        with ExitStack() as timed:
+            for one in stages:
+                timed.enter_context(stage(one, "gpu"))
             if self._graph is not None:
                 self._gpu.replay(self._graph)
             else:
                 self.enqueue()
             self._gpu.synchronise()
-        with stage(stages, "copy_out"):
-            overflow = self._reports == NOT_FINITE
-            if not (overflow | (self._reports == self._memory.ticket)).all():
-                raise EngineError("the GPU left results of an earlier frame")
-            if overflow.any():
-                raise NotFiniteError("the network gave logits that are not finite numbers (overflow?)",
-                                     "export it again, the fp16 report says which layers must stay fp32")
-            return Decoded(*(image.copy() for image in self._images))
-
-    def poison(self, byte: int) -> None:
-        """Set all results to a byte, so that one that isn't written shows."""
-        self._memory.results.host[:] = byte
-        self._gpu.upload(self._memory.results, self._out)
+        for i, slot in enumerate(self._slots):
+            with stage(stages[i], "copy_out"):
+                try:
+                    results[i] = results[i] or slot.take()
+                except NotFiniteError as error:
+                    results[i] = error
+        return [result for result in results if result is not None]
 
     def close(self) -> None:
         """Give back the graph; the memory is its owner's."""

@@ -18,7 +18,7 @@ class PlanKey:
     """All that a plan depends on. Two plans are interchangeable only when every entry is the same.
 
     onnx_sha256: of the typed network. precision: that it is typed in. gpu: its name, or "any" where the plan suits
-    every GPU of a compute capability. input_shape: (1, 3, height, width). options: of the builder.
+    every GPU of a compute capability. input_shape: (batch, 3, height, width). options: of the builder.
     """
 
     onnx_sha256: str
@@ -87,5 +87,6 @@ def load(path: Path, key: PlanKey) -> StoredPlan | str:
 def plan_path(folder: Path, name: str, key: PlanKey) -> Path:
     """Where the plan of this network and key is, or would be: a name that depends on every entry."""
     digest = hashlib.sha256(json.dumps(key.facts(), sort_keys=True).encode()).hexdigest()[:16]
-    height, width = key.input_shape[2:]
-    return folder / f"{name}-{height}x{width}-sm{key.compute_capability.replace('.', '')}-{digest}.plan"
+    batch, _, height, width = key.input_shape
+    at_once = f"-batch{batch}" if batch > 1 else ""
+    return folder / f"{name}-{height}x{width}{at_once}-sm{key.compute_capability.replace('.', '')}-{digest}.plan"

@@ -21,8 +21,10 @@ class PlanRefusedError(EngineError):
 class PlanRunner:
     """See frame_path.NetworkRunner. Use it inside `gpu.current()`."""
 
-    def __init__(self, gpu: Gpu, library: Library, plan: bytes, jit_cache: Path) -> None:
-        """jit_cache: where TensorRT for RTX may keep what it compiles here. Raises PlanRefusedError and EngineError."""
+    def __init__(self, gpu: Gpu, library: Library, plan: bytes, jit_cache: Path, larger: PlanRunner | None = None,
+                 ) -> None:
+        """jit_cache: where TensorRT for RTX may keep what it compiles here. larger: the same network at a larger batch,
+        whose buffers this one uses too; by default it has its own. Raises PlanRefusedError and EngineError."""
         trt: Any = library.module
         title = library.title
         self._gpu = gpu
@@ -46,6 +48,7 @@ class PlanRunner:
         if (found != [(is_input, trt.float16, trt.TensorFormat.HWC8) for is_input in (True, False)]
                 or any(len(shape) != 4 or min(shape) < 1 for shape in shapes)):
             raise PlanRefusedError(f"the plan has {found} of {shapes}, expected image and logits, static fp16 as HWC8")
+        self.batch: int = shapes[0][0]
         self.input_size: tuple[int, int] = shapes[0][2:]
         self.logits_shape: tuple[int, int, int] = shapes[1][1:]
         if library.is_rtx:
@@ -55,7 +58,11 @@ class PlanRunner:
             raise EngineError(f"{title} can't set the network up: {self._errors.reason()}; is the GPU's memory used up?"
                               " Close other programs on it, or use a smaller network input")
         self._context.error_recorder = self._errors
-        self.pixels, self.logits = (gpu.allocate(2 * channels(shape[1]) * prod(shape[2:])) for shape in shapes)
+        if larger is None:
+            self.pixels, self.logits = (gpu.allocate(2 * shape[0] * channels(shape[1]) * prod(shape[2:]))
+                                        for shape in shapes)
+        else:
+            self.pixels, self.logits = larger.pixels, larger.logits
         for name, buffer in zip(names, (self.pixels, self.logits), strict=True):
             if not self._context.set_tensor_address(name, buffer.pointer):
                 raise EngineError(f"{title} doesn't take the address of {name}: {self._errors.reason()}")

@@ -24,7 +24,8 @@ TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
 DTYPE = Enum("DTYPE", "FLOAT HALF")
 float32, float16 = DTYPE.FLOAT, DTYPE.HALF
 FAILS = os.environ.get("FAKE_TENSORRT_FAILS", "")
-"""Where it fails: runtime, deserialise, context, address, enqueue, raise."""
+"""Where it fails: runtime, deserialise, context, address, enqueue, raise; batch: several frames can't be built for,
+batch context: nor set up."""
 
 _driver = ctypes.CDLL("libcuda.so.1")
 _driver.stand_in_enqueue.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
@@ -64,7 +65,9 @@ class _Network:
         return self.ends[0]
 
     def get_output(self, i):
-        return self.ends[1]
+        image, logits = self.ends
+        logits.shape = (image.shape[0], *logits.shape[1:])
+        return logits
 
 
 class OnnxParser:
@@ -104,11 +107,20 @@ class Builder:
     def create_builder_config(self) -> _Config:
         return _Config()
 
-    def build_serialized_network(self, network: _Network, config: _Config) -> bytes:
+    def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
         assert all(tensor.allowed_formats == 1 << TensorFormat.HWC8 for tensor in network.ends)
         config.progress_monitor.phase_start("Building", None, 2)
         config.progress_monitor.step_complete("Building", 0)
-        return b"PLAN" + network.content
+        batch = network.ends[0].shape[0]
+        if batch == 1:
+            return b"PLAN" + network.content
+        if FAILS == "batch":
+            return None
+        model = onnx.load_from_string(network.content)
+        for tensor in (model.graph.input[0], model.graph.output[0]):
+            tensor.type.tensor_type.shape.dim[0].dim_value = batch
+        del model.graph.value_info[:]
+        return b"PLAN" + model.SerializeToString()
 
 
 class Runtime:
@@ -151,7 +163,8 @@ class _Engine:
         return TensorFormat.HWC8
 
     def create_execution_context(self):
-        return None if FAILS == "context" else _Context(self)
+        fails = FAILS == "context" or (FAILS == "batch context" and self.ends[0].shape[0] > 1)
+        return None if fails else _Context(self)
 
 
 class _Context:
@@ -177,12 +190,12 @@ class _Context:
         return _driver.stand_in_enqueue(stream, ctypes.cast(self._work, ctypes.c_void_p)) == 0
 
     def _view(self, tensor: _Tensor) -> np.ndarray:
-        _, channels, height, width = tensor.shape
+        batch, channels, height, width = tensor.shape
         padded = -(-channels // 8) * 8
-        words = (ctypes.c_uint16 * (height * width * padded)).from_address(self._at[tensor.name])
-        return np.frombuffer(words, np.float16).reshape(height, width, padded)[..., :channels]
+        words = (ctypes.c_uint16 * (batch * height * width * padded)).from_address(self._at[tensor.name])
+        return np.frombuffer(words, np.float16).reshape(batch, height, width, padded)[..., :channels]
 
     def _run(self) -> None:
         image, logits = (self._view(tensor) for tensor in self._ends)
-        planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
-        logits[:] = self._session.run(None, {self._ends[0].name: planes})[0][0].transpose(1, 2, 0)
+        planes = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+        logits[:] = self._session.run(None, {self._ends[0].name: planes})[0].transpose(0, 2, 3, 1)

@@ -25,7 +25,7 @@ def gpu(host_kernels) -> HostGpu:
 
 @pytest.fixture
 def engine(gpu, colour_network):
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "OpenVINO")
     engine.warm_up()
     yield engine
     engine.close()  # checks that nothing was written beside any memory
@@ -49,7 +49,7 @@ def test_labels_equal_those_of_the_cpu_engine(engine, colour_engine, rng, size):
 def test_the_network_that_ships_gives_what_the_cpu_engine_gives(host_kernels, street):
     network = Network.load(default_network())
     gpu = HostGpu(host_kernels)
-    ours = TensorRtEngine(gpu, HostRunner(gpu, network), network, "fp16", "ONNX Runtime")
+    ours = TensorRtEngine(gpu, [HostRunner(gpu, network)], network, "fp16", "ONNX Runtime")
     cpu = OnnxRuntimeEngine(network)
     for image in street:
         frame = Frame.from_array(image)
@@ -98,7 +98,7 @@ def blank(height: int, width: int, channels: int, encoding: str) -> Frame:
 
 def test_frames_up_to_the_greatest_need_no_more_memory(gpu, colour_network):
     said = []
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO", said.append)
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "OpenVINO", said.append)
     taken = gpu.allocations
     engine.warm_up()
     for frame in (blank(1080, 1920, 4, "bgra8"), blank(1200, 1600, 3, "rgb8"), blank(500, 4096, 1, "mono8"),
@@ -111,7 +111,7 @@ def test_frames_up_to_the_greatest_need_no_more_memory(gpu, colour_network):
 
 def test_a_larger_frame_takes_more_memory_once_and_says_so(gpu, colour_network):
     said = []
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO", said.append)
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "OpenVINO", said.append)
     taken = gpu.allocations
     large, small = blank(1440, 2560, 3, "bgr8"), blank(720, 1280, 3, "bgr8")
     for frame in (small, large, small, large):
@@ -126,11 +126,11 @@ def test_memory_that_does_not_suffice_is_an_error_at_the_start(gpu, colour_netwo
     runner = HostRunner(gpu, colour_network)
     gpu.free_bytes = 12 << 20  # for the greatest frame's bytes, not for its results
     with pytest.raises(EngineError, match="memory is used up"):
-        TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
+        TensorRtEngine(gpu, [runner], colour_network, "fp16", "OpenVINO")
 
 
 def test_no_memory_for_a_larger_frame_ends_the_engine_cleanly(gpu, colour_network):
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "OpenVINO")
     gpu.free_bytes = 0  # what the smaller frame had is not enough
     with pytest.raises(EngineError, match="memory is used up"):
         engine.decode(blank(1440, 2560, 3, "bgr8"), (1440, 2560), {})
@@ -177,10 +177,10 @@ def test_results_of_another_layout_are_never_given(engine, gpu, scene):
 
 def test_overflow_is_an_error_of_its_frame_alone(engine, scene):
     frame = Frame.from_array(scene)
-    engine._runner.spoil = True
+    engine._runners[1].spoil = 0
     with pytest.raises(NotFiniteError, match="stay fp32"):
         engine.decode(frame, (360, 640), {})
-    engine._runner.spoil = False
+    engine._runners[1].spoil = None
     assert engine.decode(frame, (360, 640), {}).labels.shape == (360, 640)
 
 
@@ -189,16 +189,16 @@ def test_works_without_a_graph_and_says_so(gpu, colour_network, scene):
         raise EngineError("cuStreamBeginCapture_v2 failed")
 
     gpu.capture = refuse
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "OpenVINO")
     assert engine.decode(Frame.from_array(scene), (360, 640), {}).labels.shape == (360, 640)
-    assert "cuStreamBeginCapture" in engine._path.graph_refused
+    assert "cuStreamBeginCapture" in engine.graph_refused
     engine.close()
 
 
 def test_a_network_that_cannot_be_captured_is_not(gpu, colour_network, scene):
     runner = HostRunner(gpu, colour_network)
     runner.capturable = False
-    engine = TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
+    engine = TensorRtEngine(gpu, [runner], colour_network, "fp16", "OpenVINO")
     assert engine.decode(Frame.from_array(scene), (360, 640), {}).labels.shape == (360, 640)
     assert gpu.captures == 0 and "can't be part of a CUDA graph" in engine.graph_refused
     engine.close()
@@ -208,11 +208,11 @@ def test_another_class_table_is_refused(gpu, colour_network):
     runner = HostRunner(gpu, colour_network)
     runner.logits_shape = (7, *runner.logits_shape[1:])
     with pytest.raises(EngineError, match="gives 7 channels: its class table has 5 classes"):
-        TensorRtEngine(gpu, runner, colour_network, "fp16", "OpenVINO")
+        TensorRtEngine(gpu, [runner], colour_network, "fp16", "OpenVINO")
 
 
 def test_a_frame_that_waits_while_the_engine_is_closed_says_so(gpu, colour_network, scene):
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "OpenVINO")
 
     turn = gpu.current
 
@@ -231,7 +231,7 @@ def test_memory_of_the_processor_that_ends_names_the_fix():
 
 
 def test_a_closed_engine_says_so(gpu, colour_network, scene):
-    engine = TensorRtEngine(gpu, HostRunner(gpu, colour_network), colour_network, "fp16", "OpenVINO")
+    engine = TensorRtEngine(gpu, [HostRunner(gpu, colour_network)], colour_network, "fp16", "OpenVINO")
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed"):

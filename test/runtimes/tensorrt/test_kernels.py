@@ -14,7 +14,7 @@ from drive_seg.core.decode import Decoder, TrustModel
 from drive_seg.core.frame import ENCODINGS, Frame
 from drive_seg.core.resize import network_input
 from drive_seg.network import Network
-from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NotFiniteError
+from drive_seg.runtimes.tensorrt.frame_path import FrameMemory, FramePath, NotFiniteError, Slot
 from drive_seg.runtimes.tensorrt.intake import THREADS, Intake, decode_tiling, places, prepare_tiling, taps
 from drive_seg.runtimes.tensorrt.kernels import PrepareArguments
 
@@ -25,7 +25,7 @@ CLASSES = 11
 class Recorder:
     """Stands where the network is: keeps what it is given, gives the logits that the test wants."""
 
-    input_size = SIZE
+    batch, input_size = 1, SIZE
 
     def __init__(self, gpu: HostGpu, logits: np.ndarray) -> None:
         self.gpu = gpu
@@ -56,9 +56,11 @@ def run(library, frame: Frame, logits: np.ndarray, net: Network, size: tuple[int
     gpu = HostGpu(library)
     recorder = Recorder(gpu, logits)
     memory = FrameMemory(gpu)  # exactly what this frame needs, so that the guards are at its ends
-    path = FramePath(gpu, recorder, net, Intake.of(frame, SIZE), size, memory)
+    path = FramePath(gpu, recorder, [Slot(gpu, recorder, net, Intake.of(frame, SIZE), size, memory)])
     try:
-        decoded = path.run(frame, {})
+        decoded = path.run([frame], [{}])[0]
+        if isinstance(decoded, Exception):
+            raise decoded
         return recorder.seen(), decoded
     finally:
         path.close()

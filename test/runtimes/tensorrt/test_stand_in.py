@@ -208,7 +208,7 @@ def typed_network(tmp_path_factory):
     return write_fp16(write_colour_network(tmp_path_factory.mktemp("typed")))[0].with_name("colours.onnx")
 
 
-def with_tensorrt(library, package, script: str, network, plans, *more: str):
+def with_tensorrt(library, package, script: str, network, plans, *more: str, **environment: str):
     """Run a script under the stand-in driver with the stand-in for TensorRT; its arguments: network, plan folder, more.
     """
     return run_script(library, f"""
@@ -217,9 +217,9 @@ from pathlib import Path
 from drive_seg.network import Network
 from drive_seg.runtimes import open_engine
 network, said = Network.load(sys.argv[1]), []
-def opened(name="auto"):
-    return open_engine(name, network, plan_folder=Path(sys.argv[2]), progress=said.append)
-""" + script, str(network), str(plans), *more, PYTHONPATH=str(HELPERS / "fake_tensorrt"))
+def opened(name="auto", cameras=1):
+    return open_engine(name, network, cameras=cameras, plan_folder=Path(sys.argv[2]), progress=said.append)
+""" + script, str(network), str(plans), *more, PYTHONPATH=str(HELPERS / "fake_tensorrt"), **environment)
 
 
 def test_the_life_of_an_engine_from_open_to_close(library, package, typed_network, tmp_path):
@@ -271,6 +271,58 @@ for name in ("tensorrt", "openvino"):
 assert len(words) == 2 and words[0] == words[1] and "at every point its outputs add up to the same" in words[0], words
 assert driver().stand_in_live() == 0
 """, path, tmp_path))
+
+
+def test_the_frames_of_three_cameras_go_through_at_once(library, package, typed_network, tmp_path):
+    """A plan for each batch: built, stored, opened again, rebuilt, each by itself; all given back."""
+    must(with_tensorrt(library, package, """
+import numpy as np
+from colours import paint_scene
+from drive_seg.core.frame import Frame
+single = opened()
+frames = [Frame.from_array(np.roll(paint_scene(180, 320), 50 * i, 1)) for i in range(3)]
+wanted = [single.decode(frame, frame.size, {}) for frame in frames]
+single.close()
+plans = Path(sys.argv[2])
+(first,) = plans.glob("*.plan")
+
+def builds(cameras):
+    said.clear()
+    engine = opened(cameras=cameras)
+    assert engine.batches == {2: (1, 2), 3: (1, 2, 3)}[cameras], (engine.batches, said)
+    for batch in (2, 1, cameras):
+        results = engine.decode_batch(frames[:batch], [frame.size for frame in frames[:batch]],
+                                      [{} for _ in range(batch)])
+        for result, alone in zip(results, wanted[:batch], strict=True):
+            for name in ("labels", "classes", "confidence"):
+                np.testing.assert_array_equal(getattr(result, name), getattr(alone, name))
+    assert engine.graph_refused is None and engine.loaded.file == first.name
+    engine.close()
+    assert driver().stand_in_live() == 0
+    return [line.split(" for ")[0].split("in fp16")[1] for line in said if " builds " in line]
+
+assert builds(3) == [" in batches of 2", " in batches of 3"], said  # the plan of one frame is what it was
+assert sorted(path.name.split("-sm")[0] for path in plans.glob("*.plan")) == [
+    "colours-96x160", "colours-96x160-batch2", "colours-96x160-batch3"]
+assert builds(3) == builds(2) == []
+(second,) = plans.glob("*-batch2-*.plan")
+second.write_bytes(b"half")
+assert builds(3) == [" in batches of 2"] and any("is cut short: 4 bytes" in line for line in said), said
+""", typed_network, tmp_path))
+
+
+@pytest.mark.parametrize("fails, reason", [("batch", "can't build the network"),
+                                           ("batch context", "can't set the network up")])
+def test_without_batches_cameras_go_one_by_one(library, package, typed_network, tmp_path, fails, reason):
+    said = must(with_tensorrt(library, package, """
+import numpy as np
+from drive_seg.core.frame import Frame
+engine = opened("tensorrt", 3)
+assert engine.batches == (1,) and engine.decode(Frame.from_array(np.zeros((96, 160, 3), np.uint8)), (96, 160), {})
+engine.close()
+print(*said, sep="\\n")
+""", typed_network, tmp_path, FAKE_TENSORRT_FAILS=fails))
+    assert re.search(f"frames of several cameras go through the GPU one by one: .*{reason}", said), said
 
 
 FAILURES = {
