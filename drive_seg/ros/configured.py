@@ -58,10 +58,11 @@ class Configured:
             log = node.get_logger()
             # On a CPU a few engines of few threads for several cameras; with a latency budget there are spares instead.
             several = rig.several and not rig.common.latency_budget
-            self.model = Model.open(rig.common, several=several, most=len(rig.cameras), progress=log.info,
-                                    warn=log.warning)
+            self.model = Model.open(rig.common, several=several, most=len(rig.cameras), cameras=len(rig.cameras),
+                                    progress=log.info, warn=log.warning)
             opened.callback(self.model.close)
-            turns = Turns(self.model.engines) if rig.several else None
+            budget = rig.common.latency_budget / 1e3 or None
+            turns = Turns(self.model.engines, budget) if rig.several else None
             events = ThrottledCallbacks()
             self.cameras: dict[str, ConfiguredCamera] = {}
             for name, settings in rig.cameras.items():

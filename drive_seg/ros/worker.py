@@ -142,10 +142,11 @@ class Worker:
 
     def _decode_in_turn(self, frame: Frame, stages: dict[str, float]) -> Decoded:
         """What an engine says of the frame. What follows needs no engine, and the next camera has it meanwhile."""
+        assert self._turn is not None
         try:
             own = self.pipeline.segmenter.engine  # a smaller one, where the latency budget was missed
             engine = self._engine if own is self.pipeline.model.engine else own
-            decoded = engine.decode(frame, self.pipeline.size_of(frame), stages)
+            decoded = self._turn.decode(engine, frame, self.pipeline.size_of(frame), stages)
             self._read_engine()
             return decoded
         finally:
@@ -189,6 +190,8 @@ class Worker:
         decode = None if self._turn is None else partial(self._decode_in_turn, frame)
         answer = self.pipeline.answer(frame, believed, decode=decode,
                                       drivable=joined or any(output.needs_drivable for output, _ in wanted))
+        if self._in_turn:  # it needed no engine: others may wait for it
+            self._end_turn()
         masks, others = ([pair for pair in wanted if pair[0].mask is mask] for mask in (True, False))
         if answer.segmentation is not None:
             stages.update(answer.segmentation.stages)

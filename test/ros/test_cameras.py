@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from camera_messages import image, pixels
 from geometry_msgs.msg import TransformStamped
+from host_gpu import HostGpu, HostRunner, build_kernels
 from nav_msgs.msg import OccupancyGrid
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -16,10 +17,14 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
+from drive_seg import pipeline
 from drive_seg.core.around import Motion, moved
+from drive_seg.core.frame import Frame
 from drive_seg.core.ground import CameraPose
 from drive_seg.core.health.status import Health
 from drive_seg.ros.label_info import LATCHED
+from drive_seg.runtimes.tensorrt.builder import batch_sizes
+from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
 
 YAWS = {"front": 0.0, "left": 1.2, "right": -1.2}
 GROUND = {"camera_height": 1.5, "camera_pitch": 0.5, "max_pixel_length": 1.0, "grid_back": -10.0, "grid_front": 10.0,
@@ -379,3 +384,53 @@ def test_a_fault_of_one_camera_changes_no_byte_of_the_others_and_health_names_it
         assert json.loads(health[-1].data)["state"] == "DEGRADED"
         assert not any(r.startswith(("front: camera", "right: camera", "front: output", "right: output"))
                        for r in json.loads(health[-1].data)["reasons"])
+
+
+@pytest.fixture
+def engine(monkeypatch, tmp_path_factory):
+    """What the node opens: the GPU's engine, its kernels built for the processor and its network on ONNX Runtime."""
+    opened = []
+    kernels = build_kernels(tmp_path_factory.mktemp("kernels"))
+
+    def open_engine(name, network, *, cameras, **options):
+        gpu = HostGpu(kernels)
+        runners = []
+        for batch in reversed(batch_sizes(cameras)):
+            runners.append(HostRunner(gpu, network, batch, *runners[:1]))
+        opened.append(TensorRtEngine(gpu, runners, network, "fp16", "ONNX Runtime"))
+        opened[0].warm_up()
+        return opened[0]
+
+    monkeypatch.setattr(pipeline, "open_engine", open_engine)
+    return opened
+
+
+def test_on_a_gpu_frames_that_wait_together_go_at_once_and_each_camera_gets_its_own(vehicle, graph, scene, engine):
+    car = vehicle(camera_timeout=20.0)
+    (gpu,) = engine
+    assert gpu.batches == (1, 2, 3)
+    pictures = {name: np.roll(scene, shift, axis=1) for name, shift in (("front", 0), ("left", 70), ("right", 190))}
+    wanted = {name: gpu.decode(Frame.from_array(picture), picture.shape[:2], {}).labels
+              for name, picture in pictures.items()}
+    before = {batch: gpu._runners[batch].runs for batch in gpu.batches}
+
+    def batches():
+        return sum(gpu._runners[batch].runs - before[batch] for batch in (2, 3))
+
+    assert car.drive(pictures, lambda: all(len(messages) > 3 for messages in car.labels.values()) and batches() > 3)
+    # Of one camera the messages can't be read: it drops out of its batches, and nothing else changes.
+    after, real = {name: len(messages) for name, messages in car.labels.items()}, car.show
+
+    def show(pictures, infos=None):
+        real({name: picture for name, picture in pictures.items() if name != "left"}, infos)
+        car.images["left"].publish(image(scene, car.number, height=5000))
+
+    car.show, some = show, batches()
+    others = ("front", "right")
+    assert car.drive(pictures, lambda: all(len(car.labels[name]) > after[name] + 3 for name in others)
+                     and batches() > some + 1)
+    account = {name: active.worker.account for name, active in car.node.cameras.items()}
+    assert int(account["left"]["unusable"]) > 0 and account["front"]["failed"] == account["right"]["failed"] == "0"
+    assert len({wanted[name].tobytes() for name in YAWS}) == 3
+    for name, messages in car.labels.items():
+        assert all(np.array_equal(pixels(message), wanted[name]) for message in messages), name
