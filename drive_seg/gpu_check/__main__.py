@@ -20,7 +20,7 @@ try:
     import numpy as np
 
     from drive_seg.core.engine import EngineError
-    from drive_seg.gpu_check.checks import check_frames, check_kernels
+    from drive_seg.gpu_check.checks import check_batches, check_frames, check_kernels
     from drive_seg.gpu_check.findings import Findings, table_of
     from drive_seg.gpu_check.inspector import inspect_plan
     from drive_seg.gpu_check.runners import TorchRunner
@@ -29,7 +29,7 @@ try:
     from drive_seg.resources import default_network
     from drive_seg.runtimes import open_engine
     from drive_seg.runtimes.cuda_driver import Bindings, Pycuda, load_driver
-    from drive_seg.runtimes.tensorrt.builder import typed_network
+    from drive_seg.runtimes.tensorrt.builder import batch_sizes, typed_network
     from drive_seg.runtimes.tensorrt.engine import TensorRtEngine, open_tensorrt
     from drive_seg.runtimes.tensorrt.gpu import Gpu
     from drive_seg.runtimes.tensorrt.kernels import SOURCE, compile_kernels, load_kernels
@@ -189,8 +189,20 @@ def _tensorrt(network: Network, args: argparse.Namespace, findings: Findings) ->
     check_frames(engine, cpu, *images, findings)
     findings.must("the frame is one CUDA graph", engine.graph_refused is None, engine.graph_refused or "captured")
     engine.close()
+    _batches(network, plans, args, findings, images[0])
     _int8(network, title, plans, args, findings, cpu, *images)
     time_start(network.path, plans, args.runtime, findings)
+
+
+def _batches(network: Network, plans: Path, args: argparse.Namespace, findings: Findings, images: list[np.ndarray],
+             ) -> None:
+    """As for three cameras."""
+    engine = open_tensorrt(network, cameras=3, plan_folder=plans, progress=print, library=load_library(args.runtime))
+    wanted = batch_sizes(3)
+    findings.must("a plan for each batch", engine.batches == wanted, f"{engine.batches} of {wanted}")
+    check_batches(engine, images, findings)
+    findings.must("a batch is one CUDA graph", engine.graph_refused is None, engine.graph_refused or "captured")
+    engine.close()
 
 
 def _int8(network: Network, title: str, plans: Path, args: argparse.Namespace, findings: Findings, cpu,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
 
 from drive_seg.core.decode import Decoder, TrustModel
+from drive_seg.core.engine import Engine
 from drive_seg.core.frame import ENCODINGS, Frame
 from drive_seg.core.resize import network_input
 from drive_seg.gpu_check.findings import Findings
@@ -18,6 +23,8 @@ from drive_seg.runtimes.tensorrt.gpu import Gpu
 from drive_seg.runtimes.tensorrt.intake import Intake
 
 _SIZES = ((360, 640), (1080, 1920), (352, 480), (1081, 1923), (242, 322), (2160, 3840))
+
+_REPEATS = 30
 
 LEAST_IN_INT8 = 0.97
 """Share of a frame's labels; the file itself, computed without a GPU, keeps 99.6 % of the cells' classes."""
@@ -113,3 +120,42 @@ def check_frames(engine, cpu, images: list[np.ndarray], real: bool, findings: Fi
     findings.must(f"{'int8 ' * int8}confidence within 2/255 of {cpu.name}'s",
                   int8 or min(confidence) >= (0.995 if real else 0.98),
                   f"{100 * min(confidence):.3f} % of the worst image, {100 * np.mean(confidence):.3f} % in all")
+
+
+def check_batches(engine: Engine, images: list[np.ndarray], findings: Findings) -> None:
+    """Each batch against single frames: the labels, and the time of both with the copies on the processor.
+
+    TensorRT may take other kernels for a batch, whose sums are rounded elsewhere: labels may differ where two classes
+    tie. images: of any size; all take the first one's.
+    """
+    frames = [Frame.from_array(np.roll(cv2.resize(images[i % len(images)], images[0].shape[1::-1]), 16 * i, 1))
+              for i in range(engine.batches[-1])]
+    alone = [engine.decode(frame, frame.size, {}) for frame in frames]
+    for batch in engine.batches[1:]:
+        sizes = [frame.size for frame in frames[:batch]]
+        stages: list[dict[str, float]] = [{} for _ in range(batch)]
+        same = []
+        errors = []
+        for shift in range(batch):  # every frame at every place
+            order = np.roll(np.arange(batch), shift)
+            results = engine.decode_batch([frames[i] for i in order], sizes, stages)
+            errors += [str(result) for result in results if isinstance(result, Exception)]
+            same += [0.0 if isinstance(result, Exception) else float((result.labels == alone[i].labels).mean())
+                     for i, result in zip(order, results, strict=True)]
+        findings.must(f"labels in batches of {batch} equal those of single frames", min(same) >= 0.995,
+                      errors[0] if errors else f"{100 * min(same):.3f} % in the worst image")
+        together = _seconds(partial(engine.decode_batch, frames[:batch], sizes, stages))
+        single = batch * _seconds(partial(engine.decode, frames[0], sizes[0], {}))
+        findings.say(f"time of a batch of {batch}, wanted below that of {batch} single frames",
+                     f"{1e3 * together:.3f} ms, one by one {1e3 * single:.3f} ms:"
+                     f" {'yes' if together < single else 'NO'}")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Median time on the processor."""
+    times = []
+    for _ in range(_REPEATS + 5):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[5:])

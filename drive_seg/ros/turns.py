@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drive_seg.core.decode import Decoded
-from drive_seg.core.engine import Engine
+from drive_seg.core.engine import Engine, EngineError
 from drive_seg.core.frame import Frame
 
 _CREDIT = 1.0
@@ -163,10 +163,12 @@ class Turns:
             same = [work for work in waiting if work.engine is engine]
             works = same[:max(size for size in engine.batches if size <= len(same))]
             start = self._clock()
-            results: Sequence[Decoded | BaseException] = []
+            results: Sequence[Decoded | BaseException]
             try:
                 results = engine.decode_batch([work.frame for work in works], [work.size for work in works],
                                               [work.stages for work in works])
+                if len(results) != len(works):
+                    raise EngineError(f"{engine.name} gave {len(results)} results for {len(works)} frames")
             except BaseException as error:  # each camera says so; none may wait for ever
                 results = [error] * len(works)
             with self._condition:

@@ -20,7 +20,7 @@ from drive_seg.core.engine import EngineError
 from drive_seg.gpu_check import __main__ as gpu_check
 from drive_seg.gpu_check import checks, timing
 from drive_seg.gpu_check.__main__ import _int8, main
-from drive_seg.gpu_check.checks import check_frames, check_kernels
+from drive_seg.gpu_check.checks import check_batches, check_frames, check_kernels
 from drive_seg.gpu_check.findings import Findings
 from drive_seg.gpu_check.runners import run_nodes
 from drive_seg.gpu_check.timing import time_start
@@ -106,6 +106,25 @@ def test_whole_frames_are_compared_with_the_cpu_s(library, colour_network, colou
     engine._slots[0]._decode.classes = 1  # nothing else is ever found
     check_frames(engine, colour_engine, images[1:], False, findings)
     assert findings.failed, findings.lines
+    engine.close()
+
+
+def test_batches_are_compared_with_single_frames(library, colour_network, monkeypatch):
+    monkeypatch.setattr(checks, "_REPEATS", 1)
+    gpu, findings = HostGpu(library), Findings()
+    two = HostRunner(gpu, colour_network, 2)
+    engine = TensorRtEngine(gpu, [two, HostRunner(gpu, colour_network, 1, two)], colour_network, "fp16", "ONNX Runtime")
+    images = [paint_scene(180, 320), paint_scene(360, 640)]
+    check_batches(engine, images, findings)
+    assert [line["holds"] for line in findings.lines] == [True, None], findings.lines
+    assert "100.000 % in the worst image" in findings.lines[0]["result"]
+    engine._slots[1]._decode.logits = engine._slots[0]._decode.logits  # the second gets what the first should
+    engine._paths.clear()
+    check_batches(engine, images, findings)
+    assert findings.lines[2]["holds"] is False, findings.lines
+    engine._runners[2].spoil = 0
+    check_batches(engine, images, findings)
+    assert findings.lines[4]["holds"] is False and "not finite" in findings.lines[4]["result"]
     engine.close()
 
 

@@ -220,6 +220,8 @@ FRAME = Frame.from_array(np.zeros((2, 2, 3), np.uint8))
 class Engine:
     """Runs batches in no time, or in `takes` seconds of its own clock by their size."""
 
+    name = "fake"
+
     def __init__(self, takes=None, batches=(1, 2, 3)):
         self.batches, self.takes = batches, takes or {}
         self.sizes, self.now, self.fails = [], 0.0, None
@@ -289,6 +291,10 @@ def test_an_error_of_one_frame_is_that_camera_s_and_one_of_the_engine_that_of_al
     cameras.engine.fails = EngineError("the GPU failed")
     assert [str(error) for error in cameras.show(brings(1), brings(2), brings(3))] == ["the GPU failed"] * 3
     cameras.engine.fails = None
+    assert cameras.show(brings(1), brings(2), brings(3)) == [1, 2, 3]
+    right, cameras.engine.decode_batch = cameras.engine.decode_batch, lambda *_: []
+    assert [str(e) for e in cameras.show(brings(1), brings(2), brings(3))] == ["fake gave 0 results for 3 frames"] * 3
+    cameras.engine.decode_batch = right
     assert cameras.show(brings(1), brings(2), brings(3)) == [1, 2, 3]
 
 

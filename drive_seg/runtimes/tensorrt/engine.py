@@ -67,7 +67,8 @@ def open_tensorrt(network: Network, input_size: tuple[int, int] | None = None, p
                 plans = {1: plans[1]}
             else:
                 raise
-    progress(f"{library.title} is ready after {time.monotonic() - start:.1f} s")
+    at_once = f", for {' or '.join(map(str, engine.batches))} frames at once" if cameras > 1 else ""
+    progress(f"{library.title} is ready after {time.monotonic() - start:.1f} s{at_once}")
     return engine
 
 

@@ -149,6 +149,39 @@ def test_another_input_size_is_built_from_the_same_file(rtx, tmp_path):
     assert stored.sidecar["built"]["shapes"]["logits"] == [1, 3, 64, 96] and "64x96" in path.name
 
 
+def test_the_network_that_ships_is_built_for_a_batch_from_the_same_file(rtx, tmp_path):
+    network = Network.load(default_network())
+    lines = []
+    path, stored = obtain_plan(network, network.input_size, rtx, SM86, tmp_path, lines.append, batch=3)
+    shapes = stored.sidecar["built"]["shapes"]
+    assert shapes["image"] == [3, 3, *network.input_size] and shapes["logits"][:2] == [3, len(network.table)]
+    assert "in fp16 in batches of 3 for compute capability" in lines[1]
+    assert stored.sidecar["key"]["onnx_sha256"] == network.fp16_sha256
+    assert path != plan_path(tmp_path, network.name, builds.key_for(network, network.input_size, rtx, SM86))
+
+
+def test_a_network_that_does_not_take_batches_is_refused_for_them(rtx, tmp_path):
+    nodes = [helper.make_node("Constant", [], ["to"], value_ints=[1, 3, 32, -1]),
+             helper.make_node("Reshape", ["image", "to"], ["logits"])]
+    network = small(tmp_path / "a.onnx", nodes)
+    obtain_plan(network, (32, 32), rtx, SM86, tmp_path)
+    with pytest.raises(EngineError, match=r"gives \(1, 3, 32, 96\).*expected the static shape \[3, classes"):
+        obtain_plan(network, (32, 32), rtx, SM86, tmp_path, batch=3)
+    assert len(list(tmp_path.glob("*.plan"))) == 1
+
+
+def test_the_command_builds_ahead_what_a_node_of_several_cameras_looks_for(rtx, tmp_path, capsys):
+    network, plans = small(tmp_path / "a.onnx", chain("Relu")), tmp_path / "plans"
+    words = ["build", "--plans", str(plans), "--network", str(network.path), "--compute-capability", "8.6"]
+    assert main([*words, "--cameras", "2"]) == 0
+    said = capsys.readouterr().out
+    assert [len(re.findall(f"^plan: .*{what}", said, re.MULTILINE)) for what in ("", "batch2")] == [2, 1]
+    again = []
+    for batch in builds.batch_sizes(2):
+        obtain_plan(network, (32, 32), rtx, SM86, plans, again.append, batch=batch)
+    assert again == []
+
+
 def test_a_build_that_is_killed_is_an_error_and_leaves_nothing(rtx, tmp_path, monkeypatch):
     """As Linux does to the largest process when memory ends; the node lives on."""
     network = small(tmp_path / "a.onnx", chain("Relu"))
@@ -271,6 +304,8 @@ def test_a_read_only_folder_serves_a_plan_and_says_why_it_cannot_build(rtx, tmp_
     (["--compute-capability", "8.7"], "doesn't build for compute capability 8.7"),
     (["--compute-capability", "8.6", "--network", "nowhere.onnx"], "no network at nowhere.onnx"),
     (["--compute-capability", "8.6", "-o", "here.json"], "must end with .plan"),
+    (["--compute-capability", "8.6", "-o", "here.plan", "--cameras", "3"], "-o names one plan.*--plans"),
+    (["--cameras", "0"], "'0' is not a whole number of 1 or more"),
 ])
 def test_the_command_fails_with_one_line(rtx, tmp_path, no_driver, arguments, says, capsys):
     try:

@@ -46,9 +46,15 @@ def test_the_folder_can_be_described(stored):
                          "stray.plan: no readable sidecar, it will be built again"]
 
 
+def test_a_batch_has_a_plan_of_its_own_and_that_of_single_frames_keeps_its_name(tmp_path):
+    assert plan_path(tmp_path, "drive_seg", KEY).name == "drive_seg-352x480-sm87-04d6f3565089b562.plan"
+    of_three = plan_path(tmp_path, "drive_seg", replace(KEY, input_shape=(3, 3, 352, 480)))
+    assert of_three.name.startswith("drive_seg-352x480-batch3-sm87-") and "04d6f3565089b562" not in of_three.name
+
+
 @pytest.mark.parametrize("change", [
     {"onnx_sha256": "cd" * 32}, {"flavour": "tensorrt_rtx"}, {"version": "10.3.1"}, {"gpu": "Orin Nano"},
-    {"compute_capability": "8.6"}, {"input_shape": (1, 3, 384, 640)},
+    {"compute_capability": "8.6"}, {"input_shape": (1, 3, 384, 640)}, {"input_shape": (3, 3, 352, 480)},
     {"options": {"optimization_level": 5}},
 ], ids=lambda change: next(iter(change)))
 def test_any_other_key_is_refused_and_has_another_name(stored, change):

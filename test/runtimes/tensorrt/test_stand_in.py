@@ -311,6 +311,21 @@ assert builds(3) == [" in batches of 2"] and any("is cut short: 4 bytes" in line
 """, typed_network, tmp_path))
 
 
+def test_the_gpu_check_compares_batches(library, package, typed_network, tmp_path):
+    must(with_tensorrt(library, package, """
+from types import SimpleNamespace
+from colours import paint_scene
+from drive_seg.gpu_check import __main__ as gpu_check, checks
+from drive_seg.gpu_check.findings import Findings
+checks._REPEATS, findings = 1, Findings()
+gpu_check._batches(network, Path(sys.argv[2]), SimpleNamespace(runtime="tensorrt"), findings, [paint_scene(90, 160)])
+assert findings.failed == 0, findings.lines
+assert [line["what"].partition(",")[0] for line in findings.lines] == [
+    "a plan for each batch", "labels in batches of 2 equal those of single frames", "time of a batch of 2",
+    "labels in batches of 3 equal those of single frames", "time of a batch of 3", "a batch is one CUDA graph"]
+""", typed_network, tmp_path))
+
+
 @pytest.mark.parametrize("fails, reason", [("batch", "can't build the network"),
                                            ("batch context", "can't set the network up")])
 def test_without_batches_cameras_go_one_by_one(library, package, typed_network, tmp_path, fails, reason):
