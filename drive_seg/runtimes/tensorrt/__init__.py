@@ -1,6 +1,6 @@
 """TensorRT: the engine for NVIDIA GPUs, in fp16, with the whole frame on the GPU.
 
-    engine.py      the engine that the segmenter drives         frame_path.py  camera bytes -> labels, for one layout
+    engine.py      the engine that the segmenter drives         frame_path.py  camera bytes -> labels, one or several
     kernels.cu     the kernels; compiled/ has them as they ship kernels.py     loads them, or has NVRTC compile them
     intake.py      which bytes of a frame each block reads      gpu.py         one GPU, and all that is taken on it
     builder.py     ONNX -> plan, in a process of its own        plan.py        the plan cache: key, sidecar
