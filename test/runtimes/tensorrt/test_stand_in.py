@@ -311,6 +311,43 @@ assert builds(3) == [" in batches of 2"] and any("is cut short: 4 bytes" in line
 """, typed_network, tmp_path))
 
 
+def test_threads_of_three_cameras_share_batches_by_turns(library, package, typed_network, tmp_path):
+    """Whichever thread runs a batch, and while others read the GPU's memory."""
+    must(with_tensorrt(library, package, """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from colours import paint_scene
+from drive_seg.core.frame import Frame
+from drive_seg.ros.turns import Turns
+engine, size = opened(cameras=3), (180, 320)
+frames = [Frame.from_array(np.roll(paint_scene(*size), 50 * i, 1)) for i in range(3)]
+wanted = [engine.decode(frame, size, {}).labels for frame in frames]
+turns, sizes, run = Turns([engine]), [], engine.decode_batch
+def noted(frames, *arguments):
+    sizes.append(len(frames))
+    return run(frames, *arguments)
+engine.decode_batch = noted
+places = [turns.join() for _ in frames]
+
+def camera(i):
+    for _ in range(40):
+        taken = places[i].take()
+        try:
+            assert (places[i].decode(taken, frames[i], size, {}).labels == wanted[i]).all()
+            assert engine.readings()["gpu_memory"] == "2000 of 8000 MB used"
+        finally:
+            places[i].end(again=True)
+    places[i].leave()
+
+with ThreadPoolExecutor(3) as threads:
+    for done in [threads.submit(camera, i) for i in range(3)]:
+        done.result(120)
+assert sum(sizes) == 120 and max(sizes) > 1, sizes
+engine.close()
+assert driver().stand_in_live() == 0
+""", typed_network, tmp_path))
+
+
 def test_the_gpu_check_compares_batches(library, package, typed_network, tmp_path):
     must(with_tensorrt(library, package, """
 from types import SimpleNamespace
