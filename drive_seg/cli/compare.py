@@ -148,5 +148,3 @@ def _compare_networks(args: argparse.Namespace) -> int:
 def _open(args: argparse.Namespace, path: Path, stack: ExitStack) -> Side:
     pipeline = stack.enter_context(open_pipeline(argparse.Namespace(**{**vars(args), "network": str(path)})))
     return Side(pipeline.model.network, pipeline.segmenter)
-
-
