@@ -109,8 +109,9 @@ class CameraHealth:
             self._forget_images()
         self._size = frame.size
         new = look(frame)
-        same = self._look is not None and np.array_equal(new.thumb, self._look.thumb) \
-            and np.array_equal(new.tile_mean, self._look.tile_mean)
+        # The means of the tiles first: they are few, and differ in nearly every image.
+        same = self._look is not None and new.tile_mean.tobytes() == self._look.tile_mean.tobytes() \
+            and np.array_equal(new.thumb, self._look.thumb)
         self._same_since = (self._same_since if self._same_since is not None else self._last_looked) if same else None
         if self._look is not None:
             assert self._last_looked is not None  # set with it
@@ -143,12 +144,24 @@ class CameraHealth:
 
     def status(self, now: float) -> Status:
         """What is wrong with the camera at this time."""
-        limits, found = self.limits, []
+        found = self._found(now)
         values = {"rate": f"{self.rate(now):.1f} Hz"}
+        silent = bool(found) and found[0].level == Level.STALE
+        if self._look is not None and not silent:
+            values |= {"brightness": f"{self._look.mean:.0f}", "sharpness": f"{self._look.sharpness:.2f}",
+                       "blocked": f"not known: {self._unknown()}" if self._unknown() else f"{self._cover.share:.0%}"}
+        return worst("camera", found, values)
+
+    def level(self, now: float) -> Level:
+        """The level of `status`, which is done with every frame: without its figures."""
+        return max((finding.level for finding in self._found(now)), default=Level.OK)
+
+    def _found(self, now: float) -> list[Status]:
+        limits, found = self.limits, list[Status]()
         silent = self.silence(now)
         if silent > limits.timeout:
-            return Status("camera", Level.STALE, f"no image for {silent:.1f} s",
-                          "check the camera, its driver and the remapping of `image`", values)
+            return [Status("silent", Level.STALE, f"no image for {silent:.1f} s",
+                           "check the camera, its driver and the remapping of `image`")]
         usual = 1 / self._usual_interval if self._usual_interval else None
         counted = len(self._arrivals) > 1 or now - self._counted_from >= self._RATE_WINDOW
         if usual is not None and counted and self.rate(now) < limits.slow * usual:
@@ -168,9 +181,7 @@ class CameraHealth:
                                 "wait for the camera, or check its driver and the remapping of `image`"))
         else:
             found += self._image_faults(now)
-            values |= {"brightness": f"{self._look.mean:.0f}", "sharpness": f"{self._look.sharpness:.2f}",
-                       "blocked": f"not known: {self._unknown()}" if self._unknown() else f"{self._cover.share:.0%}"}
-        return worst("camera", found, values)
+        return found
 
     def silence(self, now: float) -> float:
         """Seconds since the last image arrived or, before the first, since images are waited for."""

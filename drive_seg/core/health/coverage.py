@@ -10,8 +10,10 @@ The vehicle itself stands still too, at the bottom edge. What is still there, up
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -75,6 +77,26 @@ class Cover:
     cells: np.ndarray | None = None
 
 
+class _Seen(NamedTuple):
+    """What was seen of each cell, arrays (ROWS, COLUMNS). mean: float32. still, strip: bool, what stands still at all,
+    and of it what does from the bottom edge on. nailed: bool, still with a texture that is nailed to the picture:
+    strong against what changes, and no edge of something.
+
+    Counts of cells: in_strip; on_ground, still ones below the sky outside the strip; nailed_count; alike, the most
+    still ones of one brightness, which is within _FLAT levels from `low` on.
+    """
+
+    mean: np.ndarray
+    still: np.ndarray
+    strip: np.ndarray
+    nailed: np.ndarray
+    in_strip: int
+    on_ground: int
+    nailed_count: int
+    alike: int
+    low: float
+
+
 class Coverage:
     """Show it looks at successive images, about ten a second at most; it says what is covered."""
 
@@ -85,13 +107,16 @@ class Coverage:
             small = cv2.resize(np.asarray(ego, np.bool_).astype(np.float32), (COLUMNS, ROWS),
                                interpolation=cv2.INTER_AREA)
             self._examined = small < 0.3
+        self._count = int(self._examined.sum())
         self.reset()
 
     def reset(self) -> None:
         """Forget earlier images: they don't belong with what follows."""
         self._looks: deque[tuple[float, np.ndarray, np.ndarray]] = deque()
         self._moved = -np.inf
-        self._found: deque[tuple[float, np.ndarray]] = deque()  # what was still in the looks of the last _LASTS
+        self._judged_at: deque[float] = deque()  # the looks of the last _LASTS
+        self._number = 0  # of the newest of them, counted from 1
+        self._lost = np.zeros((ROWS, COLUMNS), np.int32)  # number of the newest look in which a cell was not still
 
     def due(self, now: float) -> bool:
         """Whether an image of this time would say anything beyond the last one."""
@@ -100,10 +125,10 @@ class Coverage:
     def judge(self, thumb: np.ndarray, now: float) -> Cover:
         """thumb: (THUMB_ROWS, THUMB_COLUMNS) float32 brightness 0..255 of an image that differs from the last one."""
         gap = now - self._looks[-1][0] if self._looks else 0.0
-        rough = thumb - cv2.blur(thumb, (_PATTERN, _PATTERN))
+        rough = _rough(thumb)
         earlier = self._compared(now)
         self._looks.append((now, thumb, rough))
-        if not self._examined.any():
+        if not self._count:
             return Cover(unknown="the ego mask covers the picture")
         if not earlier:
             return Cover(unknown=f"one image in {gap:.1f} s" if gap > _MOST_LAG else "too few images yet")
@@ -117,117 +142,202 @@ class Coverage:
             self._looks.popleft()
         if not self._looks:
             return []
-        chosen: list[tuple[float, np.ndarray, np.ndarray]] = []
+        times = [look[0] for look in self._looks]
+        nearest = set()
         for lag in _LAGS:
-            look = min(self._looks, key=lambda look: abs(now - look[0] - lag))
-            if not any(look is other for other in chosen):
-                chosen.append(look)
-        chosen.sort(key=lambda look: look[0])
+            i = min(bisect_left(times, now - lag), len(times) - 1)
+            nearest.add(i - 1 if i and abs(now - times[i - 1] - lag) <= abs(now - times[i] - lag) else i)
+        chosen = [self._looks[i] for i in sorted(nearest)]
         return chosen if now - chosen[0][0] >= _LEAST_LAG - 1e-6 else []
 
     def _judged(self, thumb: np.ndarray, rough: np.ndarray, earlier: list, now: float) -> Cover:
-        change, mean, detail, pattern = _cells(thumb, rough, np.stack([look[1] for look in earlier]), earlier[0][2])
-        examined, cells = self._examined, float(self._examined.sum())
-        still = (change < _STILL) & examined
-        extreme = (mean < _DEEP) | (mean >= _FULL)
-        strip = np.zeros_like(still)
-        strip[ROWS - STRIP_ROWS:] = np.logical_and.accumulate((still | ~examined)[:ROWS - STRIP_ROWS - 1:-1])[::-1]
-        strip &= still
-
-        moving = ((change >= _MOVES) & examined).sum()
-        detailed_still = (still & (detail >= _DETAIL) & ~strip).sum()
+        cells = float(self._count)
+        oldest, *others = earlier
+        middle, newest = (others[0], others[-1]) if others else (oldest, oldest)
+        seen, moving, detailed_still = _cells(thumb, rough, oldest[1], middle[1], newest[1], oldest[2], self._examined)
         if moving >= _LEAST_MOVING * cells and 2 * detailed_still <= moving:
             self._moved = now
         elif detailed_still > max(moving, _LEAST_MOVING * cells):
             self._moved = -np.inf  # the vehicle stands
         moves = now - self._moved <= _REMEMBERED
 
-        textured = _textured(still, pattern, change)
-        flat = _largest(_alike(mean, still & ~extreme, _FLAT))
-        covered = flat if flat.sum() >= _LEAST_ALONE * cells else np.zeros_like(still)
-        if moves:
-            ground = still & ~strip
-            ground[:_SKY_ROWS] = False
-            for patch in _patches(ground, _LEAST_PATCH * cells):
-                covered = covered | patch
-                if _is_compact(patch, cells):
-                    covered = covered | _grown(patch, still & (np.abs(mean - np.median(mean[patch])) <= _FLAT))
-            if flat.sum() >= _LEAST_FLAT * cells:
-                covered = covered | flat
-            texture = _largest(textured)
-            if texture.sum() >= _LEAST_TEXTURE * cells and _is_even(texture, mean, _LEAST_TEXTURE * cells):
-                covered = covered | texture
-            compact = _compact(covered, cells)
-            if compact.any():
-                covered = covered | _grown(compact, textured)
-        covered &= ~strip
-        weight = np.where(extreme, _EXTREME_WEIGHT, 1.0)
-
-        def share_of(part: np.ndarray) -> float:
-            # A cell that is half covered is not still: the half of those around.
-            rim = (cv2.dilate(part.astype(np.uint8), _CROSS) != 0) & ~part & examined & ~strip
-            return float((weight[part].sum() + 0.5 * weight[rim].sum()) / cells)
-
+        covered, strip = self._covered(seen, moves), seen.strip
+        if covered is None and not seen.in_strip:
+            self._lasting(None, now)
+            return Cover(0.0, 0.0, "" if moves else "nothing moves", np.zeros_like(strip))
+        if covered is None:
+            covered = np.zeros_like(strip)
         compact = _compact(covered, cells)
         lasting = self._lasting(covered | strip, now)
-        share = share_of(compact)
+        share = self._share(compact, seen)
         if share < _LEAST_AT_ONCE:
             compact = lasting & ~strip
-            share = share_of(compact)
+            share = self._share(compact, seen)
         unknown = "" if moves or covered.any() else "nothing moves"
         return Cover(share, float((strip & lasting).sum() / cells) if moves else 0.0, unknown, compact)
 
-    def _lasting(self, found: np.ndarray, now: float) -> np.ndarray:
-        """The cells that were found in every look of the last _LASTS seconds, three looks at least."""
-        self._found.append((now, found))
-        while len(self._found) > 1 and now - self._found[1][0] >= _LASTS - 1e-6:
-            self._found.popleft()
-        if len(self._found) < 3 or now - self._found[0][0] < _LASTS - 1e-6:
-            return np.zeros_like(found)
-        return np.logical_and.reduce([cells for _, cells in self._found])
+    def _covered(self, seen: _Seen, moves: bool) -> np.ndarray | None:
+        """The cells that look covered, (ROWS, COLUMNS) bool; None without any. moves: whether the vehicle does."""
+        cells = float(self._count)
+        # Most frames show nothing that is large enough. The counts say so before connected parts are looked for.
+        has_flat, has_ground = seen.alike >= _LEAST_FLAT * cells, seen.on_ground >= _LEAST_PATCH * cells
+        has_texture = seen.nailed_count * _SQUARE.size >= _LEAST_TEXTURE * cells  # closing makes it no larger than that
+        if not (has_flat or moves and (has_ground or has_texture)):
+            return None
+        mean, still = seen.mean, seen.still
+        covered = np.zeros_like(still)
+        flat, flat_area = covered, 0
+        if has_flat:
+            low, high = seen.low, seen.low + np.float32(_FLAT)
+            flat = _largest(still & ~_extreme(mean) & (mean >= low) & (mean <= high))
+            flat_area = flat.sum()
+        if flat_area >= _LEAST_ALONE * cells:
+            covered = flat
+        if moves:
+            if has_ground:
+                ground = still & ~seen.strip
+                ground[:_SKY_ROWS] = False
+                for patch in _patches(ground, _LEAST_PATCH * cells):
+                    covered = covered | patch
+                    if _is_compact(patch, cells):
+                        covered = covered | _grown(patch, still & (np.abs(mean - np.median(mean[patch])) <= _FLAT))
+            if flat_area >= _LEAST_FLAT * cells:
+                covered = covered | flat
+            textured = _closed(seen.nailed, still) if seen.nailed_count else seen.nailed
+            if has_texture and textured.sum() >= _LEAST_TEXTURE * cells:
+                texture = _largest(textured)
+                if texture.sum() >= _LEAST_TEXTURE * cells and _is_even(texture, mean, _LEAST_TEXTURE * cells):
+                    covered = covered | texture
+            compact = _compact(covered, cells)
+            if compact.any():
+                covered = covered | _grown(compact, textured)
+        return covered & ~seen.strip
+
+    def _share(self, part: np.ndarray, seen: _Seen) -> float:
+        """Share of the picture that a part covers."""
+        if not part.any():
+            return 0.0
+        weight = np.where(_extreme(seen.mean), _EXTREME_WEIGHT, 1.0)
+        # A cell that is half covered is not still: the half of those around.
+        rim = (cv2.dilate(part.astype(np.uint8), _CROSS) != 0) & ~part & self._examined & ~seen.strip
+        return float((weight[part].sum() + 0.5 * weight[rim].sum()) / self._count)
+
+    def _lasting(self, found: np.ndarray | None, now: float) -> np.ndarray:
+        """The cells that were found in every look of the last _LASTS seconds, three looks at least. None: nothing was
+        found now."""
+        self._number += 1
+        if found is None:
+            self._lost.fill(self._number)
+        else:
+            self._lost[~found] = self._number
+        times = self._judged_at
+        times.append(now)
+        while len(times) > 1 and now - times[1] >= _LASTS - 1e-6:
+            times.popleft()
+        if len(times) < 3 or now - times[0] < _LASTS - 1e-6:
+            return np.zeros((ROWS, COLUMNS), np.bool_)
+        return self._lost <= self._number - len(times)
 
 
 def warm_up() -> None:
     """Compile what judges."""
     thumb = np.zeros((THUMB_ROWS, THUMB_COLUMNS), np.float32)
-    _cells(thumb, thumb, thumb[None], thumb)
+    _cells(thumb, _rough(thumb), thumb, thumb, thumb, thumb, np.ones((ROWS, COLUMNS), np.bool_))
 
 
 @njit(cache=True, nogil=True)
-def _cells(thumb, rough, earlier, rough_earlier):
-    """Per cell, each (ROWS, COLUMNS) float32: greatest mean change of a pixel since any earlier look, mean, standard
-    deviation, and covariance of its fine pattern with that of the oldest look."""
-    change = np.zeros((ROWS, COLUMNS), np.float32)
-    mean, detail, pattern = np.zeros_like(change), np.zeros_like(change), np.zeros_like(change)
+def _rough(thumb):
+    """What each pixel differs by from the mean of the square of _PATTERN pixels around it; mirrored at the rim."""
+    height, width = thumb.shape
+    half = _PATTERN // 2
+    column = np.empty(width + 2 * half, np.float64)  # sums down the columns, to which rows add and subtract one pixel
+    out = np.empty_like(thumb)
+    for x in range(width):
+        total = 0.0
+        for y in range(-half, half):
+            total += thumb[abs(y), x]
+        column[half + x] = total
+    for y in range(height):
+        ahead = y + half if y + half < height else 2 * (height - 1) - y - half
+        behind = abs(y - half - 1)
+        for x in range(width):
+            column[half + x] += thumb[ahead, x]
+        if y > 0:
+            for x in range(width):
+                column[half + x] -= thumb[behind, x]
+        for i in range(half):
+            column[i] = column[2 * half - i]
+            column[width + 2 * half - 1 - i] = column[width - 1 + i]
+        for x in range(width):
+            total = 0.0
+            for i in range(_PATTERN):
+                total += column[x + i]
+            out[y, x] = thumb[y, x] - np.float32(total * (1.0 / (_PATTERN * _PATTERN)))
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _cells(thumb, rough, oldest, middle, newest, rough_oldest, examined):
+    """Compare a look with three earlier ones: _Seen, cells that move, and still ones with detail outside the strip."""
+    mean = np.empty((ROWS, COLUMNS), np.float32)
+    still, strip = np.zeros((ROWS, COLUMNS), np.bool_), np.zeros((ROWS, COLUMNS), np.bool_)
+    nailed = np.zeros((ROWS, COLUMNS), np.bool_)
+    levels = np.empty(ROWS * COLUMNS, np.float32)
+    moving, detailed, in_strip, on_ground, nailed_count, level_count = 0, 0, 0, 0, 0, 0
     area = np.float32(_SIDE * _SIDE)
-    for r in range(ROWS):
+    for r in range(ROWS - 1, -1, -1):
         for c in range(COLUMNS):
             total, squares, product = np.float32(0), np.float32(0), np.float32(0)
+            since_oldest, since_middle, since_newest = np.float32(0), np.float32(0), np.float32(0)
             for y in range(r * _SIDE, (r + 1) * _SIDE):
                 for x in range(c * _SIDE, (c + 1) * _SIDE):
-                    total += thumb[y, x]
-                    squares += thumb[y, x] * thumb[y, x]
-                    product += rough[y, x] * rough_earlier[y, x]
-            mean[r, c] = total / area
-            detail[r, c] = np.sqrt(max(squares / area - mean[r, c] * mean[r, c], np.float32(0)))
-            pattern[r, c] = max(product / area, np.float32(0))
-            for k in range(earlier.shape[0]):
-                moved = np.float32(0)
-                for y in range(r * _SIDE, (r + 1) * _SIDE):
-                    for x in range(c * _SIDE, (c + 1) * _SIDE):
-                        moved += abs(thumb[y, x] - earlier[k, y, x])
-                change[r, c] = max(change[r, c], moved / area)
-    return change, mean, detail, pattern
+                    value = thumb[y, x]
+                    total += value
+                    squares += value * value
+                    since_oldest += abs(value - oldest[y, x])
+                    since_middle += abs(value - middle[y, x])
+                    since_newest += abs(value - newest[y, x])
+            average = total / area
+            mean[r, c] = average
+            change = max(max(since_oldest / area, since_middle / area), since_newest / area)  # greatest of them
+            moving += change >= _MOVES and examined[r, c]
+            still[r, c] = change < _STILL and examined[r, c]
+            if r >= ROWS - STRIP_ROWS and (still[r, c] or not examined[r, c]):
+                # Not examined ones carry it upwards; what of the strip is no still cell is taken out below.
+                strip[r, c] = r == ROWS - 1 or strip[r + 1, c]
+            if not still[r, c]:
+                continue
+            if not strip[r, c]:
+                detailed += np.sqrt(max(squares / area - average * average, np.float32(0))) >= _DETAIL
+                on_ground += r >= _SKY_ROWS
+            if average >= _DEEP and average < _FULL:
+                levels[level_count] = average
+                level_count += 1
+            for y in range(r * _SIDE, (r + 1) * _SIDE):
+                for x in range(c * _SIDE, (c + 1) * _SIDE):
+                    product += rough[y, x] * rough_oldest[y, x]
+            pattern = max(product / area, np.float32(0))  # covariance of its fine pattern with that of the oldest look
+            nailed[r, c] = (pattern > np.float32(0.7) and pattern < np.float32(_EDGE)
+                            and change < np.float32(_NAILED) * np.sqrt(pattern))
+            nailed_count += nailed[r, c]
+    for r in range(ROWS - STRIP_ROWS, ROWS):
+        for c in range(COLUMNS):
+            strip[r, c] = strip[r, c] and still[r, c]
+            in_strip += strip[r, c]
+    levels = np.sort(levels[:level_count])
+    most, low, end = 0, np.float32(0), 0
+    for i in range(level_count):
+        while end < level_count and levels[end] <= np.float32(levels[i] + np.float32(_FLAT)):
+            end += 1
+        if end - i > most:
+            most, low = end - i, levels[i]
+    seen = _Seen(mean, still, strip, nailed, in_strip, on_ground, nailed_count, most, low)
+    return seen, moving, detailed
 
 
-def _alike(mean: np.ndarray, among: np.ndarray, within: float) -> np.ndarray:
-    """The cells of one brightness, within so many levels, of which there are most."""
-    levels = np.sort(mean[among])
-    if not levels.size:
-        return among
-    count = np.searchsorted(levels, levels + within, "right") - np.arange(levels.size)
-    low = levels[count.argmax()]
-    return among & (mean >= low) & (mean <= low + within)
+def _extreme(mean: np.ndarray) -> np.ndarray:
+    """Cells so dark or so bright that a night or a glare would be as flat."""
+    return (mean < _DEEP) | (mean >= _FULL)
 
 
 def _largest(cells: np.ndarray) -> np.ndarray:
@@ -251,6 +361,8 @@ def _is_compact(part: np.ndarray, of: float) -> bool:
 def _compact(cells: np.ndarray, of: float) -> np.ndarray:
     """The connected parts that are more than thin streaks. of: cells of the picture."""
     out = np.zeros_like(cells)
+    if not cells.any():
+        return out
     for part in _patches(cells, _LEAST_PATCH * of):
         if _is_compact(part, of):
             out |= part
@@ -270,7 +382,6 @@ def _grown(seed: np.ndarray, among: np.ndarray) -> np.ndarray:
     return np.isin(parts, np.unique(parts[seed])) & among
 
 
-def _textured(still: np.ndarray, pattern: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Still cells whose texture is nailed to the picture: strong against what changes, and no edge of something."""
-    seen = still & (pattern > 0.7) & (pattern < _EDGE) & (change < _NAILED * np.sqrt(pattern))
-    return cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).astype(np.bool_) & still
+def _closed(nailed: np.ndarray, still: np.ndarray) -> np.ndarray:
+    """Cells with such a texture, and the still ones in the gaps between them."""
+    return cv2.morphologyEx(nailed.astype(np.uint8), cv2.MORPH_CLOSE, _SQUARE).astype(np.bool_) & still

@@ -88,7 +88,7 @@ class Monitor:
                 self.output.reset()
             self.follows = not self.camera.jumped and 0 <= now - self._segmented_at <= FOLLOWS
             self._looked_at = now
-            believed = self.camera.status(now).level < Level.ERROR
+            believed = self.camera.level(now) < Level.ERROR
             if not believed:
                 self._segmented_at = -np.inf
             return believed
