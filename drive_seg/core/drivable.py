@@ -38,6 +38,7 @@ ASSUMED_HEIGHT = 2.0
 """Metres of the camera above the road where its pose is not known: more than cars have, so that sizes are judged too
 large rather than too small."""
 
+_ONE, _TWO, _THREE, _FOUR = (np.uint64(n) for n in (1, 2, 3, 4))
 _FEWEST_GROUND = 0.02  # share of the width that must be ground in the row that is taken for the horizon
 _SURE_SIZE = 0.5  # of `speck`, for what the network is sure of
 _SURE = 204  # confidence 0..255, 80 %
@@ -69,10 +70,10 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
     bottom = height if ego.shape == (1, 1) else height - int(np.argmin(np.all(ego, axis=1)[::-1]))
     half = max(1, round(width * rule.start_width / 2))
     left, right = max(0, width // 2 - half), min(width, width // 2 + half)
-    world = np.full(width, height, np.int32)  # below this row, the network sees the vehicle itself
-    if table.ego_lut.any():
-        world = _own_vehicle(classes, ego, table.ego_lut, height - round(height * _EGO_NEAR),
-                             height - round(height * _EGO_ROWS))
+    # By column, below which row does the network see the vehicle itself?
+    world, is_seen = _own_vehicle(classes, ego, np.flatnonzero(table.ego_lut).astype(np.uint8),
+                                  height - round(height * _EGO_NEAR), height - round(height * _EGO_ROWS))
+    if is_seen:
         bottom = min(bottom, int(np.median(world[left:right])))
     start = (bottom - max(1, round(height * rule.start_height)), left, right)
     drivable = np.flatnonzero(table.drivable_lut).astype(np.uint8)
@@ -87,22 +88,34 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
 
 
 @njit(cache=True, nogil=True)
-def _own_vehicle(classes, ego, ego_lut, near, highest):
+def _own_vehicle(classes, ego, own, near, highest):
     """By column, the row from which down the vehicle is seen: from the highest pixel of an ego class below row `near`,
-    and above that as far as all is of an ego class or in the ego mask."""
+    and above that as far as all is of an ego class or in the ego mask; the height without any. And whether there is
+    any. own: ids of the ego classes."""
     height, width = classes.shape
     has_ego = ego.shape[0] == height and ego.shape[1] == width and height * width > 1
     world = np.full(width, height, np.int32)
+    if own.shape[0] == 0:
+        return world, False
+    is_own, is_seen = np.empty(width, np.uint8), False
     for y in range(height - 1, highest - 1, -1):
         more = y >= near
+        cls = classes[y]
+        is_own[:] = 0
+        found = np.uint8(0)
+        for k in own:
+            for x in range(width):
+                is_own[x] |= cls[x] == k
         for x in range(width):
-            is_ego = ego_lut[classes[y, x]]
-            if (is_ego and y >= near) or (world[x] == y + 1 and (is_ego or (has_ego and ego[y, x]))):
-                world[x] = y
-                more = True
+            found = np.uint8(found | is_own[x])
+        if found or has_ego:
+            for x in range(width):
+                if (is_own[x] and y >= near) or (world[x] == y + 1 and (is_own[x] or (has_ego and ego[y, x]))):
+                    world[x] = y
+                    more = is_seen = True
         if not more:
             break
-    return world
+    return world, is_seen
 
 
 @njit(cache=True, nogil=True)
@@ -110,9 +123,15 @@ def _horizon(labels, fewest):
     """The highest row with so many pixels of ground; the height where there is none."""
     height, width = labels.shape
     for y in range(height):
+        label = labels[y]
+        any_found = np.uint8(0)  # most rows of sky have none, and a byte is quicker than a count
+        for x in range(width):
+            any_found = np.uint8(any_found | (label[x] == _ROAD) | (label[x] == _PAVEMENT))
+        if not any_found:
+            continue
         found = 0
         for x in range(width):
-            found += (labels[y, x] == _ROAD) | (labels[y, x] == _PAVEMENT)
+            found += (label[x] == _ROAD) | (label[x] == _PAVEMENT)
         if found >= fewest:
             return y
     return height
@@ -126,9 +145,10 @@ def _reach(labels, classes, confidence, drivable, ego, world, limit, least, star
     start_top, start_left, start_right = start
     has_ego = ego.shape[0] == height and ego.shape[1] == width and height * width > 1
     has_own = world.min() < height
-    is_open = np.ones(width, np.uint8)
+    is_open, begin_open, end_open = np.ones(width, np.uint8), 0, width  # all are closed outside of begin..end
     own, none = np.zeros(width, np.uint8), np.zeros(width, np.uint8)
     line, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 1, np.int32)
+    words = line.view(np.uint64)
     speck_first, speck_last, speck_row = _specks(labels, confidence, ego, has_ego, world, has_own, limit)
     at = 0  # the next speck
 
@@ -146,10 +166,18 @@ def _reach(labels, classes, confidence, drivable, ego, world, limit, least, star
             while at < speck_row.shape[0] and speck_row[at] == y:
                 passed[speck_first[at]:speck_last[at]] = 1
                 at += 1
-        if not _open_road(labels[y], classes[y], confidence[y], drivable, vehicle, passed, least, is_open, line):
+        # Going up, fewer and fewer columns are open, and only those need work.
+        among = slice(begin_open, end_open)
+        _open_road(labels[y, among], classes[y, among], confidence[y, among], drivable, vehicle[among], passed[among],
+                   least, is_open[among], line[among])
+        while begin_open < end_open and not is_open[begin_open]:
+            begin_open += 1
+        while begin_open < end_open and not is_open[end_open - 1]:
+            end_open -= 1
+        if begin_open == end_open:
             break
         begin, candidate = count, below
-        found = _edges(line, width, edges)
+        found = _edges(line, words, begin_open, end_open, edges)
         if count + found > first.shape[0]:
             first, last, row = _longer(first, width), _longer(last, width), _longer(row, width)
             parent, reached = _longer(parent, width), _longer(reached, width)
@@ -187,22 +215,18 @@ def _vehicle(own, ego, has_ego, world, y):
 
 @njit(cache=True, nogil=True)
 def _open_road(label, cls, confidence, drivable, vehicle, passed, least, is_open, line):
-    """One row, bottom up: close columns, put drivable road of the open ones into line (0 or 1). Returns whether any
-    column is still open. vehicle: 1 where it is seen itself. passed: 1 there and on specks. Plain loops without
-    branches, so that the compiler makes vector instructions of them.
+    """One row, bottom up: close columns, put drivable road of the open ones into line (0 or 1). vehicle: 1 where it is
+    seen itself. passed: 1 there and on specks. Plain loops without branches, so that the compiler makes vector
+    instructions of them.
     """
     width = is_open.shape[0]
-    line[:width] = 0
+    line[:] = 0
     for k in drivable:
         for x in range(width):
             line[x] |= cls[x] == k
     for x in range(width):
         is_open[x] &= (label[x] == _ROAD) | (label[x] == _PAVEMENT) | passed[x]
         line[x] &= is_open[x] & (label[x] == _ROAD) & (confidence[x] >= least) & (vehicle[x] ^ 1)
-    still_open = np.uint8(0)
-    for x in range(width):
-        still_open = max(still_open, is_open[x])
-    return still_open != 0
 
 
 @njit(cache=True, nogil=True)
@@ -211,11 +235,12 @@ def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
     small for where they stand. What touches the image's sides, or reaches above the ground, may be larger."""
     height, width = labels.shape
     line, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 1, np.int32)
+    words = line.view(np.uint64)
     own = np.zeros(width, np.uint8)
     size = 1024
     first, last, row = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
     parent = np.empty(size, np.int32)
-    # Of a root: columns and rows that its patch spans, greatest confidence, whether it may be larger than is seen.
+    # Of a root: columns and rows that its patch spans, whether it may be larger than is seen, greatest confidence.
     left_most, right_most, lowest = np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
     highest, sure, open_end = np.empty(size, np.int32), np.empty(size, np.uint8), np.empty(size, np.bool_)
     count, below, below_end = 0, 0, 0
@@ -232,7 +257,7 @@ def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
             for x in range(width):
                 line[x] &= own[x] ^ 1
         begin, candidate = count, below
-        found = _edges(line, width, edges)
+        found = _edges(line, words, 0, width, edges)
         if count + found > first.shape[0]:
             first, last, row = _longer(first, width), _longer(last, width), _longer(row, width)
             parent, lowest, highest = _longer(parent, width), _longer(lowest, width), _longer(highest, width)
@@ -243,10 +268,6 @@ def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
             first[count], last[count], row[count], parent[count] = left, right, y, count
             left_most[count], right_most[count], lowest[count], highest[count] = left, right, y, y
             open_end[count] = y == 0 or left == 0 or right == width
-            sure[count] = 0
-            if right - left < limit[y]:
-                for x in range(left, right):
-                    sure[count] = max(sure[count], confidence[y, x])
             while candidate < below_end and last[candidate] < left:
                 candidate += 1
             other = candidate
@@ -256,41 +277,61 @@ def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
                     parent[b] = a
                     left_most[a], right_most[a] = min(left_most[a], left_most[b]), max(right_most[a], right_most[b])
                     lowest[a], highest[a] = max(lowest[a], lowest[b]), min(highest[a], highest[b])
-                    sure[a], open_end[a] = max(sure[a], sure[b]), open_end[a] or open_end[b]
+                    open_end[a] = open_end[a] or open_end[b]
                 other += 1
             count += 1
         below, below_end = begin, count
+    for i in range(count):  # of few patches it matters how sure the network is
+        a = parent[i] = _root(parent, i)
+        open_end[a] |= not _is_within(left_most[a], right_most[a], highest[a], lowest[a], limit[lowest[a]])
+        sure[i] = 0
+    for i in range(count):
+        a = parent[i]
+        if not open_end[a] and last[i] - first[i] < limit[row[i]]:
+            for x in range(first[i], last[i]):
+                sure[a] = max(sure[a], confidence[row[i], x])
     kept = 0
     for i in range(count):
-        a = _root(parent, i)
+        a = parent[i]
         most = limit[lowest[a]]
         if sure[a] >= _SURE:
             most *= _SURE_SIZE
-        if not open_end[a] and right_most[a] - left_most[a] < most and lowest[a] - highest[a] + 1 < most:
+        if not open_end[a] and _is_within(left_most[a], right_most[a], highest[a], lowest[a], most):
             first[kept], last[kept], row[kept] = first[i], last[i], row[i]
             kept += 1
     return first[:kept], last[:kept], row[:kept]
 
 
 @njit(cache=True, nogil=True)
-def _edges(line, width, edges):
+def _is_within(left, right, top, bottom, most):
+    return right - left < most and bottom - top + 1 < most
+
+
+@njit(cache=True, nogil=True)
+def _edges(line, words, begin, end, edges):
     """Where runs of ones begin and end, by turns, as (begin, end) pairs of pixels. Returns how many edges there are.
 
-    line: width pixels of 0 or 1, then 0 up to a multiple of eight: stretches without an edge are passed word by word.
+    line: pixels of 0 or 1, a multiple of eight of them, 0 outside of begin..end. words: the same by eights, for
+    stretches without an edge are passed by words.
     """
-    words = line.view(np.uint64)
+    word, words_end = np.uint64(begin // 8), np.uint64((end + 7) // 8)  # unsigned: an index needs no check
     found = 0
     unchanged = np.uint64(0)
-    for w in range(words.shape[0]):
-        if words[w] == unchanged:
+    while word < words_end:
+        if word + _FOUR <= words_end and ((words[word] ^ unchanged) | (words[word + _ONE] ^ unchanged)
+                                          | (words[word + _TWO] ^ unchanged) | (words[word + _THREE] ^ unchanged)) == 0:
+            word += _FOUR
             continue
-        for x in range(8 * w, 8 * w + 8):
-            if line[x] != found & 1:
-                edges[found] = x
-                found += 1
-        unchanged = np.uint64(0x0101010101010101) if found & 1 else np.uint64(0)
+        if words[word] != unchanged:
+            first = 8 * np.int64(word)
+            for x in range(first, first + 8):
+                if line[x] != found & 1:
+                    edges[found] = x
+                    found += 1
+            unchanged = np.uint64(0x0101010101010101) if found & 1 else np.uint64(0)
+        word += _ONE
     if found & 1:
-        edges[found] = width
+        edges[found] = end
         found += 1
     return found
 
