@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from drive_seg import numba_blas
 from drive_seg.cli.options import add_settings, out_folder, rig_of
 from drive_seg.errors import CommandError
 from drive_seg.network import Network
@@ -63,6 +64,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    numba_blas.leave_out()
     try:
         jobs = _jobs(args)
         with writing_into(args.out):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from drive_seg import numba_blas
 from drive_seg.replay.job import Job, Outcome, Tell, run_job
 from drive_seg.replay.settings import ReplayError
 from drive_seg.replay.stream import one_line
@@ -178,6 +179,7 @@ def _in_processes(jobs: Sequence[Job], workers: int, done: Done) -> Iterator[tup
 def _work(pipe: Connection, cores: set[int]) -> None:
     """A worker process: replays one bag after the other."""
     os.sched_setaffinity(0, cores)  # before any library counts its threads
+    numba_blas.leave_out()
     while True:
         try:
             job = pipe.recv()
