@@ -52,8 +52,8 @@ def add_thing(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]
 def add_wall(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int], code: int, other: np.ndarray) -> None:
     """Builds a wall or barrier along one side of the road, in place, and gives its pixels `code`. See add_thing.
 
-    Its lower and upper edges meet at a point on the horizon, as those of a straight concrete barrier do; half of them
-    have the road's own texture, which is what makes barriers hard to see.
+    Its lower and upper edges meet at a point on the horizon, as those of a straight concrete barrier do, or follow a
+    bend to it; most have the road's own colour, lighter or darker, which is what makes barriers hard to see.
     """
     is_road = np.isin(codes, road)
     horizon = _horizon(is_road)
@@ -65,28 +65,53 @@ def add_wall(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int],
     foot = np.array([width / 2 + side * width * rng.uniform(0.3, 0.9), float(height)])  # where it meets the lower edge
     tall = (height - point[1]) * rng.uniform(0.35, 1.1)
     near, far = rng.uniform(0.6, 1.6), rng.uniform(0.05, 0.5)  # 1 / distance, 1 where the foot is
-    corners = [point + (foot - point) * near, point + (foot - point) * far,
-               point + (foot - (0, tall) - point) * far, point + (foot - (0, tall) - point) * near]
+    bend = rng.normal(0, 0.1) * width
+    feet = _along(point, foot, bend, np.linspace(near, far, 30))
+    tops = feet - np.outer(np.linspace(near, far, 30), (0, tall))
     mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [np.array(corners).round().astype(np.int32)], 1)
-    reach = np.linspace(min(near, 1), far, 20)[:, None]
-    feet = (point + (foot - point) * reach).astype(int)
-    feet = feet[(feet[:, 0] >= 0) & (feet[:, 0] < width) & (feet[:, 1] < height)]
-    if len(feet) < 5 or is_road[feet[:, 1], feet[:, 0]].mean() < 0.6 or mask.sum() < 100:
+    cv2.fillPoly(mask, [np.concatenate([feet, tops[::-1]]).round().astype(np.int32)], 1)
+    seen = _along(point, foot, bend, np.linspace(min(near, 1), far, 20)).astype(int)
+    seen = seen[(seen[:, 0] >= 0) & (seen[:, 0] < width) & (seen[:, 1] >= 0) & (seen[:, 1] < height)]
+    if len(seen) < 5 or is_road[seen[:, 1], seen[:, 0]].mean() < 0.6 or mask.sum() < 100:
         return
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         rows = np.flatnonzero(is_road.any(1))
         surface = image[is_road].reshape(-1, 3)
-        texture = surface.mean(0) * np.exp(rng.normal(0, 0.3)) + rng.normal(0, 6, 3)
+        texture = surface.mean(0) * np.exp(rng.normal(-0.15, 0.35)) + rng.normal(0, 4, 3)
         grain = image[rng.choice(rows, height), :].astype(np.float32)
         grain = cv2.GaussianBlur(grain - grain.mean((0, 1)), (0, 0), 2) * 0.3
         texture = (texture + grain + rng.normal(0, 3, (height, width, 1))).astype(np.float32)
     else:
         texture = _texture(rng, (height, width), other)
+    if rng.random() < 0.5:  # streaks that the rain has left
+        streaks = _field(rng, (1, width), int(rng.integers(10, 60)))
+        texture *= 1 + (streaks[..., None] - 0.5) * np.float32(rng.uniform(0, 0.4))
     shade = np.linspace(rng.uniform(0.8, 1.2), rng.uniform(0.7, 1.1), height, dtype=np.float32)[:, None, None]
+    texture *= shade
+    thick = max(1, round(height / 200))
+    if rng.random() < 0.4:  # joints between its parts, at equal distances
+        pitch = rng.uniform(0.2, 1.0)
+        reach = 1 / (1 / near + pitch * np.arange(1, 1 + int((1 / far - 1 / near) / pitch)))
+        level = rng.uniform(0.5, 0.9)
+        for (x, y), u in zip(_along(point, foot, bend, reach), reach, strict=True):
+            x0, y0, y1 = int(x), max(0, int(y - tall * u)), min(height, int(y))
+            if 0 <= x0 < width and y0 < y1:
+                texture[y0:y1, x0:x0 + thick] *= np.float32(level)
+    for edge in (tops, feet):  # a lit or dark upper edge, dirt and shadow along the foot
+        if rng.random() < 0.5:
+            band: np.ndarray = np.zeros((height, width), np.float32)
+            cv2.polylines(band, [edge.round().astype(np.int32)], False, 1.0, thick * int(rng.integers(1, 4)))
+            texture *= 1 + cv2.GaussianBlur(band, (0, 0), 1)[..., None] * np.float32(rng.uniform(-0.5, 0.5))
     alpha = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), rng.uniform(0.4, 1.2))[..., None]
-    image[:] = np.clip(image * (1 - alpha) + texture * shade * alpha, 0, 255).astype(np.uint8)
+    image[:] = np.clip(image * (1 - alpha) + texture * alpha, 0, 255).astype(np.uint8)
     codes[mask > 0] = code
+
+
+def _along(point: np.ndarray, foot: np.ndarray, bend: float, near: np.ndarray) -> np.ndarray:
+    """(N, 2) pixels on the ground from `foot` (near 1) to `point` (near 0), bent sideways in between by `bend`."""
+    way = np.clip(near, 0, 1)
+    aside = bend * (1 - way) ** 2 * way * 4
+    return point + np.outer(near, foot - point) + np.stack([aside, np.zeros_like(aside)], 1)
 
 
 def add_paint(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]) -> None:
