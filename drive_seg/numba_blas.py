@@ -1,4 +1,4 @@
-"""Numba without SciPy: where that is installed, Numba loads its linear algebra, 14 MB that nothing here uses."""
+"""Numba without SciPy: where that is installed, Numba loads its linear algebra, which nothing here uses."""
 
 from __future__ import annotations
 

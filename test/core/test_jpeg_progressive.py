@@ -135,7 +135,7 @@ def test_an_old_end_behind_a_new_beginning_shows(pictures, quality):
 
 
 def test_of_bits_that_stand_for_themselves_little_depends(pictures):
-    """Zeros there can't be told from a picture: they change the brightness and colour of blocks by a step."""
+    """Zeros are valid there: they change the brightness and colour of blocks by one step, and nothing can notice it."""
     whole = progressive(pictures[0], 80).tobytes()
     begin, end = plain_bits(whole)
     begin += 14

@@ -1,5 +1,4 @@
-"""Who has the engine next, and which frames go through it together, in simulated time: no thread sleeps and no clock is
-read."""
+"""Who has the engine next, and which frames go through it together, in simulated time."""
 
 import heapq
 import threading

@@ -78,9 +78,9 @@ class Cover:
 
 
 class _Seen(NamedTuple):
-    """What was seen of each cell, arrays (ROWS, COLUMNS). mean: float32. still, strip: bool, what stands still at all,
-    and of it what does from the bottom edge on. nailed: bool, still with a texture that is nailed to the picture:
-    strong against what changes, and no edge of something.
+    """What a look shows, by cell, arrays (ROWS, COLUMNS). mean: float32, brightness. still: bool, does not change.
+    strip: bool, still, and so are all cells below it down to the bottom edge. nailed: bool, still, with a texture that
+    stays in place: strong against what changes, and not the edge of an object.
 
     Counts of cells: in_strip; on_ground, still ones below the sky outside the strip; nailed_count; alike, the most
     still ones of one brightness, which is within _FLAT levels from `low` on.
@@ -303,7 +303,7 @@ def _cells(thumb, rough, oldest, middle, newest, rough_oldest, examined):
             moving += change >= _MOVES and examined[r, c]
             still[r, c] = change < _STILL and examined[r, c]
             if r >= ROWS - STRIP_ROWS and (still[r, c] or not examined[r, c]):
-                # Not examined ones carry it upwards; what of the strip is no still cell is taken out below.
+                # A cell that is not examined passes the strip on upwards, and is taken out of it below.
                 strip[r, c] = r == ROWS - 1 or strip[r + 1, c]
             if not still[r, c]:
                 continue
