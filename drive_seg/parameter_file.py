@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import textwrap
@@ -29,8 +30,13 @@ _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides
 _LARGEST = 1 << 20  # bytes; a file of every setting has 6000
 _TRUE = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"}
 _FALSE = {"n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"}
+_NAME = r"(\*\*?|[A-Za-z_][A-Za-z0-9_]{0,254})"
+_NODE = re.compile(f"/?{_NAME}(/{_NAME})*")
 _INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?\.?(inf|nan)", re.IGNORECASE)
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_HEXADECIMAL = re.compile(r"[+-]?0[xX]([0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)([pP][+-]?[0-9]+)?")
+_NO_NUMBER = re.compile(r"[+-]?(\.(inf|Inf|INF)|(?i:inf(inity)?|nan(\(\w*\))?))|\.(nan|NaN|NAN)")
+_TEXT = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,9 @@ def read_sections(path: Path) -> list[Section]:
             content = file.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise ParameterError(f"{path} is not a parameter file: it has more than {_LARGEST} bytes")
-        root = yaml.compose(content.decode(), Loader=yaml.SafeLoader)
         sections: list[Section] = []
-        if root is not None:
-            _walk(root, [], sections, set())
+        for root in yaml.compose_all(content.decode(), Loader=_Loader):
+            _walk(root, "", sections, set())
     except OSError as error:
         raise ParameterError(f"{path} can't be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -125,15 +130,24 @@ class _UnfitError(DriveSegError, ValueError):
     """YAML that rcl would refuse."""
 
 
-def _walk(node: yaml.Node, above: list[str], sections: list[Section], seen: set[int]) -> None:
+class _Loader(yaml.BaseLoader):
+    """Tags only what the file itself tags."""
+
+    DEFAULT_SCALAR_TAG = ""
+
+
+def _walk(node: yaml.Node, above: str, sections: list[Section], seen: set[int]) -> None:
     """Names of nodes, which may be nested in their namespaces, until `ros__parameters`."""
     for key, value in _items(node, seen, f"it needs a node's name, and `{_PARAMETERS}:` below it"):
         if key == _PARAMETERS:
+            line = value.start_mark.line + 1
+            if not _NODE.fullmatch(above):
+                raise _UnfitError(f"line {line}: `{_PARAMETERS}` stands below {above!r}, which can't be a node's name")
             if not isinstance(value, yaml.MappingNode):
-                raise _UnfitError(f"`{_PARAMETERS}` in line {value.start_mark.line + 1} has no names with values")
-            sections.append(Section("/" + "/".join(above), dict(_flat(value, "", seen))))
+                raise _UnfitError(f"`{_PARAMETERS}` in line {line} has no names with values")
+            sections.append(Section("/" + above.lstrip("/"), dict(_flat(value, "", seen))))
         else:
-            _walk(value, [*above, *key.strip("/").split("/")], sections, seen)
+            _walk(value, f"{above.removesuffix('/')}/{key}" if above else key, sections, seen)
 
 
 def _flat(node: yaml.Node, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -142,7 +156,10 @@ def _flat(node: yaml.Node, prefix: str, seen: set[int]) -> Iterator[tuple[str, A
         if isinstance(value, yaml.MappingNode):
             yield from _flat(value, f"{prefix}{key}.", seen)
         elif isinstance(value, yaml.SequenceNode):
-            yield prefix + key, [_value(item, prefix + key, seen) for item in value.value]
+            values = [_value(item, prefix + key, seen) for item in value.value]
+            if len({type(item) for item in values}) > 1:
+                raise _UnfitError(f"line {value.start_mark.line + 1}: {prefix}{key} is a list of several types")
+            yield prefix + key, values
         else:
             yield prefix + key, _value(value, prefix + key, seen)
 
@@ -152,7 +169,10 @@ def _items(node: yaml.Node, seen: set[int], otherwise: str) -> Iterator[tuple[st
         raise _UnfitError(f"line {node.start_mark.line + 1}: {otherwise}")
     _once(node, seen)
     for key, value in node.value:
-        yield str(key.value), value
+        _once(key, seen)
+        if not isinstance(key, yaml.ScalarNode) or not key.value:
+            raise _UnfitError(f"line {key.start_mark.line + 1}: a name is missing")
+        yield key.value, value
 
 
 def _value(node: yaml.Node, name: str, seen: set[int]) -> Any:
@@ -161,21 +181,38 @@ def _value(node: yaml.Node, name: str, seen: set[int]) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         raise _UnfitError(f"line {node.start_mark.line + 1}: {name} can't be a list of lists")
     text = node.value
-    if node.style in ("'", '"') or node.start_mark.line != node.end_mark.line:
+    if node.style in ("'", '"'):
         return text
     if not text:
         raise _UnfitError(f"line {node.start_mark.line + 1}: {name} has no value")
+    if node.tag == _TEXT:
+        return text
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    if _INTEGER.fullmatch(text):
+    number = _number(text)
+    return text if number is None else number
+
+
+def _number(text: str) -> float | None:
+    """A number as strtol and strtod of C take it; None where they take none."""
+    if _INTEGER.fullmatch(text) and len(text) <= 25:
         digits = text.lstrip("+-")
-        base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
-        number = int(text, base) if len(text) <= 20 else 1 << 64
-        if -(1 << 63) <= number < 1 << 63:  # else it is a number with a point to rcl
-            return number
-    if _FLOAT.fullmatch(text) or _INTEGER.fullmatch(text):
-        return float(re.sub(r"\.(?=[a-zA-Z])", "", text))
-    return text
+        whole = int(text, 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10)
+        if -(1 << 63) <= whole < 1 << 63:
+            return whole
+    if _NO_NUMBER.fullmatch(text):
+        return float(re.sub(r"\.|\(.*", "", text))
+    try:
+        if _HEXADECIMAL.fullmatch(text):
+            return float.fromhex(text)
+        if _DECIMAL.fullmatch(text):
+            number = float(text)
+            # What is beyond the range of a double, at either end, is no number to rcl.
+            small = abs(number) < sys.float_info.min and re.search("[1-9]", re.split("[eE]", text)[0])
+            return None if math.isinf(number) or small else number
+    except OverflowError:
+        pass
+    return None
 
 
 def _once(node: yaml.Node, seen: set[int]) -> None:
