@@ -61,7 +61,7 @@ make_venv = $(lastword $(1))/bin/python -m pip --version >/dev/null 2>&1 || \
 
 $(VENV)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] <= (3, 13) else "drive_seg needs Python 3.10 to 3.13, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
-	@$(PYTHON) -c 'import platform, sys; here = platform.system() + " on " + platform.machine(); sys.exit(0 if here == "Linux on x86_64" else "PyPI has ROS 2 for Linux on x86_64 only, this is " + here + ": install drive_seg beside a ROS 2 distribution (README: Use it)")'
+	@$(PYTHON) -c 'import platform, sys; here = platform.system() + " on " + platform.machine(); sys.exit(0 if here == "Linux on x86_64" else "PyPI has ROS 2 for Linux on x86_64 only, this is " + here + ": install drive_seg beside a ROS 2 distribution (docs/install.md)")'
 	@$(call make_venv,$(VENV))
 	@echo "installing into $(VENV) (the first time takes a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
