@@ -24,7 +24,7 @@ def plan_folder(given: Path | None) -> Path:
     try:
         return (given or CACHE).expanduser()
     except RuntimeError as error:
-        raise EngineError(f"plan folder {given}: {error}; name another folder") from error
+        raise EngineError(f"plan folder {given}: {error}", "name another folder") from error
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def write_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
         part = None
     except OSError as error:
-        raise EngineError(_why(error, path)) from error
+        raise EngineError(*_why(error, path)) from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def locked(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise EngineError(_why(error, path)) from error
+        raise EngineError(*_why(error, path)) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,12 +81,13 @@ def stamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _why(error: OSError, path: Path) -> str:
+def _why(error: OSError, path: Path) -> tuple[str, str]:
+    """The reason and the fix."""
     folder = path.parent
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         while not folder.exists():
             folder = folder.parent
         free = shutil.disk_usage(folder).free / 1e6
-        return (f"no room to write {path} ({error.strerror}; {free:.0f} MB free): free some, or name another folder"
-                " (parameter plan_folder, --plans)")
-    return (f"{path} can't be written ({error.strerror}): name a folder that can be (parameter plan_folder, --plans)")
+        return (f"no room to write {path} ({error.strerror}; {free:.0f} MB free)",
+                "free some, or name another folder (parameter plan_folder, --plans)")
+    return f"{path} can't be written ({error.strerror})", "name a folder that can be (parameter plan_folder, --plans)"

@@ -82,7 +82,8 @@ class Network:
         except YamlError as error:
             raise NetworkError(error.reason, error.fix) from error
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise NetworkError(f"{sidecar} must say `format: {FORMAT}` (see the README, 'Your own network')")
+            raise NetworkError(f"{sidecar} does not say `format: {FORMAT}`",
+                               "add it (see the README, 'Your own network')")
         digest = _checked(path, facts.get("onnx_sha256"), sidecar)
         try:
             int8, int8_digest = _version(facts, "int8", sidecar)

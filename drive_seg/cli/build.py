@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         here = first_gpu()
     except EngineError as error:
         if args.compute_capability is None:
-            raise EngineError(f"{error}; or name the GPU that the plan is for with --compute-capability") from None
+            fix = "name the GPU that the plan is for with --compute-capability"
+            raise EngineError(error.reason, f"{error.fix}; or {fix}" if error.fix else fix) from None
         here = None
     if here is not None and args.compute_capability in (None, here.compute_capability):
         target = Target(here.name, here.compute_capability)

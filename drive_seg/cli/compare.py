@@ -34,7 +34,7 @@ from drive_seg.cli.options import (
 from drive_seg.cli.replay import add_limits
 from drive_seg.comparison import report
 from drive_seg.comparison.networks import Side, compare_drive, compare_labelled, worse_sets
-from drive_seg.errors import CommandError
+from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.labelling.pick import expected, name_drives
 from drive_seg.replay.compare import Comparison, Limits, compare, draw_worst, find_results
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except (ReplayError, BagError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(*reason_and_fix(error)) from error
 
 
 def _run(args: argparse.Namespace) -> int:

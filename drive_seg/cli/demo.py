@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from drive_seg.cli.options import add_settings, node_parameters, out_folder
-from drive_seg.errors import CommandError
+from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.interrupt import Interrupt
 from drive_seg.ros import transport
 from drive_seg.settings import GROUPS
@@ -50,6 +50,6 @@ def run(args: argparse.Namespace) -> int:
         summary = run_demo(args.source, args.duration, args.out, topic=args.topic, rate=args.rate,
                            parameters=node_parameters(args), check=Interrupt().check)
     except DemoError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(*reason_and_fix(error)) from error
     print(report.table(summary, args.out))
     return 0

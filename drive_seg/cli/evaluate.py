@@ -30,7 +30,7 @@ from drive_seg.cli.options import (
     out_folder,
     write_json,
 )
-from drive_seg.errors import CommandError
+from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.evaluate import evaluate
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             report = evaluate(pipeline.segmenter, dataset, args.split, args.pictures, args.worst,
                               lambda *_: bar.update())
     except DatasetError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(*reason_and_fix(error)) from error
     if args.json is not None:
         write_json(report, args.json)
     if not is_standard_output(args.json):

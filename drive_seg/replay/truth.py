@@ -9,7 +9,7 @@ import numpy as np
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.core.segmentation import Segmentation
-from drive_seg.errors import DriveSegError
+from drive_seg.errors import DriveSegError, reason_and_fix
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.evaluation.scores import Scores
 from drive_seg.image_file import read_pixels
@@ -63,7 +63,7 @@ class Truth:
         try:
             dataset = Dataset.load(root)
         except DatasetError as error:
-            raise TruthError(str(error)) from error
+            raise TruthError(*reason_and_fix(error)) from error
         _read(files[0])
         where = files[0].parent
         numbers = [int(p.stem) for p in files if p.stem.isdecimal()]

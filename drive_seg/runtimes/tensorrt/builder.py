@@ -234,7 +234,7 @@ def _read_back(library: Library, network, key: PlanKey) -> dict[str, Any]:
     unasked = [name for name in wide if STAYS_FP32 not in name]
     if unasked:
         raise EngineError(f"{library.title} reads these layers as fp32 though the network is {key.precision}:"
-                          f" {', '.join(unasked)}; please report it")
+                          f" {', '.join(unasked)}", "report it")
     if (types["INT8"] > 0) != (key.precision == "int8"):
         raise EngineError(f"{library.title} reads {types['INT8']} layers as int8 though the network is"
                           f" {key.precision}", "export it again")

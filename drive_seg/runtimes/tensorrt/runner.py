@@ -55,8 +55,8 @@ class PlanRunner:
             self._jit = JitCache(engine, jit_cache)
         self._context = engine.create_execution_context(*(() if self._jit is None else (self._jit.config,)))
         if self._context is None:
-            raise EngineError(f"{title} can't set the network up: {self._errors.reason()}; is the GPU's memory used up?"
-                              " Close other programs on it, or use a smaller network input")
+            raise EngineError(f"{title} can't set the network up, is the GPU's memory used up? {self._errors.reason()}",
+                              "close other programs on it, or use a smaller network input")
         self._context.error_recorder = self._errors
         if larger is None:
             self.pixels, self.logits = (gpu.allocate(2 * shape[0] * channels(shape[1]) * prod(shape[2:]))

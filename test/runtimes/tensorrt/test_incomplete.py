@@ -36,5 +36,5 @@ def test_a_cache_that_can_not_be_made_names_the_fix(tmp_path, monkeypatch):
 
 
 def test_a_plan_folder_below_nobodys_home_names_the_fix():
-    with pytest.raises(EngineError, match="plan folder ~nobody-here/plans: .*; name another folder"):
+    with pytest.raises(EngineError, match="plan folder ~nobody-here/plans: .*: name another folder"):
         files.plan_folder(Path("~nobody-here/plans"))
