@@ -13,14 +13,14 @@ from drive_seg import __version__
 from drive_seg.errors import DriveSegError
 
 COMMANDS = {
-    "segment": "segment an image, a folder or a video",
+    "segment": "segment an image, a folder, a video or a bag",
     "demo": "run the real node on footage and report (what `make run` does)",
-    "doctor": "say what this machine can run, and the fix for what it can't",
+    "doctor": "report what this machine can run, and how to fix the rest",
     "bench": "measure how long each stage of a frame takes",
     "evaluate": "score a network on labelled images",
     "train": "train a network",
     "export": "turn a training run into an ONNX network",
-    "build": "build a TensorRT plan",
+    "build": "prepare the first start: compile ahead, build the TensorRT plan",
     "replay": "replay bags offline: result bags and a report",
     "compare": "compare two replay results, or two networks",
     "pick": "choose the frames of a drive that are most worth labelling",

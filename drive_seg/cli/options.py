@@ -31,9 +31,10 @@ def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str], without
 
     without: names of settings that the command has no use for.
     """
-    added = parser.add_argument_group("settings", "the node's parameters; an option goes before --params-file")
+    added = parser.add_argument_group("settings", "the node's parameters; an option overrides --params-file")
     added.add_argument("--params-file", type=Path, metavar="FILE", help="the node's YAML file of parameters")
-    added.add_argument("--node", metavar="NAME", help=f"whose parameters of it (default: {NODE}, or the only ones)")
+    added.add_argument("--node", metavar="NAME",
+                       help=f"whose section of the file to take (default: {NODE}, or the only node in it)")
     for setting in of_groups(groups):
         if setting.name in without or setting.name == "input_width":
             continue
@@ -49,7 +50,8 @@ def _add_setting(added: argparse._ArgumentGroup, setting: Setting) -> None:
     about = setting.about.rstrip(".")
     about = about[0].lower() + about[1:] if about[1].islower() or about[1] == " " else about
     if setting.kind is bool:
-        added.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None, help=about)
+        added.add_argument(*flags, action=argparse.BooleanOptionalAction, default=None,
+                           help=f"{about} (default: {'yes' if setting.default else 'no'})")
         return
     kind: Callable[[str], Any] = partial(_parse, setting)
     if setting.name == "plan_folder":

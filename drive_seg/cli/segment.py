@@ -4,7 +4,7 @@ In the output folder, one PNG a frame: labels/ (0 background, 1 road, 2 pavement
 (the network's own ids), drivable/ (255 drivable, else 0), with --confidence also confidence/; and the picture to look
 at: overlay.png of a single image, else overlay.mp4.
 
-A frame that is not an image is left out and counted; the exit code tells of it only where no frame could be segmented.
+A frame that is not an image is left out and counted; the exit code is 2 only where no frame could be segmented.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def _segment(footage: FrameSource, pipeline: Pipeline, out: Path, with_confidenc
             frames += 1
     seen = frames + len(skipped)
     if not seen:
-        raise CommandError(f"{footage.source} has no frames")
+        raise CommandError(f"{footage.source} has no frames", "give footage that has some")
     if not frames:
-        raise CommandError(f"{footage.source}", f"none of its {seen} frames could be segmented, {skipped[0]}")
+        raise CommandError(f"{footage.source}: none of its {seen} frames could be segmented, {skipped[0]}")
     if skipped:
         print(f"warning: {footage.source}: {len(skipped)} of {seen} frames could not be segmented, {skipped[0]}",
               file=sys.stderr)
