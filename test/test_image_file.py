@@ -16,7 +16,7 @@ def test_an_ego_mask_is_read_and_none_is_none(tmp_path):
     assert np.array_equal(read_ego_mask(str(tmp_path / "ego.png")), mask)
 
 
-def test_what_is_no_image_is_told(tmp_path):
+def test_what_is_no_image_is_reported(tmp_path):
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)  # OpenCV raises rather than reads it
     chunk = b"IHDR" + header
     huge = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))

@@ -131,7 +131,7 @@ GOOD_SELF_TEST = {"picture": 2, "confidence": 0.9, "classes": ["00" * 30] * 22}
     ({"int8": {"sha256": "0"}}, "`int8` must be {file"),
     ({"provenance": "me"}, "`provenance` must be names with values"),
 ])
-def test_a_wrong_value_is_told_at_load_with_its_key(copy, change, match):
+def test_a_wrong_value_is_reported_at_load_with_its_key(copy, change, match):
     edit(copy, **change)
     with pytest.raises(NetworkError, match=f"colours.yaml: {match}"):
         Network.load(copy)

@@ -104,17 +104,17 @@ class _Way:
             ros.subscribe("~/health", String, LATCHED)
 
     def __call__(self, number: int) -> Stages:
-        tell: dict[str, float] = {}
+        reported: dict[str, float] = {}
         start = time.perf_counter()
         message, received = self._ros.receive(number)
         self._worker.pipeline.monitor.received(self._ros.now())
         self._worker.process(message)
         if self._health is not None:
-            with stage(tell, "diagnostics"):  # ten times a second in the node: with every frame is rather more
+            with stage(reported, "diagnostics"):  # ten times a second in the node: with every frame is rather more
                 self._health.update()
         whole = (time.perf_counter() - start) * 1e3
         done = self._worker.stages  # of the frame before, where the second thread still publishes
-        stages = {**(done[-1] if done else {}), **tell}
+        stages = {**(done[-1] if done else {}), **reported}
         stages["receive"] = stages.get("receive", 0.0) + received
         return {**stages, "whole": whole}
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from drive_seg import numba_blas
 from drive_seg.cli.options import add_settings, out_folder, rig_of
-from drive_seg.errors import CommandError
+from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.network import Network
 from drive_seg.replay.batch import find_bags, name_results, run_jobs, writing_into
 from drive_seg.replay.compare import Limits, find_results
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         with writing_into(args.out):
             return _report(_run(jobs, args), args.out)
     except ReplayError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(*reason_and_fix(error)) from error
 
 
 def _jobs(args: argparse.Namespace) -> list[Job]:
@@ -124,7 +124,7 @@ def _run(jobs: list[Job], args: argparse.Namespace) -> list[Outcome]:
                 bar.update()
             bar.write(_line(outcome), file=sys.stdout)
 
-        def tell(frames: int, total: int) -> None:
+        def progress(frames: int, total: int) -> None:
             if one:
                 bar.total = total
                 bar.update(frames - bar.n)
@@ -133,7 +133,7 @@ def _run(jobs: list[Job], args: argparse.Namespace) -> list[Outcome]:
             from drive_seg.replay.on_ray import run_on_ray
 
             return run_on_ray(jobs, args.ray, done)
-        return run_jobs(jobs, args.workers, done, tell)
+        return run_jobs(jobs, args.workers, done, progress)
 
 
 def _line(outcome: Outcome) -> str:

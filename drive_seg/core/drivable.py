@@ -231,8 +231,8 @@ def _open_road(label, cls, confidence, drivable, vehicle, passed, least, is_open
 
 @njit(cache=True, nogil=True)
 def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
-    """The runs (first, last, row), bottom up, of connected patches (8-neighbours) that are no ground, no vehicle, and
-    small for where they stand. What touches the image's sides, or reaches above the ground, may be larger."""
+    """The runs (first, last, row), bottom up, of connected patches (8-neighbours) that are neither ground nor vehicle,
+    and small for where they stand. What touches the image's sides, or reaches above the ground, may be larger."""
     height, width = labels.shape
     line, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 1, np.int32)
     words = line.view(np.uint64)

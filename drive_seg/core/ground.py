@@ -23,7 +23,7 @@ from drive_seg.errors import DriveSegError
 
 UNSEEN, UNSURE, FREE, PAVEMENT, BLOCKED, DISTRUSTED = range(6)
 """State of a sample of ground. UNSEEN: outside the image, hidden, or the vehicle itself. UNSURE: road that is not
-called drivable. FREE: drivable. PAVEMENT: pavement. BLOCKED: first contact with what is no ground. DISTRUSTED: first
+called drivable. FREE: drivable. PAVEMENT: pavement. BLOCKED: first contact with what is not ground. DISTRUSTED: first
 contact with pixels that are unknown."""
 
 IN_IMAGE, NEARER, BESIDE = range(3)
@@ -273,7 +273,7 @@ class GroundView:
         return np.nan_to_num(np.linalg.norm(left - right, axis=1) / 0.5).astype(np.float32)
 
     def see(self, labels: np.ndarray, drivable: np.ndarray) -> Sight:
-        """Walk every line of sight outwards to its first contact with what is no ground.
+        """Walk every line of sight outwards to its first contact with what is not ground.
 
         labels: (height, width) uint8 planner labels. drivable: the same shape, non-zero = drivable.
         """

@@ -28,7 +28,7 @@ _SHORT = 9  # bits of the codes that are looked up at once
 # above 255 with those of the next block, at most 63).
 _LONG_RUN, _MANY_KNOWN = 1024, 255 - 63
 
-_SAME = 63  # equal codes of nothing but zeros in a row, each for a coefficient: more are no picture, but lost data
+_SAME = 63  # equal codes of nothing but zeros in a row, each for a coefficient: more are not a picture, but lost data
 
 DC_FIRST, DC_REFINE, AC_FIRST, AC_REFINE = range(4)
 

@@ -26,7 +26,7 @@ CELLS = (44, 60)
 _SAMPLES = 4  # pixels of each cell, both ways
 _BAND, _REACH = 4, 4  # rows of cells that share a neighbourhood, and rows that it reaches beyond them
 _FEWEST = 15  # cells of road in a neighbourhood below which the whole picture's road is taken
-_FLOOR = np.array([0.4, 0.4, 1.5, 1.0], np.float32)  # added to the deviations: grain is no object
+_FLOOR = np.array([0.4, 0.4, 1.5, 1.0], np.float32)  # added to the deviations: grain is not an object
 _WEIGHT = np.array([1.0, 1.0, 0.5, 0.5], np.float32)  # shadows and markings change brightness and texture
 
 

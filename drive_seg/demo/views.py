@@ -75,7 +75,7 @@ def run(source: str, duration: float, out: Path, *, parameters: Mapping[str, Any
 
 
 def _parameters(footage: FrameSource, views: Sequence[View], given: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Of the node: what the user gave for all cameras, and each one's pose and ego mask."""
+    """The node's parameters: what the user gave for all cameras, and each one's pose and ego mask."""
     mounting = footage.mounting
     assert mounting is not None
     out: dict[str, Any] = {**_GRID, **given, "cameras": [view.name for view in views]}

@@ -160,7 +160,7 @@ def _read_heads(row: dict) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def ego_region(ignored: np.ndarray, least_width: float = 0.3) -> np.ndarray:
     """The vehicle itself among the ignored pixels: what hangs together, reaches the lower edge and is at least that
-    share of the picture wide. Slivers, as the frame that rectification leaves, are no part of it.
+    share of the picture wide. Slivers, as the frame that rectification leaves, are not part of it.
 
     ignored: (H, W) bool. Returns (H, W) bool.
     """

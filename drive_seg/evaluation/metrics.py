@@ -34,7 +34,7 @@ def boundary(mask: np.ndarray, distance: int, void: np.ndarray | None = None) ->
     """The pixels of a mask within `distance` pixels of its contour, as seen from inside; the image's edge is contour.
 
     mask: (H, W) bool. void: (H, W) bool, pixels of which nothing is said: no part of the band, and what borders on
-    them is no contour. Returns (H, W) bool. Cheng, Girshick, Dollar, Berg and Kirillov, "Boundary IoU", CVPR 2021.
+    them is not a contour. Returns (H, W) bool. Cheng, Girshick, Dollar, Berg and Kirillov, "Boundary IoU", CVPR 2021.
     """
     void = np.zeros_like(mask) if void is None else void
     padded = cv2.copyMakeBorder((mask | void).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)

@@ -22,7 +22,7 @@ def inspect_plan(library: Library, plan: Path) -> dict[str, int] | None:
 
 
 def formats(text: str) -> dict[str, int] | None:
-    """The inspector's JSON -> how many layer outputs have each type and format; None when it is no such JSON."""
+    """The inspector's JSON -> how many layer outputs have each type and format; None when it is not such JSON."""
     try:
         layers = json.loads(text)["Layers"]
     except (ValueError, KeyError, TypeError):

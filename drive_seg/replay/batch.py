@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from drive_seg import numba_blas
-from drive_seg.replay.job import Job, Outcome, Tell, run_job
+from drive_seg.replay.job import Job, Outcome, Progress, run_job
 from drive_seg.replay.settings import ReplayError
 from drive_seg.replay.stream import one_line
 from drive_seg.sources.open import is_bag
@@ -114,7 +114,7 @@ def _begin(given: Path) -> Path:
     return Path(*fixed)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, done: Done, tell: Tell | None = None) -> list[Outcome]:
+def run_jobs(jobs: Sequence[Job], workers: int, done: Done, progress: Progress | None = None) -> list[Outcome]:
     """Replay bags, `workers` at a time; `done` hears of each as it ends. The results do not depend on `workers`.
 
     A bag that fails, or takes its process with it, is an outcome with a problem; the others go on.
@@ -122,7 +122,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Done, tell: Tell | None = 
     if workers <= 1 or len(jobs) <= 1:
         outcomes = []
         for job in jobs:
-            outcomes.append(_attempt(job, tell))
+            outcomes.append(_attempt(job, progress))
             done(outcomes[-1])
         return outcomes
     by_job = dict(_in_processes(jobs, min(workers, len(jobs)), done))
@@ -188,9 +188,9 @@ def _work(pipe: Connection, cores: set[int]) -> None:
         pipe.send(_attempt(job))
 
 
-def _attempt(job: Job, tell: Tell | None = None) -> Outcome:
+def _attempt(job: Job, progress: Progress | None = None) -> Outcome:
     try:
-        return run_job(job, tell)
+        return run_job(job, progress)
     except Exception as error:  # a bug must not end the other bags
         return Outcome(job.bag, job.folder, f"{type(error).__name__}: {one_line(error)}")
 

@@ -1,4 +1,4 @@
-"""What the node would tell of its health along a bag: looked at in the bag's time, between the frames too."""
+"""What the node would report of its health along a bag: looked at in the bag's time, between the frames too."""
 
 from __future__ import annotations
 

@@ -112,11 +112,11 @@ class Outcome:
         return self.problem is None and not self.differs
 
 
-Tell = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 """Called now and then with the frames done and the frames that there are."""
 
 
-def run_job(job: Job, tell: Tell | None = None, cores: int | None = None) -> Outcome:
+def run_job(job: Job, progress: Progress | None = None, cores: int | None = None) -> Outcome:
     """Replay one bag. Known errors become the outcome's problem; a finished bag is not done again. cores: to use, by
     default all that this process may."""
     try:
@@ -127,7 +127,7 @@ def run_job(job: Job, tell: Tell | None = None, cores: int | None = None) -> Out
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            summary = (_replay if job.rig is None else _replay_rig)(job, partial, tell, cores)
+            summary = (_replay if job.rig is None else _replay_rig)(job, partial, progress, cores)
             _move_in_place(partial, job.folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -278,7 +278,7 @@ def _model(settings: Settings, contents: tuple, cores: int | None, process: int)
     return Model.open(settings, cores=cores, several=True)
 
 
-def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dict:
+def _replay(job: Job, folder: Path, progress: Progress | None, cores: int | None) -> dict:
     contents = tuple(_contents(job.settings).values())
     settings = for_replay(job.settings)
     settings.check_files()
@@ -297,8 +297,8 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
                                  camera=camera):
                 digest.update(record.get("digest", "nothing").encode())
                 done += 1
-                if tell is not None:
-                    tell(done, topic.count)
+                if progress is not None:
+                    progress(done, topic.count)
         except BagError as error:  # damaged half-way: what came before is kept
             if not done:
                 raise
@@ -335,7 +335,7 @@ def _replay(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dic
     return summary
 
 
-def _replay_rig(job: Job, folder: Path, tell: Tell | None, cores: int | None) -> dict:
+def _replay_rig(job: Job, folder: Path, progress: Progress | None, cores: int | None) -> dict:
     """The same of a bag with several cameras."""
     assert job.rig is not None
     rig = job.rig.map(for_replay)
@@ -344,8 +344,8 @@ def _replay_rig(job: Job, folder: Path, tell: Tell | None, cores: int | None) ->
     start, depends_on = time.perf_counter(), fingerprint(job)
     replay = RigReplay(job.bag, rig, model, job.outputs, job.storage, job.topic)
     for done in replay.run(folder):
-        if tell is not None:
-            tell(done, replay.frames)
+        if progress is not None:
+            progress(done, replay.frames)
     seconds = time.perf_counter() - start
     replayed = replay.summarise(folder, seconds)
     unfinished: list[str] = []

@@ -25,7 +25,7 @@ class Guard:
         self._node, self._throttle = node, Throttle()
 
     def callback(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Of a subscription or a timer."""
+        """Guard the callback of a subscription or a timer."""
 
         @functools.wraps(function)  # rclpy looks how many arguments it takes
         def guarded(*arguments: Any) -> Any:
@@ -38,7 +38,7 @@ class Guard:
         return guarded
 
     def service(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Of a service: what raises is answered with what tells the client that it failed, as far as its type can."""
+        """Guard a service: one that raises answers that it failed, as far as its type can say so."""
 
         @functools.wraps(function)
         def guarded(request: Any, response: Any) -> Any:

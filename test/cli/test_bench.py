@@ -84,7 +84,7 @@ def test_frames_over_dds_are_accounted_for(result):
     assert 50 < dds["node_memory_mb"]["own"] < dds["node_memory_mb"]["highest"]
 
 
-def test_what_two_processors_do_together_is_told(result):
+def test_what_two_processors_do_together_is_reported(result):
     ratio = result["two_processors_over_one"]
     if len(os.sched_getaffinity(0)) < 2:
         assert ratio is None

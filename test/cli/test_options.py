@@ -24,7 +24,7 @@ def test_every_choice_of_network_reaches_the_node(tmp_path):
     assert node_parameters(parser.parse_args([])) == {}
 
 
-def test_every_command_keeps_plans_where_it_is_told(tmp_path, monkeypatch):
+def test_every_command_keeps_plans_where_it_is_asked_to(tmp_path, monkeypatch):
     asked = []
 
     def refuse(name, network, plan_folder=None, **_):
@@ -56,7 +56,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("command", FIELDS)
-def test_a_place_that_results_cannot_have_is_told_before_the_work(tmp_path, capsys, command):
+def test_a_place_that_results_cannot_have_is_reported_before_the_work(tmp_path, capsys, command):
     words, name = FIELDS[command]
     (tmp_path / "taken").write_text("")
     with pytest.raises(SystemExit) as left:
@@ -78,7 +78,7 @@ def test_folders_and_files_for_results(tmp_path):
         out_file(str(tmp_path))
 
 
-def test_a_place_that_may_not_be_written_is_told(tmp_path, monkeypatch):
+def test_a_place_that_may_not_be_written_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
     for place in (out_folder, out_file):
         with pytest.raises(argparse.ArgumentTypeError, match="may not be written"):

@@ -167,7 +167,7 @@ def test_a_damaged_image_of_a_folder_costs_only_itself(segment, tmp_path):
     assert sorted(p.name for p in (out / "labels").iterdir()) == ["0.png", "2.png", "3.png"]
 
 
-def test_an_input_size_that_does_not_fit_the_strides_is_told(tmp_path, capsys, monkeypatch, colour_network_path):
+def test_an_input_size_that_does_not_fit_the_strides_is_reported(tmp_path, capsys, monkeypatch, colour_network_path):
     def refuse(*_, **__):
         raise EngineError("Argument shapes are inconsistent")
 

@@ -114,7 +114,7 @@ def test_shares_are_between_zero_and_one(value):
     ("rrrrrr rrrrrr rrrrrr eerree eeeeee", "###### ###### ###### --##-- ------"),
     # the same class elsewhere is something in the way
     ("rrrrrr rrrrrr rreerr rrrrrr eeeeee", "##--## ##--## ##--## ###### ------"),
-    # and what stands on the bonnet is no vehicle of ours; beside it there is a column that can't be reached
+    # and what stands on the bonnet is not our vehicle; beside it there is a column that can't be reached
     ("rrrrrr rrrrrr rrrrrr rXrrrr eeeeee", "--#### --#### --#### --#### ------"),
 ])
 def test_the_vehicle_itself_as_the_network_sees_it(picture, expected):

@@ -76,7 +76,7 @@ def test_a_code_that_no_table_has_shows():
     data = bytearray(jpeg(SMOOTH))
     scan = data.index(b"\xff\xda")
     start = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
-    data[start : start + 4] = b"\xff\x00\xff\x00"  # all ones are no code
+    data[start : start + 4] = b"\xff\x00\xff\x00"  # all ones are not a code
     assert fault(np.frombuffer(bytes(data), np.uint8)) == FAULTS[UNKNOWN_CODE]
 
 

@@ -101,7 +101,7 @@ def test_a_bag_is_played_in_its_own_time_and_latency_is_real_time(demo, tmp_path
     assert set(summary["player_late_ms"]) == {"p50", "p95", "max"} and "late by" in done.stdout
 
 
-def test_what_the_node_is_told_of_a_bag(tmp_path):
+def test_what_the_node_is_reported_of_a_bag(tmp_path):
     from drive_seg.play.feed import open_feed
 
     turned = transform("base_link", "camera_front", (0, 0, 1.2), (0, 0, 0, 1))

@@ -113,7 +113,7 @@ def test_pixels_that_may_be_road_are_no_false_drivable(make_dataset):
 
 
 def test_frames_that_are_all_unknown_are_missed(make_dataset):
-    """For classes as for groups: nine frames without an answer are no score of one that was right."""
+    """For classes as for groups: nine frames without an answer are not the score of one that was right."""
     truth = [[0, 0, 1, 1], [2, 2, 3, 3]]
     nothing = Segmentation.unknown((2, 4))
     report, accuracy = score(make_dataset, SAME, None, truth, result(truth), *[nothing] * 9)
@@ -148,7 +148,7 @@ def test_a_finer_network_is_scored_on_the_data_sets_classes(make_dataset):
     assert report["iou"] == pytest.approx({"tree": 3 / 4, "road": 1 / 3, "kerb": 1, "car": 1})
     assert accuracy == pytest.approx(6 / 8)
     assert report["group_iou"]["background"] == pytest.approx(2 / 4), "the wall is right and left out, the ego is not"
-    assert report["group_iou"]["obstacle"] == 1, "a wall within a tree is no false obstacle"
+    assert report["group_iou"]["obstacle"] == 1, "a wall within a tree is not a false obstacle"
 
 
 def test_what_both_tell_is_scored_by_itself(make_dataset):

@@ -59,7 +59,7 @@ def test_an_ego_mask_from_the_labels_lets_the_road_above_it_be_reached(street, s
     assert without["missed"] == 1 > 0.2 > masked["missed"]
 
 
-def test_what_is_wrong_is_told_in_a_line(tmp_path, colour_network_path, capsys):
+def test_what_is_wrong_is_reported_in_a_line(tmp_path, colour_network_path, capsys):
     assert sets.main(["--data", str(tmp_path), "--network", str(colour_network_path)]) == 2
     assert f"sets: no data set at {tmp_path}" in capsys.readouterr().err
     with pytest.raises(SystemExit):

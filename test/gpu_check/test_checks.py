@@ -159,7 +159,7 @@ def test_without_a_gpu_it_ends_with_one_line(no_driver):
     ("echo ERROR SUMMARY: 0 errors", True, "ERROR SUMMARY: 0 errors"),
     ("echo ERROR SUMMARY: 2 errors; exit 9", False, "ERROR SUMMARY: 2 errors"),
 ])
-def test_what_the_sanitizer_finds_is_told(tmp_path, monkeypatch, script, holds, says):
+def test_what_the_sanitizer_finds_is_reported(tmp_path, monkeypatch, script, holds, says):
     findings = sanitized(tmp_path, monkeypatch, script)
     assert [(line["holds"], line["result"]) for line in findings.lines] == [(holds, says)] * 2
 
@@ -235,7 +235,7 @@ def test_the_stand_in_computes_the_same_network():
 
 
 def test_int8_is_a_row_of_its_own(colour_network, tmp_path, no_driver):
-    """Without a driver its start is what fails; a network without that version is no failure."""
+    """Without a driver its start is what fails; a network without that version is not a failure."""
     findings = Findings()
     args = SimpleNamespace(runtime="tensorrt")
     _int8(colour_network, "TensorRT", tmp_path, args, findings, None, [], False)

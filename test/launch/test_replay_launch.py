@@ -109,6 +109,6 @@ def test_a_loop_makes_time_jump_back(launch, tmp_path):
 
 @pytest.mark.parametrize(("argument", "message"), [("bag:=/nothing", "there is no bag at /nothing"),
                                                    ("topic:=/nope", "has no topic /nope; images are on /camera/")])
-def test_what_can_t_be_played_is_told(launch, tmp_path, argument, message):
+def test_what_can_t_be_played_is_reported(launch, tmp_path, argument, message):
     out, _ = launch(f"bag:={write_bag(tmp_path / 'drive', 2)}", argument).communicate(timeout=60)
     assert message in out, out

@@ -14,14 +14,14 @@ def reported(*looks):
     return [(now, due.health) for now, statuses in looks if (due := changes.look(statuses, now)).health is not None]
 
 
-def test_health_is_told_on_a_change_only():
+def test_health_is_reported_on_a_change_only():
     states = reported((0.0, geometry()), (0.1, geometry()), (0.2, geometry("no pose")), (9.0, geometry("no pose")),
                   (9.1, geometry()))
     assert states == [(0.0, (Health.READY, ())), (0.2, (Health.DEGRADED, ("geometry: no pose",))),
                       (9.1, (Health.READY, ()))]
 
 
-def test_another_reason_is_told_within_a_second_and_figures_are_none():
+def test_another_reason_is_reported_within_a_second_and_figures_are_none():
     times = [now for now, _ in reported((0.0, geometry("no pose at 10.1")), (5.0, geometry("no pose at 15.1")),
                                     (5.1, geometry("no CameraInfo")), (5.2, geometry("no pose at 15.3")),
                                     (5.9, geometry("no pose at 16.0")), (6.1, geometry("no pose at 16.2")),

@@ -84,7 +84,7 @@ def test_an_interrupted_install_is_taken_up_again(make, tmp_path):
     ("import platform; platform.machine = lambda: 'aarch64'", "Linux on x86_64 only, this is Linux on aarch64"),
     ("import platform; platform.system = lambda: 'Darwin'", "Linux on x86_64 only, this is Darwin on "),
 ])
-def test_a_machine_that_can_not_do_it_is_told_the_fix_before_anything_is_made(make, tmp_path, before, line):
+def test_a_machine_that_can_not_do_it_is_reported_the_fix_before_anything_is_made(make, tmp_path, before, line):
     (tmp_path / "before.py").write_text(before)
     done, calls = make()
     assert done.returncode != 0 and line in done.stderr, done.stderr

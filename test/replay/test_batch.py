@@ -1,4 +1,4 @@
-"""Many bags: what one of them meets is no matter of the others, or of the number of workers."""
+"""Many bags: what one of them meets does not touch the others, nor does the number of workers."""
 
 import shutil
 from pathlib import Path
@@ -23,10 +23,10 @@ def archive(tmp_path):
 def test_a_bug_costs_only_its_bag(replay, archive, monkeypatch, capsys):
     honest = batch.run_job
 
-    def fails(job, tell=None, cores=None):
+    def fails(job, progress=None, cores=None):
         if job.bag.name == "b":
             raise ZeroDivisionError("of our own")
-        return honest(job, tell, cores)
+        return honest(job, progress, cores)
 
     monkeypatch.setattr(batch, "run_job", fails)
     assert replay(archive / "*") == 1

@@ -115,7 +115,7 @@ def test_engines_are_compared_by_limits(results, colour_network_path, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["a", "b"])
-def test_what_is_no_result_is_told(results, tmp_path, missing, capsys):
+def test_what_is_no_result_is_reported(results, tmp_path, missing, capsys):
     folders = [results / "before", tmp_path] if missing == "b" else [tmp_path, results / "before"]
     assert main(["compare", *map(str, folders)]) == 2
     assert "is not a result of `drive-seg replay`" in capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_a_frame_that_a_result_bag_lacks_is_missing(results, tmp_path, spoiled, 
     assert comparison.frames == 11 and not comparison.same
 
 
-def test_a_golden_result_that_does_not_fit_is_told_before_the_first_frame(results, replay, another, tmp_path, capsys):
+def test_a_golden_result_that_does_not_fit_is_reported_before_any_frame(results, replay, another, tmp_path, capsys):
     bag = results / "bags" / "before" / "street"
     shutil.copytree(results / "before" / "street", tmp_path / "light", ignore=shutil.ignore_patterns("result"))
     assert replay(bag, "--golden", tmp_path / "light") == 1

@@ -1,4 +1,4 @@
-"""What a replay tells beyond the masks: the grid from above and the camera's health, in the bag's time."""
+"""What a replay reports beyond the masks: the grid from above and the camera's health, in the bag's time."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_the_node_s_parameter_file(replay, street_bag, tmp_path):
 @pytest.mark.parametrize(("text", "message"), [
     ("a: [", "not valid YAML"), ("other_node: {ros__parameters: {x: 1}}", "has no parameters of /drive_seg"),
 ])
-def test_a_parameter_file_that_says_nothing_is_told(replay, street_bag, tmp_path, text, message, capsys):
+def test_a_parameter_file_that_says_nothing_is_reported(replay, street_bag, tmp_path, text, message, capsys):
     file = tmp_path / "params.yaml"
     file.write_text(text)
     assert replay(street_bag, "--params-file", file) == 2
@@ -90,7 +90,7 @@ def test_a_parameter_file_that_says_nothing_is_told(replay, street_bag, tmp_path
     ({"with_info": False}, MOUNT, "has no CameraInfo"),
     ({}, ("--camera-height", "1.2", "--camera-pitch", "-1.4"), "sees no ground"),
 ])
-def test_a_camera_that_can_t_measure_is_told(replay, tmp_path, bag, arguments, message, capsys):
+def test_a_camera_that_can_t_measure_is_reported(replay, tmp_path, bag, arguments, message, capsys):
     assert replay(write_bag(tmp_path / "street", 2, **bag), *arguments) == 1
     assert message in capsys.readouterr().out
 
@@ -179,7 +179,7 @@ def test_masks_of_the_network_s_size(replay, street_bag, tmp_path):
     ({"camera_timeout": 2}, "camera_timeout must be a number with a point, e.g. 2.0, not 2"),
     ({"ego_mask": "/nowhere.png"}, "ego_mask: there is no file /nowhere.png"),
 ])
-def test_a_parameter_that_can_t_be_is_told(replay, street_bag, tmp_path, values, message, capsys):
+def test_a_parameter_that_can_t_be_is_reported(replay, street_bag, tmp_path, values, message, capsys):
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     assert replay(street_bag, "--params-file", file) != 0

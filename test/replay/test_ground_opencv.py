@@ -1,4 +1,4 @@
-"""A camera that OpenCV refuses costs a replay its ground outputs, not more."""
+"""A camera that OpenCV refuses takes a replay's ground outputs, nothing else."""
 
 from types import SimpleNamespace
 

@@ -50,15 +50,15 @@ bag, network, out = map(Path, sys.argv[1:])
 resident = []
 
 
-def tell(done, total):
+def progress(done, total):
     if done % 50 == 0:
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
 
 
-outcome = run_job(Job(bag, out, Settings(network=str(network), engine="openvino")), tell)
+outcome = run_job(Job(bag, out, Settings(network=str(network), engine="openvino")), progress)
 assert outcome.ok, outcome.problem
 replayed = max(resident[4:])
-tell(0, 0)  # summary and report are written now
+progress(0, 0)  # summary and report are written now
 print(replayed - resident[3], resident[-1] - resident[3])  # above what it was after 200 frames
 """
 

@@ -47,7 +47,7 @@ def black(number):
     return street(number) if not 20 <= number < 50 else np.zeros((120, 200, 3), np.uint8)
 
 
-def test_health_is_told_when_it_changes_and_agrees_with_the_frames(replay, tmp_path):
+def test_health_is_reported_when_it_changes_and_agrees_with_the_frames(replay, tmp_path):
     assert replay(write_bag(tmp_path / "street", 70, paint=black)) == 0
     health = [(log_ns, json.loads(message.data)) for log_ns, message in read(replay, "/drive_seg/health")]
     states = [entry["state"] for _, entry in health]
@@ -65,7 +65,7 @@ def reasons(replay):
     return {r for _, message in read(replay, "/drive_seg/health") for r in json.loads(message.data)["reasons"]}
 
 
-def test_an_unusable_image_is_told_as_the_node_tells_it(replay, tmp_path):
+def test_an_unusable_image_is_reported_as_the_node_tells_it(replay, tmp_path):
     messages = [raw(i, street(i)) for i in range(6)]
     messages[3].encoding = "yuv9"
     assert replay(write_bag(tmp_path / "street", 6, messages=messages)) == 1
@@ -74,7 +74,7 @@ def test_an_unusable_image_is_told_as_the_node_tells_it(replay, tmp_path):
     assert "'yuv9' is not supported: use one of bgr8, " in reason
 
 
-def test_an_engine_that_fails_is_told_as_the_node_tells_it(replay, street_bag, monkeypatch):
+def test_an_engine_that_fails_is_reported_as_the_node_tells_it(replay, street_bag, monkeypatch):
     honest, calls = OpenVinoEngine.decode, []
 
     def fails_once(self, *arguments):
@@ -106,7 +106,7 @@ def test_diagnostics_come_every_second_of_the_bag_and_on_a_change(replay, tmp_pa
     assert stamp_ns == arrays[-1][0]
 
 
-def test_a_camera_that_is_gone_is_told_between_its_frames(replay, tmp_path):
+def test_a_camera_that_is_gone_is_reported_between_its_frames(replay, tmp_path):
     """The node tells it after camera_timeout, long before the next frame comes."""
     bag = write_bag(tmp_path / "street", numbers=[*range(20), *range(120, 140)])
     assert replay(bag) == 0
@@ -119,7 +119,7 @@ def test_a_camera_that_is_gone_is_told_between_its_frames(replay, tmp_path):
     assert [entry["state"] for log_ns, entry in health if log_ns <= stamp(139) + DELAY_NS][-1] != "FAULT"
 
 
-def test_what_is_told_does_not_depend_on_the_machine(replay, another, tmp_path, monkeypatch):
+def test_what_is_reported_does_not_depend_on_the_machine(replay, another, tmp_path, monkeypatch):
     """Latencies do, so they are not in it."""
     bag = write_bag(tmp_path / "street", 30, paint=black)
     assert replay(bag) == 0

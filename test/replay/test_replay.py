@@ -133,7 +133,7 @@ def test_the_hash_tells_another_drive(replay, another, street_bag, tmp_path):
     assert differs == [7]
 
 
-def test_a_frame_that_is_no_image_gets_no_mask_and_is_told(replay, tmp_path):
+def test_a_frame_that_is_no_image_gets_no_mask_and_is_reported(replay, tmp_path):
     messages = [raw(i, street(i)) for i in range(6)]
     messages[3].step = 5
     assert replay(write_bag(tmp_path / "street", 6, messages=messages)) == 1

@@ -116,7 +116,7 @@ def golden(folder):
 @pytest.mark.parametrize(("change", "what"), [
     (yaml_of_network, "network"), (ego_mask, "ego_mask"), (label, "labels"), (more_labels, "labels"),
     (meaning_of_labels, "labels"), (golden, "golden")])
-def test_a_change_is_told(things, change, what, capsys):
+def test_a_change_is_reported(things, change, what, capsys):
     again, _, folder = things
     change(folder)
     assert again() == 1

@@ -151,7 +151,7 @@ def test_a_camera_info_that_changes_is_honoured(replay, tmp_path):
     check_grids(replay, [view(pose)] * 6 + [view(pose, 220.0)] * 6)
 
 
-def test_a_camera_info_that_becomes_another_camera_s_is_told(replay, tmp_path):
+def test_a_camera_info_that_becomes_another_camera_s_is_reported(replay, tmp_path):
     """Masks go on, as with the node; grid and scan don't."""
     bag = write_bag(tmp_path / "street", make_info=lambda n, h, w: info(n, h, w) if n < 6 else info(n, 2 * h, 2 * w))
     assert replay(bag, "--camera-height", "1.2", "--camera-pitch", "0.1") == 0
@@ -289,7 +289,7 @@ def test_time_that_jumps_back_forgets_what_moves():
     assert tf.pose("base_link", "camera", 10 * 10**9).translation[2] == 2
 
 
-def test_a_circle_is_told():
+def test_a_circle_is_reported():
     tf = transforms(("a", "b", (0, 0, 1), LEVEL, 0, True), ("b", "a", (0, 0, 1), LEVEL, 0, True))
     with pytest.raises(TransformError, match="circle"):
         tf.pose("a", "b", 0)

@@ -76,7 +76,7 @@ class Vehicle:
 
 
 STAMP_NS = 900_000_000
-"""Of all pictures, within their second."""
+"""When all pictures are taken, within their second."""
 
 
 def stamp(message):

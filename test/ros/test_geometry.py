@@ -50,7 +50,7 @@ def test_nan_where_it_does_not_count_changes_nothing(geometry):
     assert made is not None and ask(geometry, message) is made
 
 
-def test_nan_where_it_counts_is_told_once_the_camera_was_looked_at(geometry, said):
+def test_nan_where_it_counts_is_reported_once_the_camera_was_looked_at(geometry, said):
     message = info(d=[np.nan] * 5)
     for _ in range(3):
         assert ask(geometry, message) is None
@@ -58,7 +58,7 @@ def test_nan_where_it_counts_is_told_once_the_camera_was_looked_at(geometry, sai
     assert said[1] == said[2] and "finite" in said[1], said
 
 
-def test_a_camera_that_opencv_refuses_is_told_and_not_raised(geometry, said, monkeypatch):
+def test_a_camera_that_opencv_refuses_is_reported_and_not_raised(geometry, said, monkeypatch):
     def refuse(*_):
         raise cv2.error("OpenCV: Overload resolution failed")
 

@@ -117,7 +117,7 @@ def test_a_loop_makes_time_jump_back(graph, tmp_path):
     (lambda p: write_ros1_bag(p / "drive.bag", 2), [], "ROS 1 bag: convert it"),
     (lambda p: p / "drive", [], "there is no bag at"),
 ], ids=["topic", "rate", "nobody", "ros1", "missing"])
-def test_what_can_t_be_played_is_told(refused, tmp_path, make, arguments, message):
+def test_what_can_t_be_played_is_reported(refused, tmp_path, make, arguments, message):
     assert message in refused(make(tmp_path), *arguments)
 
 
@@ -285,7 +285,7 @@ def test_its_loop_ends_when_told_to(graph, tmp_path, ros2_bag):
     assert (player.returncode, "Traceback" in errors) == (0, False), errors
 
 
-def test_what_ros2_bag_play_says_when_it_fails_is_told(refused, graph, tmp_path, ros2_bag):
+def test_what_ros2_bag_play_says_when_it_fails_is_reported(refused, graph, tmp_path, ros2_bag):
     ros2_bag(broken=True)
     graph.collect(Image, "/camera/image_raw", KEEP_ALL_BEST_EFFORT)
     errors = refused(write_bag(tmp_path / "drive", 3))

@@ -1,4 +1,4 @@
-"""What an executor looks at once a second: it costs nothing in between, and warnings come all the same."""
+"""What an executor looks at once a second: it takes nothing in between, and warnings come all the same."""
 
 import time
 
@@ -22,7 +22,7 @@ def test_it_opens_once_a_second_for_all_of_them(monkeypatch):
     assert starts == pytest.approx([100.0, 101.0, 102.0]) and len(opened) <= 18
 
 
-def test_an_executor_is_spared_the_outputs_events_and_a_subscription_that_does_not_fit_is_told(
+def test_an_executor_is_spared_the_outputs_events_and_a_subscription_that_does_not_fit_is_reported(
         graph, colour_network_path, capfd):
     node = graph.segmentation(network=str(colour_network_path), engine="openvino")
     events = [event for publisher in node.configured.publishers.values() for event in publisher.event_handlers]

@@ -29,7 +29,7 @@ def camera_info(width, height, frame_id="camera_front"):
     (camera_info(1280, 720, "camera_rear"), "of frame 'camera_rear'"),
     (CameraInfo(width=1280, height=720), "not calibrated"),
 ])
-def test_a_wrong_camera_info_is_told_and_stops_the_ground_alone(graph, colour_network_path, drive, wrong, words):
+def test_a_wrong_camera_info_is_reported_and_stops_the_ground_alone(graph, colour_network_path, drive, wrong, words):
     graph.segmentation(network=str(colour_network_path), engine="openvino", camera_height=1.2)
     camera, infos = graph.publisher(Image, "image"), graph.publisher(CameraInfo, "camera_info")
     masks = graph.collect(Image, "/drive_seg/drivable_area")

@@ -55,7 +55,7 @@ def test_memory_that_can_not_be_read(tmp_path):
     assert sensors.resident_memory(tmp_path / "status") is None
 
 
-def test_only_what_was_read_is_told():
+def test_only_what_was_read_is_reported():
     assert sensors.readings() == {}
     assert sensors.readings(process=432_100_000, gpu=(6_000_000_000, 8_000_000_000), degrees=48.25) == {
         "memory": "432 MB of this process", "gpu_memory": "2000 of 8000 MB used", "temperature": "48 C"}

@@ -139,7 +139,7 @@ def test_a_topic_that_does_not_fit_lists_those_that_do(bag, topic, message):
 
 
 @pytest.mark.parametrize(("topic", "words"), [(None, "has no camera images"), ("/camera/image_raw", "no messages")])
-def test_a_camera_that_recorded_nothing_is_told(tmp_path, topic, words):
+def test_a_camera_that_recorded_nothing_is_reported(tmp_path, topic, words):
     bag = write_bag(tmp_path / "drive", 0)
     with pytest.raises(BagError, match=f"{words}; nothing was recorded on /camera/image_raw: record again while"):
         BagSource(bag, topic)
@@ -240,14 +240,14 @@ def test_an_mcap_without_index_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "empty"])
-def test_what_is_no_bag_is_told(tmp_path, name):
+def test_what_is_no_bag_is_reported(tmp_path, name):
     path = tmp_path / name
     path.mkdir() if name == "empty" else path.write_text("hello")
     with pytest.raises(BagError, match="not a bag"):
         Bag(path)
 
 
-def test_a_bag_that_lost_a_file_is_told(bag, tmp_path):
+def test_a_bag_that_lost_a_file_is_reported(bag, tmp_path):
     shutil.move(bag / "drive.mcap", tmp_path / "moved.mcap")
     with pytest.raises(BagError, match="misses drive.mcap, which its metadata.yaml names; nothing else is there"):
         Bag(bag)

@@ -171,7 +171,7 @@ def test_metadata_may_be_wrong_about_compression(tmp_path, storage):
     assert_whole(bag)
 
 
-def test_a_zstd_file_that_is_damaged_is_told(tmp_path):
+def test_a_zstd_file_that_is_damaged_is_reported(tmp_path):
     bag = write_bag(tmp_path / "drive", FRAMES, compression=CompressionMode.FILE)
     (packed,) = bag.glob("*.zstd")
     short = tmp_path / "short.mcap.zstd"
@@ -265,7 +265,7 @@ def test_images_beside_a_bag_are_a_folder_of_images(tmp_path, bag):
     assert len(list(open_source(tmp_path))) == 2
 
 
-def test_a_ros_1_bag_without_index_is_told_its_fix(tmp_path):
+def test_a_ros_1_bag_without_index_is_reported_its_fix(tmp_path):
     path = write_ros1_bag(tmp_path / "drive.bag", FRAMES)
     data = path.read_bytes()
     field = data.index(b"index_pos=") + len("index_pos=")

@@ -111,7 +111,7 @@ def test_nonsense_gets_one_error_that_names_the_fix(tmp_path):
         open_source(tmp_path / "broken.png", duration=0)
 
 
-def test_an_image_whose_header_claims_a_huge_picture_is_told(tmp_path):
+def test_an_image_whose_header_claims_a_huge_picture_is_reported(tmp_path):
     data = bytearray(cv2.imencode(".jpg", flat(90))[1])
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = b"\xff\xdc\xff\xdc"  # height and width

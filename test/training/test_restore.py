@@ -177,7 +177,7 @@ def test_the_rate_rises_over_the_first_steps(exported, world, tmp_path):
     assert shares[5] < shares[4], "and then follows the schedule"
 
 
-def test_what_can_not_be_restored_is_told(exported, world, tmp_path, colour_network_path):
+def test_what_can_not_be_restored_is_reported(exported, world, tmp_path, colour_network_path):
     path, _ = exported
     labelled = [Dataset.load(world[0])]
     with pytest.raises(RunError, match="not of the recipe's width 0.5: .*: set `width` in the recipe"):

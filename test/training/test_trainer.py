@@ -99,7 +99,7 @@ def test_nothing_stays_of_a_run_that_was_killed_before_its_first_checkpoint(worl
     assert logged(tmp_path) == []
 
 
-def test_a_damaged_checkpoint_is_told(world, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_reported(world, tmp_path, capsys):
     trainer(world, tmp_path).train(stop_after=1)
     file = tmp_path / "checkpoint.pt"
     file.write_bytes(file.read_bytes()[:5000])
@@ -112,7 +112,7 @@ def test_a_damaged_checkpoint_is_told(world, tmp_path, capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU here")
-def test_a_gpu_that_is_not_there_is_told(world, tmp_path):
+def test_a_gpu_that_is_not_there_is_reported(world, tmp_path):
     with pytest.raises(RunError, match="torch can use no GPU here: leave --device out"):
         Trainer([Dataset.load(world[0])], tmp_path, RECIPE, pretrained=False, device="cuda")
 
@@ -321,7 +321,7 @@ def test_the_command_hands_its_choices_on(world, tmp_path, monkeypatch):
     (torch.OutOfMemoryError("CUDA out of memory. Tried\nmore"), "GPU's memory is too small at step 0 (CUDA out of"),
     (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "stopped at step 0 (DataLoader worker"),
 ])
-def test_what_ends_a_run_is_told(world, tmp_path, capsys, monkeypatch, error, match):
+def test_what_ends_a_run_is_reported(world, tmp_path, capsys, monkeypatch, error, match):
     def fail(self, *batch):
         raise error
 
@@ -345,14 +345,14 @@ def test_the_rate_warms_up_and_cools_down(world, tmp_path):
 
 @pytest.mark.parametrize("name", ["data.yaml", "classes.yaml"])
 @pytest.mark.parametrize("text", ["", "- {name: labelled", "[1, 2]"])
-def test_a_torn_file_of_a_run_is_told(world, tmp_path, name, text):
+def test_a_torn_file_of_a_run_is_reported(world, tmp_path, name, text):
     trainer(world, tmp_path).save()
     (tmp_path / name).write_text(text)
     with pytest.raises(RunError, match=f"{name} is damaged"):
         trainer(world, tmp_path, resume=True)
 
 
-def test_a_torn_history_of_a_run_is_told(tmp_path):
+def test_a_torn_history_of_a_run_is_reported(tmp_path):
     (tmp_path / "earlier.json").write_text('[{"steps": 5')
     with pytest.raises(RunError, match="earlier.json is damaged"):
         earlier(tmp_path)

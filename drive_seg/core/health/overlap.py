@@ -60,8 +60,8 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Contacts:
-    """Of one grid. x, y, nx, ny: (n,) metres of its edges and their normals. known: bool, where something is known.
-    nearest: (rows, columns, 2) float32 metres of the nearest occupied cell; distance: to it."""
+    """What one grid has. x, y, nx, ny: (n,) metres of its edges and their normals. known: bool, where something is
+    known. nearest: (rows, columns, 2) float32 metres of the nearest occupied cell; distance: to it."""
 
     cells: np.ndarray
     x: np.ndarray

@@ -163,7 +163,7 @@ def test_a_clock_that_stands_still_while_images_come_is_an_error(drive):
         assert health.status(now + 0.1).level == Level.OK, "it moves again"
 
 
-def test_a_stall_is_told_and_ends_with_the_next_image(drive):
+def test_a_stall_is_reported_and_ends_with_the_next_image(drive):
     health = CameraHealth()
     play(health, drive[:30])
     assert health.status(1.2 + 1.9).level < Level.STALE
@@ -172,7 +172,7 @@ def test_a_stall_is_told_and_ends_with_the_next_image(drive):
     assert health.status(7.2).level == Level.OK
 
 
-def test_a_camera_that_slows_down_is_told(drive):
+def test_a_camera_that_slows_down_is_reported(drive):
     health = CameraHealth()
     play(health, drive[:75])
     reported = []
@@ -206,7 +206,7 @@ def test_images_that_nobody_has_time_for_are_no_silence(drive):
     assert health.status(6.0).level == Level.OK, health.status(6.0)
 
 
-def test_time_that_jumps_back_is_told_at_once_and_forgotten(drive):
+def test_time_that_jumps_back_is_reported_at_once_and_forgotten(drive):
     health = CameraHealth()
     play(health, drive[:75])
     show(health, drive[0], 0.0, 3.0)
@@ -219,7 +219,7 @@ def test_time_that_jumps_back_is_told_at_once_and_forgotten(drive):
     assert health.status(3.0 + i / FPS).level == Level.OK
 
 
-def test_a_change_of_resolution_is_told(drive):
+def test_a_change_of_resolution_is_reported(drive):
     health = CameraHealth()
     play(health, drive[:30])
     show(health, drive[30][::2, ::2].copy(), 1.2, 1.2)

@@ -86,7 +86,7 @@ def test_before_the_first_good_frame_a_failure_is_a_fault_at_once(play, kind):
     assert state is Health.FAULT and words in reasons[0]
 
 
-def test_a_failure_is_told_beside_another_finding(play):
+def test_a_failure_is_reported_beside_another_finding(play):
     monitor = Monitor(now=0.0)
     monitor.use_engine("128x64")
     history = play(monitor, 0, 5, breaks=lambda i: i == 2)

@@ -162,7 +162,7 @@ def test_in_a_loop_all_starts_anew():
         assert int(values["latency"]["frames"]) == pytest.approx(250, abs=2), "of ten seconds"
 
 
-def test_a_camera_that_slows_down_in_a_later_loop_is_told():
+def test_a_camera_that_slows_down_in_a_later_loop_is_reported():
     monitor = Monitor(now=0.0)
     for _ in range(3):
         play(monitor, 0.0, 5.0)
@@ -170,7 +170,7 @@ def test_a_camera_that_slows_down_in_a_later_loop_is_told():
     assert history and history[0] <= 2.0
 
 
-def test_a_camera_that_is_gone_after_a_jump_is_told():
+def test_a_camera_that_is_gone_after_a_jump_is_reported():
     monitor = Monitor(now=0.0)
     play(monitor, 100.0, 5.0)
     assert "jumped back" in str(monitor.state(3.0))

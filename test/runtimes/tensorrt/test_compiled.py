@@ -21,7 +21,7 @@ from drive_seg.runtimes.tensorrt.intake import Intake, decode_tiling, places, pr
 CUBINS = [name for _, _, names in (cubins.CUDA_12, cubins.CUDA_13) for name in names if name.startswith("sm_")]
 
 REGISTERS = 64
-"""Of a thread, at most: 8 blocks of 128 threads then share the 65536 registers of a multiprocessor."""
+"""The most of a thread: 8 blocks of 128 threads then share the 65536 registers of a multiprocessor."""
 
 SHARED = 100 << 10
 """Bytes of a multiprocessor's shared memory where it is least: compute capability 8.9 and 12.0."""
