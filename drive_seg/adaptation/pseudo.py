@@ -39,6 +39,13 @@ class Thresholds:
         return np.where(confidence >= self.limits()[classes], classes, np.uint8(IGNORE)).astype(np.uint8)
 
 
+def draw(rng: np.random.Generator, probability: np.ndarray) -> np.ndarray:
+    """A class for each pixel, drawn by its probability: (H, W) uint8 from (C, H, W) float."""
+    level = np.cumsum(probability, 0)
+    chosen = (level < rng.random(level.shape[1:], np.float32) * level[-1]).sum(0)
+    return np.minimum(chosen, len(probability) - 1).astype(np.uint8)
+
+
 def steady(labels: np.ndarray, image: np.ndarray, other_labels: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Labels that stay: IGNORE where the neighbouring frame says another class of the same point.
 

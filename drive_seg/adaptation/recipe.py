@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from drive_seg.training.checks import check_number, is_whole
+from drive_seg.training.checks import check_number, is_number, is_whole
 from drive_seg.training.recipe_file import RecipeFile
 
 METHODS = ("self-training", "entropy", "statistics")
@@ -19,7 +19,7 @@ class AdaptRecipe(RecipeFile):
     longer has its statistics).
     """
 
-    tuples: ClassVar[tuple[str, ...]] = ("keep", "scales")
+    tuples: ClassVar[tuple[str, ...]] = ("keep", "asked", "scales")
 
     method: str = "self-training"
     seed: int = 0
@@ -32,7 +32,9 @@ class AdaptRecipe(RecipeFile):
     keep: tuple[float, float] = (0.5, 0.8)  # at the beginning, at the end
     sure: float = 0.95
     least: float = 0.4  # no class is believed below
+    drawn: float = 1.0  # of the pixels that are not believed: get a class drawn by the teacher's probabilities
     follow: float = 0.9  # of the thresholds from step to step
+    asked: tuple[float, ...] = (1.0, 1.25)  # sizes at which the teacher sees a picture, every second time mirrored
     ema: float = 0.995  # of the teacher (Tarvainen and Valpola, NeurIPS 2017)
 
     # The student's pictures.
@@ -61,5 +63,7 @@ class AdaptRecipe(RecipeFile):
                 raise ValueError(f"{name} must be a whole number of 1 or more, it is {getattr(self, name)!r}")
         if self.minutes is not None:
             check_number("minutes", self.minutes, above=0)
-        for name in ("sure", "least", "follow", "ema", "mix", "rare", "rehearsal", "crop"):
+        if not (self.asked and all(is_number(scale) and 0.25 <= scale <= 4 for scale in self.asked)):
+            raise ValueError(f"asked must be one or more sizes from 0.25 to 4, it is {self.asked!r}")
+        for name in ("sure", "least", "follow", "ema", "drawn", "mix", "rare", "rehearsal", "crop"):
             check_number(name, getattr(self, name), least=0, most=1)

@@ -1,7 +1,9 @@
 """Self-training on footage: a student learns what a slow teacher is sure of, from pictures that were changed strongly.
 
 The teacher is the mean of the students so far (Tarvainen and Valpola, NeurIPS 2017). It sees whole pictures as they
-are; the student sees crops in other light and weather, with classes of other pictures pasted in. Batch norms keep the
+are, at several sizes; the student sees crops in other light and weather, with classes of other pictures pasted in.
+Where the teacher is not sure the label is drawn by its probabilities, on average a soft label: without it rare classes
+shrink, for what is left between the sure ones goes to whatever is frequent. Batch norms keep the
 statistics that the network was given at the start, those of the footage: with batches of four they would only add
 noise. Every sample depends on its step alone, so that a run in steps that was killed goes on as if it had not been.
 """
@@ -17,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from drive_seg.adaptation.footage import Footage, Still
-from drive_seg.adaptation.pseudo import Thresholds, mix_in, steady
+from drive_seg.adaptation.pseudo import Thresholds, draw, mix_in, steady
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset
@@ -162,7 +165,7 @@ class Adaptation:
             return self._entropy_step(rng)
         images, codes, kept = self._batch(rng)
         logits = self.student(images.to(self.device).float().contiguous(memory_format=torch.channels_last)).float()
-        loss = marginal_cross_entropy(double(logits), codes.to(self.device).long(), self.book)
+        loss = marginal_cross_entropy(double(logits) / self.former.temperature, codes.to(self.device).long(), self.book)
         pull = sum(((p - self._start[name]) ** 2).sum() for name, p in self.student.named_parameters()
                    if p.requires_grad)
         total = loss + self.recipe.hold * pull
@@ -199,10 +202,10 @@ class Adaptation:
             group["lr"] = group["base_lr"] * share
 
     def _batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Images (N, 3, h, w) uint8, codes (N, h/2, w/2) uint8, and the share of the footage's pixels that has one."""
+        """Images (N, 3, h, w) uint8, codes (N, h/2, w/2) uint8, and the share of the footage's pixels whose label is
+        believed."""
         rehearsed = round(self.recipe.batch * self.recipe.rehearsal) if self._samples is not None else 0
-        pictures, labels = self._teach(self.recipe.batch - rehearsed)
-        kept = float(np.mean([(label != IGNORE).mean() for label in labels]))
+        pictures, labels, kept = self._teach(self.recipe.batch - rehearsed)
         crops = []
         for picture, label in zip(pictures, labels, strict=True):
             large = np.repeat(np.repeat(label, 2, 0), 2, 1)
@@ -228,8 +231,8 @@ class Adaptation:
         numbers = range(step * count, (step + 1) * count)
         return [data.Request(number // sources, number % sources, self.crop, (0.9, 1.7)) for number in numbers]
 
-    def _teach(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Whole pictures, and the pseudo-labels of each at half its size."""
+    def _teach(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray], float]:
+        """Whole pictures, the pseudo-labels of each at half its size, and the share of them that are believed."""
         pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
         left = count
         for still in self._choose(count):
@@ -239,7 +242,7 @@ class Adaptation:
             pairs.append((self.footage.read(still), following))
             left -= 1 + (following is not None)
         flat = [picture for pair in pairs for picture in pair if picture is not None]
-        classes, confidence = self.ask(flat)
+        classes, confidence, probability = self._probability(flat, self.recipe.asked)
         keep = self.recipe.keep[0] + self.progress() * (self.recipe.keep[1] - self.recipe.keep[0])
         for c, sure in zip(classes, confidence, strict=True):
             self.thresholds.update(c, sure, keep)
@@ -253,15 +256,41 @@ class Adaptation:
             labels[at] = steady(one, flat[at], other, flat[at + 1])
             labels[at + 1] = steady(other, flat[at + 1], one, flat[at])
             at += 2
-        return flat[:count], labels[:count]
+        kept = float(np.mean([label != IGNORE for label in labels[:count]]))
+        rng = np.random.default_rng([self.recipe.seed, 11, self.step])
+        for label, p in zip(labels[:count], probability[:count], strict=True):
+            doubted = (label == IGNORE) & (rng.random(label.shape, np.float32) < self.recipe.drawn)
+            label[doubted] = draw(rng, p)[doubted]
+        return flat[:count], labels[:count], kept
 
     @torch.no_grad()
-    def ask(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def ask(self, pictures: Sequence[np.ndarray], scales: Sequence[float] = (1.0,)) -> tuple[np.ndarray, np.ndarray]:
         """What the teacher says of pictures (H, W, 3) uint8 RGB: classes (N, H/2, W/2) uint8 and the probability of
-        each, float32."""
-        images = self._tensor(pictures).to(self.device).float().contiguous(memory_format=torch.channels_last)
-        probability, classes = (double(self.teacher(images).float()) / self.former.temperature).softmax(1).max(1)
-        return classes.byte().cpu().numpy(), probability.cpu().numpy()
+        each, float32. scales: the answer is the mean over pictures enlarged so much, every second one mirrored."""
+        return self._probability(pictures, scales)[:2]
+
+    @torch.no_grad()
+    def _probability(self, pictures: Sequence[np.ndarray], scales: Sequence[float]
+                     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See ask; and the probability of every class, (N, C, H/2, W/2) float32."""
+        plain = self._tensor(pictures).to(self.device).float()
+        height, width = plain.shape[2:]
+        total: torch.Tensor | None = None
+        for number, scale in enumerate(scales):
+            size = [max(STRIDE, round(scale * side / STRIDE) * STRIDE) for side in (height, width)]
+            images = plain if size == [height, width] else functional.interpolate(
+                plain, size, mode="bilinear", align_corners=False, antialias=scale < 1)
+            images = images.flip(3) if number % 2 else images
+            logits = double(self.teacher(images.contiguous(memory_format=torch.channels_last)).float())
+            logits = logits.flip(3) if number % 2 else logits
+            if logits.shape[2:] != (height // 2, width // 2):
+                logits = functional.interpolate(logits, (height // 2, width // 2), mode="bilinear", align_corners=False)
+            probability = (logits / self.former.temperature).softmax(1)
+            total = probability if total is None else total + probability
+        assert total is not None
+        probability = total / len(scales)
+        most, classes = probability.max(1)
+        return classes.byte().cpu().numpy(), most.cpu().numpy(), probability.cpu().numpy()
 
     def _choose(self, count: int) -> list[Still]:
         """The next frames, each once an epoch."""

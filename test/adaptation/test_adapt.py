@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="adapting needs torch: make test-tra
 pytest.importorskip("onnx", reason="adapting needs onnx: make test-train")
 
 from drive_seg.adaptation.footage import Footage, Still  # noqa: E402
-from drive_seg.adaptation.pseudo import Thresholds, mix_in, steady  # noqa: E402
+from drive_seg.adaptation.pseudo import Thresholds, draw, mix_in, steady  # noqa: E402
 from drive_seg.adaptation.recipe import AdaptRecipe  # noqa: E402
 from drive_seg.adaptation.run import adapt  # noqa: E402
 from drive_seg.adaptation.trainer import Adaptation, AdaptError  # noqa: E402
@@ -133,6 +133,16 @@ def test_thresholds_follow_slowly_and_ignore_specks():
     assert np.isnan(thresholds.values[1])
 
 
+def test_classes_are_drawn_by_their_probability():
+    share = np.float32([0.6, 0.0, 0.3, 0.1])
+    probability = np.broadcast_to(share[:, None, None], (4, 200, 200))
+    drawn = draw(np.random.default_rng(0), probability)
+    assert np.bincount(drawn.ravel(), minlength=4) / drawn.size == pytest.approx(share, abs=0.01)
+    sure = np.zeros((3, 50, 50), np.float32)
+    sure[2] = 1
+    assert (draw(np.random.default_rng(1), sure) == 2).all()
+
+
 def texture(rng):
     return cv2.resize(rng.integers(0, 255, (24, 32, 3), np.uint8), (256, 192), interpolation=cv2.INTER_CUBIC)
 
@@ -192,6 +202,30 @@ def test_a_run_begins_with_the_former_answers(former, footage):
         ours = run.teacher(run._tensor([picture]).float())[0].numpy()
         assert np.abs(ours - theirs).max() < 5e-3 * np.abs(theirs).max()
     engine.close()
+
+
+def test_the_teacher_sees_a_picture_at_several_sizes_and_mirrored(former, footage, tmp_path):
+    run = Adaptation(footage, former, tmp_path, RECIPE)
+    pictures = [footage.read(still) for still in footage.stills[:4]]
+    confidence = run.ask(pictures)[1]
+    mirrored = [picture[:, ::-1] for picture in pictures]
+    one, other = run.ask(pictures, (1.0, 1.0)), run.ask(mirrored, (1.0, 1.0))
+    np.testing.assert_array_equal(one[0], other[0][:, :, ::-1])
+    np.testing.assert_allclose(one[1], other[1][:, :, ::-1], atol=2e-3)
+    assert not np.array_equal(one[1], confidence), "the mirrored picture counts"
+    both = run._probability(pictures, (1.0, 1.5))[2]
+    plain, larger = run._probability(pictures, (1.0,))[2], run._probability(mirrored, (1.5,))[2]
+    np.testing.assert_allclose(both, (plain + larger[..., ::-1]) / 2, atol=2e-3)
+
+
+def test_what_is_not_believed_gets_a_drawn_label(former, footage, tmp_path):
+    believed = replace(RECIPE, sure=1.0, least=1.0)  # nothing is
+    for drawn, labelled in ((0.0, 0.0), (1.0, 1.0)):
+        folder = tmp_path / str(drawn)
+        folder.mkdir()
+        run = Adaptation(footage, former, folder, replace(believed, drawn=drawn))
+        _, labels, kept = run._teach(4)
+        assert kept < 0.05 and np.mean([label != IGNORE for label in labels]) == pytest.approx(labelled, abs=0.05)
 
 
 def test_killed_and_resumed_ends_in_the_same_weights(former, footage, tmp_path):
