@@ -2,7 +2,7 @@
 
 DIR is a folder of labels and pictures, or one label file. Formats: CVAT for images 1.1 (XML), COCO (panoptic,
 polygons, run lengths), Cityscapes' folders, Pascal VOC masks, labelme's JSON, Label Studio's JSON, and mask PNGs
-(palette, colour or grey ids) in labels/ or masks/ beside images/.
+(palette, colour or grey ids) in labels/ or masks/ beside images/, also in train/, val/ and so on.
 
 Classes are known by the names that the usual data sets use. For any others, and for the colours of masks, give a class
 table with --classes (or put it beside the labels as classes.yaml):
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
                                ignore_unknown=args.ignore_unknown, progress=lambda _: bar.update())
     for line in lines(result):
         print(line)
-    print(f"look at {args.out / 'preview.jpg'}, then: drive-seg evaluate --data {args.out} --split val")
+    split = "val" if "val" in result.pictures else next(iter(result.pictures))
+    print(f"look at {args.out / 'preview.jpg'}, then: drive-seg evaluate --data {args.out} --split {split}")
     return 0
 
 

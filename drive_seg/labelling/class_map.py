@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 import yaml
 
 from drive_seg.core.classes import Group
 from drive_seg.evaluation.dataset import LabelClass
-from drive_seg.labelling.formats.masks import Colour, id_name, read_label_map
+from drive_seg.labelling.formats.masks import Colour, read_label_map
 from drive_seg.labelling.known_classes import GROUPS, IDS, IGNORED, plain
 from drive_seg.labelling.record import UNLABELLED, LabelError
 from drive_seg.yaml_file import YamlError, read_yaml
@@ -98,19 +100,53 @@ def _listed(value: object) -> list[str]:
     return [] if value is None else [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
-def template(names: dict[str, int], path: Path) -> None:
-    """Write a class table to be filled in. names: pixels by name or colour of what is not known."""
-    rows = {}
-    for id_, name in enumerate(sorted(names, key=lambda n: -names[n])):
-        colour = name.removeprefix("colour ").split() if name.startswith("colour ") else None
-        number = name.removeprefix("id ") if name.startswith("id ") else None
-        row: dict = {"name": f"class_{id_}" if colour or number else name, "group": "FILL IN"}
-        if colour:
-            row["colour"] = [int(v) for v in colour]
-        if number:
-            row["also"] = [id_name(int(number))]
+def template(names: Iterable[str], table: ClassMap, path: Path) -> Path:
+    """Write a class table to be filled in: of what is not known, and of the classes that are, as they were understood.
+
+    names: the names, colours and grey values that the labels have. table: what is known. Returns the file: `path`, or
+    one beside it where that is there, which somebody may have filled in.
+    """
+    values = {name: value for value, name in table.by_id.items()}
+    colours: dict[str, list[list[int]]] = {}
+    for colour, name in table.by_colour.items():
+        colours.setdefault(name, []).append(list(colour))
+    greys = {name: int(name.removeprefix("id ")) for name in names if name.startswith("id ")}
+    rows: dict[int, dict] = {}
+    rest: list[dict] = []
+    for name in names:
+        known = table.id(name)
+        row: dict = {"name": name, "group": "FILL IN"}
+        id_ = greys.get(name)
+        if known == IGNORE:
+            row["group"], id_ = "ignore", values.get(name)
+        elif known is not None:
+            label, id_ = table.classes[known], known
+            groups = [group.name.lower() for group in label.groups]
+            row = rows.get(id_, {"name": label.name, "group": groups[0] if len(groups) == 1 else groups})
+            if plain(label.name) != plain(name):
+                row["also"] = [*row.get("also", []), name]
+        elif id_ is not None:
+            row["name"] = f"class_{id_}"
+            if id_ >= IGNORE:
+                row["also"], id_ = [name], None
+        elif name.startswith("colour "):
+            row |= {"name": "colour_" + "_".join(name.split()[1:]), "colour": [int(v) for v in name.split()[1:]]}
+        if name in colours:
+            row["colour"] = [*row.get("colour", []), *colours[name]]
+        if id_ is None:
+            rest.append(row)
+        elif id_ != IGNORE:
+            rows[id_] = row
+    taken = {*rows, *greys.values(), *values.values()}  # no class may get a number that means another in the masks
+    free = (id_ for id_ in range(IGNORE) if id_ not in taken)
+    for row, id_ in zip(rest, free, strict=False):
         rows[id_] = row
     text = ("# Each group: road, pavement, obstacle, background, a list of several (one of them, not known which), or\n"
-            "# ignore. Add the classes whose names were known, too: with a table, only the table counts.\n")
+            "# ignore. With a table, only the table counts.\n"
+            + yaml.safe_dump({"ignore": IGNORE, "classes": dict(sorted(rows.items()))}, sort_keys=False,
+                             allow_unicode=True))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + yaml.safe_dump({"ignore": IGNORE, "classes": rows}, sort_keys=False))
+    places = chain([path], (path.with_name(f"{path.stem}.{number}.yaml") for number in count(2)))
+    file = next(p for p in places if not p.exists() or p.read_text(encoding="utf-8") == text)
+    file.write_text(text, encoding="utf-8")
+    return file

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -34,6 +36,7 @@ CLASS_TABLE = "classes.yaml"
 PICKED = "pick.json"
 """What `drive-seg pick` writes beside its pictures; it tells the drive of each."""
 
+_DAMAGED = "damaged"
 _PREVIEWS = 40
 _LISTED = 20
 
@@ -80,7 +83,7 @@ def detect(root: Path) -> str:
         if file.name == PICKED:
             continue
         kind = _kind_of(file)
-        if kind and kind not in found:
+        if kind in FORMATS and kind not in found:
             found.append(kind)
     if len(found) > 1:
         raise LabelError(f"{root} holds labels in several formats ({', '.join(found)})",
@@ -89,13 +92,18 @@ def detect(root: Path) -> str:
         return found[0]
     if root.is_dir() and masks.find_masks(root):
         return "masks"
-    raise LabelError(f"{root} holds no labels that are known", f"export as one of {', '.join(FORMATS)}")
+    raise LabelError(f"{root} holds no labels that are known", f"export as one of {', '.join(FORMATS)}; masks are PNGs"
+                     " in a folder labels/ or masks/ beside images/")
 
 
 def _kind_of(file: Path) -> str | None:
+    """The format of a file's labels; None where it holds none, _DAMAGED where it can't be read."""
     if file.suffix == ".xml":
-        return "cvat" if cvat.is_cvat(file) else None
-    with suppress(JsonError, OSError):
+        try:
+            return "cvat" if cvat.is_cvat(file) else None
+        except ElementTree.ParseError:
+            return _DAMAGED
+    try:
         for key, element in elements(file):
             if key == "" and label_studio.is_task(element):
                 return "label-studio"
@@ -105,6 +113,8 @@ def _kind_of(file: Path) -> str | None:
                 return "labelme"
             if key == "":
                 return None
+    except (JsonError, OSError):
+        return _DAMAGED
     return None
 
 
@@ -120,7 +130,9 @@ def import_labels(root: Path, out: Path, *, form: str | None = None, classes: Pa
     progress: called with each picture's name. Raises LabelError, UnknownClasses or OSError; then there is no data set.
     """
     if not root.exists():
-        raise LabelError(f"there is nothing at {root}")
+        raise LabelError(f"there is nothing at {root}", "give the folder of a labelling tool's export")
+    if root.is_file() and zipfile.is_zipfile(root):
+        raise LabelError(f"{root} is packed", "unpack it and give the folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LabelError(f"{out} is there already", "give a new folder; training takes several data sets")
     form = form or detect(root)
@@ -182,8 +194,10 @@ def _records(root: Path, form: str, table: ClassMap, images: Path | None, left_o
     pictures = Pictures(*([images] if images else []), folder)
 
     def files(suffix: str, kind: str) -> list[Path]:
-        found = [root] if root.is_file() else [p for p in sorted(root.rglob(f"*{suffix}"))
-                                               if p.name != PICKED and _kind_of(p) == kind]
+        kinds = {p: _kind_of(p) for p in sorted(root.rglob(f"*{suffix}")) if p.name != PICKED}
+        left_out.extend(f"{p} is not whole {suffix[1:].upper()}: export it again"
+                        for p, is_ in kinds.items() if is_ == _DAMAGED)
+        found = [root] if root.is_file() else [p for p, is_ in kinds.items() if is_ == kind]
         if not found:
             raise LabelError(f"{root} has no {suffix} file of the format {kind}")
         return found
@@ -199,7 +213,7 @@ def _records(root: Path, form: str, table: ClassMap, images: Path | None, left_o
     if form == "label-studio":
         return label_studio.read(files(".json", form), pictures, left_out)
     if form == "labelme":
-        return labelme.read(files(".json", form), pictures)
+        return labelme.read(files(".json", form), pictures, left_out)
     if form == "cityscapes":
         return masks.read_cityscapes(root)
     if form == "voc":
@@ -207,13 +221,16 @@ def _records(root: Path, form: str, table: ClassMap, images: Path | None, left_o
     if form != "masks":
         raise LabelError(f"no format is called {form!r}", f"use one of {', '.join(FORMATS)}")
     places = masks.find_masks(folder)
-    if places is None:
+    if not places:
         raise LabelError(f"{folder} has no folder of mask PNGs (labels/ or masks/) beside images/")
     by_colour = table.by_colour
     label_map = next((p for n in ("labelmap.txt", "label_colors.txt") if (p := folder / n).is_file()), None)
     if not by_colour and label_map is not None:
         by_colour = masks.read_label_map(label_map)
-    return masks.read_masks(places[1], Pictures(images or places[0]), masks.MaskReader(by_colour, table.by_id))
+    reader = masks.MaskReader(by_colour, table.by_id)
+    return chain.from_iterable(
+        masks.read_masks(labels, Pictures(images or beside), reader,
+                         "" if labels.parent == folder else f"{labels.parent.name}/") for beside, labels in places)
 
 
 class _Writer:
@@ -228,13 +245,17 @@ class _Writer:
         self._unknown: dict[str, str] = {}  # picture where each was seen first
         self._written: list[tuple[str, str, str | None]] = []  # file stem, drive, split
         self._stems: set[str] = set()
+        self._images: set[Path] = set()
         self._all = 0
         self._pool = folder / "all"
         for part in ("images", "labels"):
             (self._pool / part).mkdir(parents=True)
 
     def add(self, record: Record) -> None:
-        """One picture; one that can't be read, or does not fit its labels, is noted."""
+        """One picture; one that can't be read, has no label, or does not fit its labels, is noted."""
+        if record.image in self._images:
+            self._result.left_out.append(f"{record.name}: {record.image} has labels already, from another entry")
+            return
         image = read_pixels(record.image, cv2.IMREAD_COLOR)
         if image is None:
             self._result.left_out.append(f"{record.name}: {record.image} is damaged or is not an image")
@@ -252,6 +273,10 @@ class _Writer:
             self._result.left_out.append(str(error))
             return
         counts = np.bincount(raw.ravel(), minlength=256)
+        if counts[UNLABELLED] == raw.size:
+            self._result.left_out.append(f"{record.name}: nobody has labelled any of its pixels")
+            return
+        self._images.add(record.image)
         lut = np.full(256, IGNORE, np.uint8)
         for id_, name in enumerate(self._names):
             if not counts[id_]:
@@ -274,7 +299,7 @@ class _Writer:
         self._written.append((stem, self._drive(record), record.split))
 
     def _drive(self, record: Record) -> str:
-        drive = self._picked.get(record.image.name) or (record.drive if self._pattern is None else None)
+        drive = None if self._pattern is not None else self._picked.get(record.image.name) or record.drive
         try:
             return drive or split.drive_of(record.name, self._pattern)
         except ValueError as error:
@@ -297,11 +322,13 @@ class _Writer:
             raise LabelError("no labelled picture could be read" + (f": {reasons}" if reasons else ""))
         if self._unknown and not ignore_unknown:
             pixels = max(1, sum(self._raw.values()))
-            template = out.with_name(f"{out.name}.classes.yaml")
-            class_map.template({n: self._raw[n] for n in self._unknown}, template)
+            template = class_map.template(self._raw, self._table, out.with_name(f"{out.name}.classes.yaml"))
             raise UnknownClasses({n: self._raw[n] for n in self._unknown},
                                  {n: self._raw[n] / pixels for n in self._unknown}, self._unknown, template)
         result.unlabelled /= max(1, self._all)
+        if self._names.no_area:
+            result.notes.append("shapes without area count for nothing: "
+                                + ", ".join(f"{count} {what}" for what, count in self._names.no_area.most_common()))
         used: dict[int, LabelClass] = {}
         for raw_name, count in self._raw.items():
             id_ = self._table.id(raw_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,10 +28,18 @@ class LabelError(DriveSegError, ValueError):
 
 
 class Names:
-    """The classes that labels speak of, by name or by colour, with raw ids 0, 1, 2, ... in the order they turn up."""
+    """The classes that labels speak of, by name or by colour, with raw ids 0, 1, 2, ... in the order they turn up.
+
+    no_area: how many shapes could not be painted, by what they are, as `polyline "kerb"`.
+    """
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
+        self.no_area: Counter[str] = Counter()
+
+    def skip(self, shape: object, name: object) -> None:
+        """Note a shape that covers no pixels: a line, a point, a polygon of two corners."""
+        self.no_area[f'{shape} "{name}"'] += 1
 
     def id(self, name: str) -> int:
         """Raises LabelError for the 255th."""
@@ -85,35 +94,47 @@ class Pictures:
     """The image files below some folders, to be found by what labels call them."""
 
     def __init__(self, *roots: Path) -> None:
+        self._roots = [root.resolve() for root in roots]
         self._exact: dict[str, Path] = {}
-        self._base: dict[str, Path | None] = {}
-        for root in roots:
-            for path in sorted(p for p in root.rglob("*") if is_image(p)):
+        self._ends: dict[str, Path | None] = {}  # by what a path ends with; None where two do
+        for root in self._roots:
+            found = sorted(p for p in root.rglob("*") if is_image(p))
+            for path in found:
                 self._exact.setdefault(path.relative_to(root).as_posix(), path)
-                if _is_mask(path, root):
-                    continue
-                known = self._base.get(path.name, path)
-                self._base[path.name] = path if known == path else None  # two of one name: only the whole name tells
-            for path in self._exact.values():
-                self._base.setdefault(path.name, path)
+            for path in (p for p in found if not _is_mask(p, root)):
+                for end in _ends(path.relative_to(root)):
+                    self._ends[end] = path if self._ends.get(end, path) == path else None
+            for path in found:
+                for end in _ends(path.relative_to(root)):
+                    self._ends.setdefault(end, path)
 
     def find(self, name: str) -> Path:
-        """Raises LabelError where it is missing, or could be either of two."""
+        """The picture with the longest end of its path in common. Raises LabelError where it is missing, or could be
+        either of two."""
         name = name.replace("\\", "/")
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        for start in range(len(parts)):
-            path = self._exact.get("/".join(parts[start:]))
-            if path is not None:
-                return path
-        base = parts[-1] if parts else name
-        for candidate in (base, base.partition("-")[2]):  # Label Studio puts 8 hexadecimal digits and - before a name
-            if candidate in self._base:
-                path = self._base[candidate]
+        parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]
+        if parts:
+            ends.append(parts[-1].partition("-")[2])  # Label Studio puts 8 hexadecimal digits and - before a name
+        for end in ends:
+            if end in self._exact:
+                return self._exact[end]
+            if end in self._ends:
+                path = self._ends[end]
                 if path is None:
-                    raise LabelError(f"two pictures are called {candidate}", "name them by folder in the labels")
+                    raise LabelError(f"two pictures are called {end}", "name them by folder in the labels")
                 return path
         raise LabelError(f"the picture {name} is missing",
                          "put it beside the labels, or name its folder with --images")
+
+    def inside(self, path: Path) -> str:
+        """A picture's path from the folder that it was found in, as `drive_3/000120.jpg`."""
+        return next((path.relative_to(root).as_posix() for root in self._roots if path.is_relative_to(root)), path.name)
+
+
+def _ends(path: Path) -> Iterator[str]:
+    """`a/b/c.png`, `b/c.png`, `c.png`."""
+    return ("/".join(path.parts[start:]) for start in range(len(path.parts)))
 
 
 def _is_mask(path: Path, root: Path) -> bool:

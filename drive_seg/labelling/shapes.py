@@ -8,16 +8,20 @@ import cv2
 import numpy as np
 
 _SHIFT = 4  # binary places of a corner that cv2.fillPoly takes
+_FAR = 1e6  # pixels
 
 
 def fill_polygons(canvas: np.ndarray, rings: Sequence[np.ndarray], value: int) -> None:
     """Fill rings of corners (n, 2) float (x, y) in a canvas (H, W) uint8.
 
     Coordinates as labelling tools have them: 0 is the left or upper edge of the first pixel. Pixels whose centre lies
-    inside are filled, with those that the outline touches; overlapping rings are one area.
+    inside are filled, with those that the outline touches; overlapping rings are one area. Raises ValueError for
+    corners that are no numbers, or far from any picture.
     """
     for ring in rings:
         if len(ring) >= 3:
+            if not (np.abs(ring) < _FAR).all():  # NaN too
+                raise ValueError("a corner is not a number, or lies far outside the picture")
             fixed = np.round((np.asarray(ring, np.float64) - 0.5) * (1 << _SHIFT)).astype(np.int32)
             cv2.fillPoly(canvas, [fixed], int(value), lineType=cv2.LINE_8, shift=_SHIFT)
 

@@ -6,6 +6,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+_SECONDS = re.compile(r"(?:^|[\W_])(?:[1-9]\d{9}(?:[.,_-]\d{1,9})?|[1-9]\d{12}|[1-9]\d{15}|[1-9]\d{18})$")
+"""A frame's time since 1970 at the end of a name, in s, ms, us or ns."""
+
+_CLOCK = re.compile(r"(?<=\d)[T_ -]+\d\d[:_h-]?\d\d[:_m-]?\d\d(?:[.,]\d+)?$")
+_DATE = re.compile(r"(?:19|20)\d\d[_-]?\d\d[_-]?\d\d$")
+
 _ENDINGS = ("_leftImg8bit", "_mask", "_label", "_labels", "_L")
 
 
@@ -25,9 +31,18 @@ def drive_of(name: str, pattern: re.Pattern | None = None) -> str:
     stem = re.sub(r"\.[A-Za-z]+$", "", base)
     for ending in _ENDINGS:
         stem = stem.removesuffix(ending)
-    before = re.sub(r"[\W_]*\d+$", "", stem)
+    before = _without_time(stem)
     folder = re.sub(r"(^|/)(images?|imgs?|JPEGImages|default|train|val|data)(?=/|$)", "", folder).strip("/")
     return f"{folder}/{before}".strip("/")
+
+
+def _without_time(stem: str) -> str:
+    """What stands before a frame's number or time: with the time's seconds or minutes left, neighbours would be of
+    different drives."""
+    time = _SECONDS.search(stem) or _CLOCK.search(stem)
+    if time and (time.re is _SECONDS or _DATE.search(stem[:time.start()])):
+        return stem[:time.start()]
+    return re.sub(r"[\W_]*\d+$", "", stem)
 
 
 def in_val(drives: Sequence[str], share: float) -> set[str]:

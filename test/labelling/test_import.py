@@ -3,8 +3,10 @@
 import base64
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -118,8 +120,8 @@ def labelme(folder, truth):
              "imageHeight": 96, "imageWidth": 160}))
 
 
-def palette_png(path, ids, palette):
-    """OpenCV writes no palettes: the PNG by hand."""
+def palette_png(path, ids, palette, depth=8, kind=3):
+    """OpenCV writes no palettes and no 4 bits: the PNG by hand. ids: its bytes."""
     import struct
     import zlib
 
@@ -127,9 +129,10 @@ def palette_png(path, ids, palette):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = b"".join(b"\0" + row.tobytes() for row in ids)
-    header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], 8, 3, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", ids.shape[1] * 8 // depth, ids.shape[0], depth, kind, 0, 0, 0)
+    colours = b"" if palette is None else chunk(b"PLTE", palette.astype(np.uint8).tobytes())
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-                     + chunk(b"PLTE", palette.astype(np.uint8).tobytes()) + chunk(b"IDAT", zlib.compress(rows))
+                     + colours + chunk(b"IDAT", zlib.compress(rows))
                      + chunk(b"IEND", b""))
 
 
@@ -160,6 +163,34 @@ def palette_masks(folder, truth):
     (folder / "labelmap.txt").write_text("".join(f"{' '.join(map(str, rgb(n)))} {n}\n" for n in COLOURS))
 
 
+def palette_of_one_colour(folder, truth):
+    """Only the numbers tell the classes apart."""
+    (folder / "labels").mkdir()
+    for name in PICTURES:
+        palette_png(folder / "labels" / name, truth, np.zeros((256, 3), np.uint8))
+    (folder / "classes.yaml").write_text(yaml.safe_dump({"classes": [
+        {"name": name, "group": group, "id": i} for i, (name, (group, _, _)) in enumerate(COLOURS.items())]}))
+
+
+def grey_of_4_bits(folder, truth):
+    palette_of_one_colour(folder, truth)
+    for name in PICTURES:
+        two = truth.reshape(len(truth), -1, 2)
+        palette_png(folder / "labels" / name, two[..., 0] << 4 | two[..., 1], None, depth=4, kind=0)
+
+
+def masks_by_split(folder, truth):
+    """train/images and train/masks: the split is by drive all the same."""
+    grey_masks(folder, truth)
+    for name in PICTURES:
+        place = folder / ("val" if "0001" in name else "train")
+        for part, was in (("images", "images"), ("masks", "labels")):
+            (place / part).mkdir(parents=True, exist_ok=True)
+            (folder / was / name).rename(place / part / name)
+    (folder / "labels").rmdir()
+    (folder / "images").rmdir()
+
+
 def grey_masks(folder, truth):
     (folder / "labels").mkdir()
     for name in PICTURES:
@@ -187,7 +218,9 @@ FORMATS = {
     "coco run lengths": (lambda f, t: coco(f, "rle", t), "coco", True),
     "coco panoptic": (coco_panoptic, "coco", True), "labelme": (labelme, "labelme", False), "voc": (voc, "voc", True),
     "colour masks": (colour_masks, "masks", True), "palette masks": (palette_masks, "masks", True),
-    "grey masks": (grey_masks, "masks", True), "cityscapes": (cityscapes, "cityscapes", True),
+    "grey masks": (grey_masks, "masks", True), "grey of 4 bits": (grey_of_4_bits, "masks", True),
+    "palette of one colour": (palette_of_one_colour, "masks", True), "masks by split": (masks_by_split, "masks", True),
+    "cityscapes": (cityscapes, "cityscapes", True),
 }
 
 
@@ -209,7 +242,7 @@ def test_every_format_gives_the_same_labels(name, street_folder, truth, tmp_path
         wrong = (found != expected).mean()
         assert wrong == 0 if exact else wrong < 0.03, "an outline may be drawn half a pixel wider"
     assert dataset.splits == ["train", "val"]
-    drives = {part: {pair.name.replace("gtFine_", "").partition("_")[0] for pair in dataset.pairs(part)}
+    drives = {part: {re.sub("gtFine_|train_|val_", "", pair.name).partition("_")[0] for pair in dataset.pairs(part)}
               for part in dataset.splits}
     assert {tuple(v) for v in drives.values()} == {("north",), ("south",)}, "a drive lies in one split alone"
     assert cv2.imread(str(tmp_path / "data" / "preview.jpg")) is not None
@@ -226,8 +259,39 @@ def test_unknown_classes_are_all_listed_and_there_is_no_data_set(street_folder, 
     assert set(caught.value.pixels) == {"Fahrbahn", "Gnu"}
     assert "Fahrbahn: " in str(caught.value) and "north_0000.png" in str(caught.value)
     assert not (tmp_path / "data").exists() and not (tmp_path / "data.partial").exists()
+    table = yaml.safe_load(caught.value.template.read_text())["classes"].values()
+    assert {row["name"] for row in table if row["group"] == "FILL IN"} == {"Fahrbahn", "Gnu"}
+
+
+def test_the_table_to_fill_in_is_whole_and_is_never_written_over(street_folder, truth, tmp_path):
+    cvat_polygons(street_folder, truth)
+    file = street_folder / "annotations.xml"
+    file.write_text(file.read_text().replace('label="road"', 'label="Fahrbahn"'))
+    with pytest.raises(UnknownClasses) as caught:
+        import_labels(street_folder, tmp_path / "data")
+    template = caught.value.template
+    filled = template.read_text().replace("FILL IN", "road")
+    template.write_text(filled)
+    with pytest.raises(UnknownClasses) as again:
+        import_labels(street_folder, tmp_path / "data")
+    assert again.value.template != template and template.read_text() == filled
+    result = import_labels(street_folder, tmp_path / "data", classes=template)
+    assert set(result.pixels) >= {"Fahrbahn", "car", "pavement"}, "the classes that were known are in the table, too"
+
+
+def test_grey_values_keep_their_meaning_in_the_table_to_fill_in(street_folder, truth, tmp_path):
+    (street_folder / "labels").mkdir()
+    swapped = np.array([3, 1, 0, 2, 4], np.uint8)[truth]
+    for name in PICTURES:
+        cv2.imwrite(str(street_folder / "labels" / name), swapped)
+    with pytest.raises(UnknownClasses) as caught:
+        import_labels(street_folder, tmp_path / "data")
     table = yaml.safe_load(caught.value.template.read_text())
-    assert {row["name"] for row in table["classes"].values()} == {"Fahrbahn", "Gnu"}
+    for row in table["classes"].values():
+        row["group"] = "road"
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    result = import_labels(street_folder, tmp_path / "data", classes=tmp_path / "table.yaml")
+    assert result.pixels == {f"class_{value}": 6 * int((swapped == value).sum()) for value in range(4)}
 
 
 def test_a_class_table_says_what_they_are(street_folder, truth, tmp_path):
@@ -306,6 +370,91 @@ def test_a_damaged_shape_leaves_its_picture_out_and_is_named(write, file, patter
     assert len(result.left_out) == 1 and words in result.left_out[0]
 
 
+def test_what_covers_no_pixel_and_what_nobody_labelled_is_told(street_folder, truth, tmp_path):
+    cvat_polygons(street_folder, truth)
+    file = street_folder / "annotations.xml"
+    whole = ElementTree.parse(file)
+    first, second, third = list(whole.getroot().iter("image"))[:3]
+    for image in (first, second, third):
+        for shape in list(image)[0 if image is not third else 1:]:
+            image.remove(shape)
+    ElementTree.SubElement(first, "polyline", label="Bordstein", points="0,0;9,9")
+    ElementTree.SubElement(third, "polygon", label="car", points="1,1;5,5")
+    whole.write(file)
+    result = import_labels(street_folder, tmp_path / "data")
+    assert sum(result.pictures.values()) == 4
+    assert [line.partition(":")[2] for line in result.left_out] == [" nobody has labelled any of its pixels"] * 2
+    assert '1 polyline "Bordstein"' in result.notes[0] and '1 polygon "car"' in result.notes[0]
+
+
+@pytest.mark.parametrize("point", ["nan", "1e12"])
+def test_a_corner_that_is_nowhere_leaves_its_picture_out(point, street_folder, truth, tmp_path):
+    cvat_polygons(street_folder, truth)
+    file = street_folder / "annotations.xml"
+    file.write_text(re.sub(r'points="[\d.]+,', f'points="{point},', file.read_text(), count=1))
+    result = import_labels(street_folder, tmp_path / "data")
+    assert sum(result.pictures.values()) == 5 and "a corner is not a number" in result.left_out[0]
+
+
+def test_pictures_of_one_name_in_several_folders(street_folder, truth, tmp_path):
+    """CVAT gives the name below images/."""
+    cvat_masks(street_folder, truth)
+    file = street_folder / "annotations.xml"
+    for name in PICTURES:
+        drive, _, frame = name.partition("_")
+        (street_folder / "images" / f"{drive} ä").mkdir(exist_ok=True)
+        (street_folder / "images" / name).rename(street_folder / "images" / f"{drive} ä" / frame)
+        file.write_text(file.read_text().replace(f'"{name}"', f'"{drive} ä/{frame}"'))
+    result = import_labels(street_folder, tmp_path / "data")
+    assert set(result.drives) == {"north ä", "south ä"} and sum(result.pictures.values()) == 6
+
+
+def test_label_studio_keeps_folders_and_drops_the_digits_of_an_upload(street_folder, truth, tmp_path):
+    label_studio_polygons(street_folder, truth)
+    file = street_folder / "project-7.json"
+    tasks = json.loads(file.read_text())
+    for number, (task, name) in enumerate(zip(tasks, PICTURES, strict=False)):
+        uploaded = f"{0xabcdef00 + number:08x}-{name}"
+        next(street_folder.rglob(name)).rename(street_folder / uploaded)
+        task["data"]["image"] = f"/data/upload/3/{uploaded}"
+    file.write_text(json.dumps(tasks))
+    assert set(import_labels(street_folder, tmp_path / "data").drives) == {"north", "south"}
+
+
+def test_a_picture_counts_once(street_folder, truth, tmp_path):
+    coco(street_folder, "rle", truth)
+    first = street_folder / "annotations" / "instances_default.json"
+    (street_folder / "annotations" / "keypoints.json").write_bytes(first.read_bytes())
+    result = import_labels(street_folder, tmp_path / "data")
+    assert sum(result.pictures.values()) == 6 and len(result.left_out) == 6
+    assert "has labels already" in result.left_out[0]
+
+
+def test_labels_of_pictures_that_are_not_listed_are_told(street_folder, truth, tmp_path):
+    coco(street_folder, "rle", truth)
+    file = street_folder / "annotations" / "instances_default.json"
+    whole = json.loads(file.read_text())
+    del whole["images"][-1]
+    file.write_text(json.dumps(whole))
+    result = import_labels(street_folder, tmp_path / "data")
+    assert "4 labels are of pictures that it does not list" in result.left_out[0]
+
+
+@pytest.mark.parametrize("text", ["", '{"version": "5.4.1", "shapes": [{"label": "ro'])
+def test_a_damaged_file_among_whole_ones_is_named(text, street_folder, truth, tmp_path):
+    labelme(street_folder, truth)
+    (street_folder / "north_0000.json").write_text(text)
+    result = import_labels(street_folder, tmp_path / "data")
+    assert sum(result.pictures.values()) == 5 and "north_0000.json is not whole JSON" in result.left_out[0]
+
+
+def test_a_packed_export_is_told(street_folder, truth, tmp_path, capsys):
+    cvat_masks(street_folder, truth)
+    packed = shutil.make_archive(str(tmp_path / "export"), "zip", street_folder)
+    assert main(["import", packed, "-o", str(tmp_path / "data")]) == 2
+    assert "unpack it" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_there_stays(street_folder, truth, tmp_path):
     cvat_masks(street_folder, truth)
     (tmp_path / "data").mkdir()
@@ -327,7 +476,10 @@ def test_one_drive_is_cut_once(street_folder, truth, tmp_path):
 @pytest.mark.parametrize(("name", "drive"), [
     ("0016E5_07959.jpg", "0016E5"), ("a/run_3_000120.png", "a/run_3"), ("images/000012.jpg", ""),
     ("aachen/aachen_000000_000019_leftImg8bit.png", "aachen/aachen_000000"), ("yard-12.jpeg", "yard"),
-    ("2026-05-01-10-00-00_000007.jpg", "2026-05-01-10-00-00"),
+    ("2026-05-01-10-00-00_000007.jpg", "2026-05-01-10-00-00"), ("1620000000.123456.png", ""),
+    ("front_1620000000123456789.jpg", "front"), ("front_1620000000_5.jpg", "front"), ("0000000012.png", ""),
+    ("a/20260501_100001.jpg", "a/20260501"), ("2026-05-01T10:00:01.250.jpg", "2026-05-01"),
+    ("VID_20260501_100001_000012.jpg", "VID_20260501_100001"),
 ])
 def test_drive_of_a_name(name, drive):
     assert split.drive_of(name) == drive
@@ -345,8 +497,6 @@ def test_split_is_fixed_and_never_one_sided():
 
 
 def test_label_studio_config_and_tasks_are_whole(tmp_path, truth):
-    from xml.etree import ElementTree
-
     with LabelStudioWriter(tmp_path, TABLE, "/data/local-files/?d=images/", "colours") as writer:
         writer.add("a.png", truth)
         writer.add("b.png", truth)

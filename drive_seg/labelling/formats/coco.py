@@ -100,6 +100,9 @@ def _read(path: Path, pictures: Pictures, scratch: Path, skipped: list[str]) -> 
                                                                      json.dumps(element)))
         database.execute("CREATE INDEX by_image ON label (image)")
         database.commit()
+        (lost,), = database.execute("SELECT count(*) FROM label WHERE image NOT IN (SELECT id FROM image)")
+        if lost:
+            skipped.append(f"{path}: {lost} labels are of pictures that it does not list")
         for id_, row in database.execute("SELECT id, row FROM image ORDER BY rowid"):
             image = json.loads(row)
             name = str(_field(image, "file_name", path))
@@ -133,8 +136,13 @@ def _instance_painter(labels: list[dict], categories: dict[int, str], where: str
     def paint(size: tuple[int, int], names: Names) -> np.ndarray:
         canvas = np.full(size, UNLABELLED, np.uint8)
         with naming(where):
-            drawn = [(_mask(label, size), names.id(_category(categories, label.get("category_id"))))
-                     for label in labels]
+            drawn = []
+            for label in labels:
+                mask, category = _mask(label, size), _category(categories, label.get("category_id"))
+                if mask.any():
+                    drawn.append((mask, names.id(category)))
+                else:
+                    names.skip("shape without area", category)
         for mask, id_ in sorted(drawn, key=lambda one: -int(one[0].sum())):  # small things lie on large areas
             canvas[mask] = id_
         return canvas

@@ -16,7 +16,7 @@ from drive_seg.labelling import shapes
 from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Paint, Pictures, Record, naming
 from drive_seg.labelling.rle import from_run_lengths, run_lengths
 
-_NOT_AREAS = ("points", "polyline", "tag", "cuboid", "skeleton")
+_NOT_AREAS = ("points", "polyline", "cuboid", "skeleton")
 
 
 class CvatWriter:
@@ -56,8 +56,8 @@ class CvatWriter:
 
 
 def is_cvat(path: Path) -> bool:
-    """Whether a file is XML whose outermost element is CVAT's."""
-    with suppress(ElementTree.ParseError, OSError, UnicodeDecodeError):
+    """Whether a file is XML whose outermost element is CVAT's. Raises ParseError for what is not XML."""
+    with suppress(OSError, UnicodeDecodeError):
         return next(ElementTree.iterparse(path, ("start",)))[1].tag == "annotations"
     return False
 
@@ -85,7 +85,7 @@ def _read(path: Path, pictures: Pictures) -> Iterator[Record]:
             continue
         name = element.get("name", "")
         size = (_whole(element, "height", path), _whole(element, "width", path))
-        drawn = [child for child in element if child.tag not in _NOT_AREAS]
+        drawn = [child for child in element if child.tag != "tag"]  # which is of the whole picture
         yield Record(pictures.find(name), name, size, _painter(drawn, f"{path}, picture {name}"),
                      drive=element.get("task_id"))
         if above:
@@ -97,6 +97,9 @@ def _painter(elements: list[ElementTree.Element], where: str) -> Paint:
         canvas = np.full(size, UNLABELLED, np.uint8)
         with naming(where):
             for element in sorted(elements, key=lambda e: int(e.get("z_order", 0))):
+                if element.tag in _NOT_AREAS or not _has_area(element):
+                    names.skip(element.tag, element.get("label", ""))
+                    continue
                 value = names.id(element.get("label", ""))
                 if element.tag == "polygon":
                     shapes.fill_polygons(canvas, [_corners(element.get("points", ""))], value)
@@ -117,6 +120,10 @@ def _painter(elements: list[ElementTree.Element], where: str) -> Paint:
         return canvas
 
     return paint
+
+
+def _has_area(element: ElementTree.Element) -> bool:
+    return element.tag != "polygon" or len(_corners(element.get("points", ""))) >= 3
 
 
 def _number(element: ElementTree.Element, key: str) -> float:

@@ -86,9 +86,18 @@ def read(files: Sequence[Path], pictures: Pictures, skipped: list[str]) -> Itera
                     skipped.append(f"{name}: nobody has labelled it")
                     continue
                 results, image = done[-1].get("result", []), pictures.find(name)
-                yield Record(image, image.name, _size(results), _painter(results, f"{path}, picture {name}"))
+                yield Record(image, _plain(pictures.inside(image), name), _size(results),
+                             _painter(results, f"{path}, picture {name}"))
         except JsonError as error:
             raise LabelError(*reason_and_fix(error)) from error
+
+
+def _plain(inside: str, name: str) -> str:
+    """The picture's name without the 8 hexadecimal digits that uploading gave it, or each would be a drive."""
+    folder, slash, base = inside.rpartition("/")
+    if "upload/" in name and name.endswith(base):
+        base = re.sub(r"^[0-9a-f]{8}-(?=.)", "", base)
+    return folder + slash + base
 
 
 def _picture(data: dict, path: Path) -> str:
@@ -114,6 +123,7 @@ def _painter(results: list[dict], where: str) -> Paint:
             for result in results:
                 kind, value = result.get("type"), result.get("value", {})
                 if kind not in _AREAS or not value.get(kind):
+                    names.skip(kind, ", ".join(map(str, value.get(kind) or ())))
                     continue
                 id_ = names.id(str(value[kind][0]))
                 if kind == "brushlabels":

@@ -21,13 +21,14 @@ def is_labelme(whole: Any) -> bool:
     return isinstance(whole, dict) and isinstance(whole.get("shapes"), list) and "imagePath" in whole
 
 
-def read(files: Sequence[Path], pictures: Pictures) -> Iterator[Record]:
-    """The pictures of some labelme files. Raises LabelError."""
+def read(files: Sequence[Path], pictures: Pictures, skipped: list[str]) -> Iterator[Record]:
+    """The pictures of some labelme files. skipped: gets the names of damaged files. Raises LabelError."""
     for path in files:
         try:
             whole = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
-            raise LabelError(f"{path} is not JSON ({error})", "save it again") from error
+            skipped.append(f"{path} is not JSON ({error}): save it again")
+            continue
         if not is_labelme(whole):
             raise LabelError(f"{path} is not labelme's: it has no `shapes` and `imagePath`")
         name = str(whole["imagePath"]).replace("\\", "/").removeprefix("../")
@@ -45,7 +46,8 @@ def _painter(drawn: list[dict], path: Path) -> Paint:
             for shape in drawn:
                 kind = shape.get("shape_type") or "polygon"
                 points = np.asarray(shape["points"], float).reshape(-1, 2)
-                if kind in ("point", "points", "line", "linestrip"):
+                if kind in ("point", "points", "line", "linestrip") or (kind == "polygon" and len(points) < 3):
+                    names.skip(kind, shape.get("label", ""))
                     continue
                 id_ = names.id(str(shape["label"]))
                 if kind == "polygon":

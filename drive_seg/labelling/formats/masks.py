@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,13 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from drive_seg.image_file import read_pixels
+from drive_seg.core.frame import FrameError, decode
 from drive_seg.labelling.known_classes import CITYSCAPES_IDS, VOC_NAMES
 from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Pictures, Record
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "JPEGImages")
 _MASK_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "SegmentationClass", "gt")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_GREY, _PALETTE = 0, 3  # colour types of PNG
 
 Colour = tuple[int, int, int]
 
@@ -82,6 +84,8 @@ class MaskReader:
                 return _renamed(packed, names, self._colour)
             if palette is not None and self._by_colour:  # the colours are named, the numbers may be any
                 def name_of(value: int) -> str | None:
+                    if value >= len(palette):
+                        return id_name(value)
                     red, green, blue = (int(v) for v in palette[value])
                     return self._colour(red << 16 | green << 8 | blue)
                 return _renamed(ids.astype(np.int32), names, name_of)
@@ -103,62 +107,80 @@ def _renamed(values: np.ndarray, names: Names, name: Callable[[int], str | None]
 
 
 def read_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(ids (H, W), palette (256, 3) RGB) of a palette PNG, (ids (H, W), None) of a grey one, ((H, W, 3) RGB, None) of a
+    """(ids (H, W), palette (n, 3) RGB) of a palette PNG, (ids (H, W), None) of a grey one, ((H, W, 3) RGB, None) of a
     coloured one. Raises LabelError.
 
-    OpenCV gives a palette PNG's colours, not its numbers; so its palette is taken from the file and looked up. Where it
-    holds a colour twice, the first number with it counts.
+    OpenCV gives a palette PNG's colours, not its numbers, and stretches grey of less than 8 bits: both are read as what
+    they are.
     """
-    pixels = read_pixels(path, cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise LabelError(f"{path} is missing or is not an image", "export it again")
-    palette = _palette(path)
+    try:
+        data = path.read_bytes()
+        numbers = _numbers(data)
+        pixels = decode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if numbers is None else numbers[0]
+    except (OSError, FrameError, struct.error) as error:
+        raise LabelError(f"{path} is missing or is not an image ({error})", "export it again") from error
+    if numbers is not None:
+        return numbers
     if pixels.ndim == 2:
         return pixels, None
     rgb = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     if rgb.dtype != np.uint8:
         raise LabelError(f"{path} has {8 * rgb.itemsize} bits a channel", "save the mask with 8")
-    if palette is None:
-        return rgb, None
-    values, first = np.unique(_packed(palette), return_index=True)
-    place = np.clip(np.searchsorted(values, _packed(rgb)), 0, len(values) - 1)
-    return first[place].astype(np.uint8), palette
+    return rgb, None
 
 
-def _packed(rgb: np.ndarray) -> np.ndarray:
-    """Colours (..., 3) uint8 as one number each, (...) int32."""
-    wide = rgb.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+def _numbers(data: bytes) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The ids (H, W) uint8 and the palette (n, 3) uint8 RGB, if any, of a PNG with a palette or with grey of 1, 2 or 4
+    bits; None for any other file. Raises FrameError or struct.error.
+
+    OpenCV reads such a file's numbers where its header calls them grey, stretched to 0..255.
+    """
+    if not data.startswith(_PNG) or len(data) < 33:
+        return None
+    depth, kind = data[24], data[25]
+    if kind != _PALETTE and not (kind == _GREY and depth < 8):
+        return None
+    palette, parts, at = None, [_PNG], len(_PNG)
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        whole = data[at:at + 12 + length]
+        if name == b"IHDR":
+            body = name + whole[8:8 + 9] + bytes([_GREY]) + whole[18:8 + length]
+            whole = whole[:4] + body + struct.pack(">I", zlib.crc32(body))
+        elif name == b"PLTE" and kind == _PALETTE:
+            palette = np.frombuffer(whole[8:8 + length], np.uint8).reshape(-1, 3)
+        if name in (b"IHDR", b"IDAT", b"IEND"):
+            parts.append(whole)
+        at += 12 + length
+    pixels = decode(np.frombuffer(b"".join(parts), np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels // np.uint8(255 // ((1 << depth) - 1)), palette
 
 
-def _palette(path: Path) -> np.ndarray | None:
-    """The palette of a PNG, (n, 3) uint8 RGB; None for other files."""
-    with suppress(OSError, struct.error), path.open("rb") as file:
-        if file.read(8) != _PNG:
-            return None
-        while len(header := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", header)
-            if kind == b"PLTE":
-                return np.frombuffer(file.read(length), np.uint8).reshape(-1, 3)
-            if kind in (b"IDAT", b"IEND"):
-                return None
-            file.seek(length + 4, 1)
-    return None
+def find_masks(root: Path) -> list[tuple[Path, Path]]:
+    """The folders of pictures and masks below a folder, whose files have the same names: one such pair, or one in each
+    of its folders (train/images, train/masks, val/...); empty without."""
+    here = _beside(root)
+    if here is not None:
+        return [here]
+    return [pair for part in sorted(root.iterdir()) if part.is_dir() and (pair := _beside(part)) is not None]
 
 
-def find_masks(root: Path) -> tuple[Path, Path] | None:
-    """The folders of pictures and masks below a folder, whose files have the same names; None without."""
+def _beside(root: Path) -> tuple[Path, Path] | None:
     images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
     masks = next((root / name for name in _MASK_FOLDERS if (root / name).is_dir()
-                  and next((root / name).rglob("*.png"), None) is not None), None)
+                  and next(_masks_below(root / name), None) is not None), None)
     return None if masks is None else (images or root, masks)
 
 
-def read_masks(masks: Path, pictures: Pictures, reader: MaskReader) -> Iterator[Record]:
-    """A picture of the same name for each mask below a folder. Raises LabelError."""
-    for path in sorted(masks.rglob("*.png")):
+def _masks_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.suffix.lower() == ".png" and not path.name.startswith("."))
+
+
+def read_masks(masks: Path, pictures: Pictures, reader: MaskReader, prefix: str = "") -> Iterator[Record]:
+    """A picture of the same name for each mask below a folder. prefix: of their names. Raises LabelError."""
+    for path in sorted(_masks_below(masks)):
         inside = path.relative_to(masks).with_suffix("").as_posix()
-        yield Record(_picture(pictures, inside), inside, None, reader.painter(path))
+        yield Record(_picture(pictures, inside), prefix + inside, None, reader.painter(path))
 
 
 def _picture(pictures: Pictures, stem: str) -> Path:
