@@ -46,6 +46,9 @@ class Rounds:
 
     A round is due when every camera that came lately has a new frame, or one has its second: so it comes as often as
     the fastest camera, and a camera that fails is waited for once at most.
+
+    A camera whose clock is wrong takes nothing from two others that agree: it is in no round while they come. It shows
+    by the order of arrival: frames that come later have stamps that are more than the tolerance older.
     """
 
     def __init__(self, cameras: Collection[str], tolerance: float) -> None:
@@ -58,6 +61,9 @@ class Rounds:
         self._newest: dict[str, Seen] = {}
         self._new: set[str] = set()
         self._lately: deque[set[str]] = deque([set(cameras)], maxlen=_LATELY)
+        self._clocks: dict[str, int] = {}  # newest stamp of every camera, in a round or not
+        self._contradict: set[frozenset[str]] = set()  # pairs whose clocks do
+        self._passed_over = 0  # frames of such cameras since the last of another
 
     def add(self, seen: Seen) -> list[Round]:
         """A camera's next frame. Returns the rounds that it makes due, mostly none or one."""
@@ -65,6 +71,9 @@ class Rounds:
         before = self._newest.get(seen.camera)
         if before is not None and seen.stamp_ns < before.stamp_ns - TIME_JUMP * 1e9:  # as in a bag in a loop
             self._newest, self._new = {}, set()
+            self._clocks, self._contradict = {}, set()
+        if self._astray(seen):
+            return out
         if seen.camera in self._new:
             out.append(self._round())
         self._newest[seen.camera] = seen
@@ -76,9 +85,32 @@ class Rounds:
     def leave(self, camera: str) -> None:
         """A camera is switched off: it is not waited for, and what it showed holds no more."""
         self._newest.pop(camera, None)
+        self._clocks.pop(camera, None)
         self._new.discard(camera)
         for round_ in self._lately:
             round_.discard(camera)
+
+    def _astray(self, seen: Seen) -> bool:
+        """Whether a frame's clock contradicts most of the cameras that came lately, and two at least."""
+        for name, stamp_ns in self._clocks.items():
+            if name != seen.camera:
+                if abs(stamp_ns - seen.stamp_ns) <= self._tolerance_ns:
+                    self._contradict.discard(frozenset((name, seen.camera)))
+                elif stamp_ns > seen.stamp_ns:
+                    self._contradict.add(frozenset((name, seen.camera)))
+        self._clocks[seen.camera] = seen.stamp_ns
+        others = self._new.union(*self._lately) - {seen.camera}
+        against = sum(frozenset((name, seen.camera)) in self._contradict for name in others)
+        if against < 2 or 2 * against <= len(others):
+            self._passed_over = 0
+            return False
+        self._passed_over += 1
+        if self._passed_over > 2 * _LATELY:  # the others come no more
+            self._contradict.clear()
+            return False
+        self._newest.pop(seen.camera, None)
+        self._new.discard(seen.camera)
+        return True
 
     def _round(self) -> Round:
         stamp = max(self._newest[name].stamp_ns for name in self._new)

@@ -139,14 +139,14 @@ class RigReplay:
         """Write the result into a folder; yields the number of frames done. Then `replayed` is there."""
         by_name = {camera.name: camera for camera in self._cameras}
         measured = [camera for camera in self._cameras if camera.on_vehicle is not None]
-        joint_outputs = [n for n in (GRID_NAME, SCAN_NAME) if n in self._outputs] if len(measured) > 1 else []
-        rounds = Rounds([c.name for c in measured], self._rig.common.camera_tolerance)
+        joint_outputs = [n for n in (GRID_NAME, SCAN_NAME) if n in self._outputs] if measured else []
+        rounds = Rounds(list(by_name), self._rig.common.camera_tolerance)
         self._places: dict[int, CameraPose] = {}  # of the vehicle, by stamp
         ground = JointGround(BAG, self._rig.common.mount, self._motion)
         changes, digest, done, problem = Changes(), hashlib.sha256(), 0, None
         count, missing = 0, dict.fromkeys(by_name, 0)
         pictures: dict[str, np.ndarray] = {}
-        cells = None
+        cells, lacking = None, len(by_name)  # of the most whole picture in the second half
         (folder / "frames").mkdir()
         outputs = {c.name: written(self._outputs, c.on_vehicle is not None) for c in self._cameras}
         with self._opened, contextlib.ExitStack() as files:
@@ -168,7 +168,7 @@ class RigReplay:
                     lines[camera.name].add(record)
                     digest.update(f"{camera.name} {record.get('digest', 'nothing')}".encode())
                     camera.level, camera.reasons, camera.last_ns = _LEVELS[item.health], item.reasons, log_ns
-                    camera.result = item.result
+                    camera.result = item.result or camera.result
                     for round_ in self._join(rounds, camera, item) if joint_outputs else ():
                         count += 1
                         for name in round_.missing:
@@ -176,7 +176,8 @@ class RigReplay:
                         header = BAG.header(round_.stamp_ns, "")
                         for name, message in ground.make(round_, joint_outputs, header).items():
                             result.write_joint(name, log_ns, message)
-                        if done >= self.frames // 2 and cells is None and not round_.missing:
+                        if done >= self.frames // 2 and len(round_.missing) < lacking:
+                            lacking = len(round_.missing)
                             cells = ground.cells(round_)
                             pictures = {c.name: c.result.overlay for c in self._cameras if c.result is not None}
                     statuses = self._statuses(log_ns) + (ground.statuses() if joint_outputs else [])

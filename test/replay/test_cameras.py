@@ -194,3 +194,20 @@ def test_topics_may_be_given(replay, tmp_path):
     assert len(read(replay.out / "street", "a/labels")) == 2 and not read(replay.out / "street", "labels")
 
 
+def test_a_wrong_clock_takes_the_joint_ground_from_no_other_camera(replay, tmp_path, parameters):
+    bag = rig_bag(tmp_path / "street", late_ns=10_000_000_000)
+    assert replay(bag, "--params-file", parameters, report=True) == 0
+    joint = replay.summary()["joint"]
+    assert joint["missing"]["right"] >= joint["rounds"] - 1 >= 7 and joint["missing"]["left"] <= 1
+    stamps = [message.header.stamp.sec for message in read(replay.out / "street", "grid")]
+    assert sorted(stamps)[-2] < stamp(0) // 10**9 + 9, "all but the first are of the others' time"
+    assert (replay.out / "street" / "report.html").read_text().count("data:image/jpeg") == 4, "the joint ground, too"
+
+
+def test_a_camera_without_a_pose_is_named_as_missing(replay, tmp_path):
+    file = tmp_path / "rig.yaml"
+    file.write_text(PARAMETERS.replace("    camera_height: 1.2\n", "    front: {camera_height: 1.2}\n"))
+    assert replay(rig_bag(tmp_path / "street", 4), "--params-file", file) == 0
+    joint = replay.summary()["joint"]
+    assert joint["rounds"] == 4 and joint["missing"] == {"front": 0, "left": 4, "right": 4}
+    assert len(read(replay.out / "street", "grid")) == 4
