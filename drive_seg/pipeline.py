@@ -59,8 +59,8 @@ class Model:
 
         several: on a CPU open engines of few threads for several frames at a time, which together are faster than one
         of many; `most` at most. cores: for the engines to use, by default all that this process may. cameras: whose
-        frames may wait together, for an engine that runs batches; those of `spares` take one frame at a time. warn:
-        gets a line for each smaller input size that can't be had. Raises NetworkError, EngineError or SelfTestError.
+        frames may wait together, for engines that run batches. warn: gets a line for each smaller input size that can't
+        be had. Raises NetworkError, EngineError or SelfTestError.
         """
         network = Network.load(settings.network or default_network())
         if settings.strictness != 1:
@@ -77,17 +77,17 @@ class Model:
             while len(engines) < count and engines[0].on_cpu:
                 engines.append(_open(found, network, settings.input_size, threads, progress))
             if settings.latency_budget:
-                model._open_spares(replace(settings, engine=found.engine), progress, warn)
+                model._open_spares(replace(settings, engine=found.engine), progress, warn, cameras)
         except BaseException:
             model.close()
             raise
         return model
 
-    def _open_spares(self, settings: Settings, progress: LogFunction, warn: LogFunction) -> None:
+    def _open_spares(self, settings: Settings, progress: LogFunction, warn: LogFunction, cameras: int) -> None:
         for share in _SPARES:
             height, width = (max(STRIDE, round(side * share / STRIDE) * STRIDE) for side in self.engine.input_size)
             try:
-                self.spares.append(_open(settings, self.network, (height, width), None, progress))
+                self.spares.append(_open(settings, self.network, (height, width), None, progress, cameras))
                 _check(self.network, self.spares[-1])
             except SelfTestError as error:
                 self.spares.pop().close()

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from drive_seg import runtimes
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
 from drive_seg.core.health.status import Health
@@ -104,6 +105,19 @@ def test_the_temporal_filter_starts_again_where_frames_do_not_follow(make, scene
     resets.clear()
     pipeline.segment(scene)
     assert resets, "without a stamp each frame is on its own"
+
+
+def test_the_smaller_sizes_take_batches_too(colour_network_path, monkeypatch):
+    asked = []
+
+    def open_engine(*arguments, **options):
+        asked.append(options["cameras"])
+        return runtimes.open_engine(*arguments, **options)
+
+    monkeypatch.setattr("drive_seg.pipeline.open_engine", open_engine)
+    settings = Settings(network=str(colour_network_path), engine="openvino", latency_budget=40.0)
+    with Model.open(settings, cameras=3) as model:
+        assert len(model.spares) == 2 and asked == [3, 3, 3]
 
 
 def test_a_missed_budget_takes_a_smaller_size_until_the_next_start(make, model, scene):
