@@ -18,6 +18,7 @@ import numpy as np
 from drive_seg.core.classes import Group
 from drive_seg.core.frame import FrameError
 from drive_seg.core.resize import network_input
+from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.errors import DriveSegError
 from drive_seg.image_file import read_pixels
@@ -38,7 +39,9 @@ LEAST_FRAMES, LEAST_SECONDS, LEAST_DIFFERENT = 60, 10.0, 20
 MOST_BROKEN, LEAST_ROAD = 0.2, 0.2
 """Greatest share of frames that can't be read or show nothing; least share that shows road ahead."""
 
-_ROAD_AHEAD = 0.03  # share of the lower half that must be road in a frame that shows road ahead
+_ROAD_AHEAD = 0.03  # share of the lower half that must be sure road in a frame that shows road ahead
+_SURE = 0.8  # confidence of such road: of coloured noise, most is road by half a chance
+_NO_ROAD_ABOVE = 0.5  # share of the upper quarter that is road in no picture of one: of white noise, all is sure road
 _BLANK = 4.0  # standard deviation of the brightness under which a frame shows nothing
 _SAME_SCENE = 0.2  # distance of descriptors above which frames that follow each other are of different scenes
 _APART_NS = 60_000_000  # least time from a frame to the one that is stored as following it
@@ -67,7 +70,7 @@ class Footage:
 
     folder: of the pictures. size: (height, width) of them. seen, unreadable, blank: frames that were looked at, are not
     images, show nothing. seconds: of the drives with real stamps, None where none has. different: frames unlike one
-    another. road_ahead: share of the frames with road in the lower half. confidence, unknown: means of the former
+    another. road_ahead: share of the frames with sure road in the lower half. confidence, unknown: means of the former
     network.
     """
 
@@ -238,8 +241,7 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
             name = f"{drive.name}_{shot.name}"
             _write(footage.folder / f"{name}.jpg", small)
             kept.append((name, False))
-            lower = result.labels[result.labels.shape[0] // 2:]
-            looks.append(_Look(float((lower == Group.ROAD).mean()) >= _ROAD_AHEAD,
+            looks.append(_Look(_shows_road(result),
                                float(result.confidence[::4, ::4].mean()) / 255,
                                float((result.labels[::4, ::4] == 255).mean()), descriptor))
             waiting = (shot.stamp_ns, descriptor)
@@ -251,6 +253,13 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
     if first is None or last is None or isinstance(drive.source, ImageSource):
         return kept, 0.0
     return kept, (last - first) / 1e9
+
+
+def _shows_road(result: Segmentation) -> bool:
+    """Whether a frame shows road where a camera on a vehicle sees it."""
+    road, height = result.labels == Group.ROAD, result.labels.shape[0]
+    sure = road[height // 2:] & (result.confidence[height // 2:] >= round(255 * _SURE))
+    return bool(sure.mean() >= _ROAD_AHEAD and road[:max(1, height // 4)].mean() < _NO_ROAD_ABOVE)
 
 
 def _different(descriptors: list[np.ndarray], enough: int = 200) -> int:

@@ -9,6 +9,8 @@ from drive_seg.adaptation import footage as module
 from drive_seg.adaptation.footage import Footage, FootageError, collect
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.labelling.pick import name_drives
+from drive_seg.pipeline import Pipeline
+from drive_seg.settings import Settings
 from drive_seg.sources.open import open_source
 from drive_seg.sources.write import VideoWriter
 
@@ -76,6 +78,16 @@ def test_what_is_wrong_is_said_with_numbers(scene, count, words, tmp_path, segme
     for wanted in words:
         assert wanted in str(caught.value)
     assert "--anyway" in caught.value.fix
+
+
+@pytest.mark.parametrize("fine", [True, False], ids=["white noise", "coloured blocks"])
+def test_noise_is_no_road_for_the_network_that_ships(fine):
+    rng = np.random.default_rng(0)
+    with Pipeline.open(Settings(engine="openvino", input_height=192, input_width=256)) as pipeline:
+        for _ in range(4):
+            image = rng.integers(0, 255, (360, 480, 3) if fine else (6, 8, 3), np.uint8)
+            image = cv2.resize(image, (480, 360), interpolation=cv2.INTER_NEAREST)
+            assert not module._shows_road(pipeline.segment(image))
 
 
 def test_seconds_count_too(tmp_path, segmenter):
