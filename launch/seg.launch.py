@@ -47,7 +47,9 @@ def start_node(context):
     parameters = [given["params_file"]] if given["params_file"] else []
     parameters.append({name: ParameterValue(given[name], value_type=kind)
                        for name, kind in PARAMETERS.items() if given[name]})
-    cameras = [name for name in given["cameras"].split(",") if name]
+    cameras = [name for part in given["cameras"].split(",") if (name := part.strip())]
+    if given["image_prefix"] and not cameras:
+        raise ValueError("image_prefix leads the topics of several cameras: name them with cameras:=front,left,right")
     remappings = [  # a remapping is an exact name, so the compressed topic needs its own
         ("image", given["image"]),
         ("image/compressed", given["image"] + "/compressed"),

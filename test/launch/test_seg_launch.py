@@ -1,8 +1,11 @@
 """The launch file, by the real launch_ros where there is one: PyPI has none, ROS distributions do."""
 
+import runpy
 import signal
 import subprocess
+import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -26,10 +29,10 @@ def load():
 
 
 def test_every_argument_that_becomes_a_parameter_is_one():
-    types = {setting.name: setting.kind for setting in TABLE.values()} | {"use_sim_time": bool}
+    kinds = {setting.name: setting.kind for setting in TABLE.values()} | {"use_sim_time": bool}
     module = load()
     assert set(module.PARAMETERS) <= set(module.ARGUMENTS)
-    assert {name: types[name] for name in module.PARAMETERS} == module.PARAMETERS
+    assert {name: kinds[name] for name in module.PARAMETERS} == module.PARAMETERS
 
 
 def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path):
@@ -43,6 +46,32 @@ def test_a_parameter_file_that_is_not_there_is_an_error(tmp_path):
     context.launch_configurations["params_file"] = str(tmp_path / "nothing.yaml")
     with pytest.raises(FileNotFoundError, match="nothing.yaml"):
         module.start_node(context)
+
+
+def test_cameras_are_named_in_one_argument(monkeypatch):
+    """With stand-ins for the few parts of launch that the file takes, as PyPI has no launch_ros."""
+    names = {"launch": ("LaunchDescription",), "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction"),
+             "launch.substitutions": (), "launch_ros": (), "launch_ros.actions": (),
+             "launch_ros.parameter_descriptions": ("ParameterValue",)}
+    for name, parts in names.items():
+        module = types.ModuleType(name)
+        vars(module).update(dict.fromkeys(parts, lambda *arguments, **options: arguments))
+        monkeypatch.setitem(sys.modules, name, module)
+    sys.modules["launch.substitutions"].LaunchConfiguration = lambda name: types.SimpleNamespace(
+        perform=lambda context: context[name])
+    sys.modules["launch_ros.actions"].Node = lambda **options: options
+    launch = runpy.run_path(str(LAUNCH_FILE))
+    defaults = {name: default for name, (default, _) in launch["ARGUMENTS"].items()}
+
+    def start(**given):
+        return launch["start_node"]({**defaults, **given})[0]
+
+    node = start(cameras="front, left,right,", image_prefix="/sensors/")
+    assert node["parameters"][-1] == {"cameras": ["front", "left", "right"]}
+    assert ("left/image/compressed", "/sensors/left/image/compressed") in node["remappings"]
+    assert start(cameras="front")["remappings"] == [] and ("image", "image") in start()["remappings"]
+    with pytest.raises(ValueError, match="cameras:=front,left,right"):
+        start(image_prefix="/sensors")
 
 
 @pytest.fixture
