@@ -31,7 +31,7 @@ from drive_seg.training import augment, data, log
 from drive_seg.training.losses import IGNORE, CodeBook, marginal_cross_entropy
 from drive_seg.training.model import Segmenter, double
 from drive_seg.training.recipe import Phase, Recipe
-from drive_seg.training.restore import restore
+from drive_seg.training.restore import check_file, restore
 from drive_seg.training.run_folder import read_state, report_damage
 
 CHECKPOINT, LOG, RECIPE = "checkpoint.pt", "log.jsonl", "adaptation.json"
@@ -45,6 +45,23 @@ class AdaptError(DriveSegError, RuntimeError):
     """An adaptation that can't be done; the message names the fix."""
 
 
+def check(former: Network, recipe: AdaptRecipe, rehearsal: Sequence[Dataset], device: str | None) -> None:
+    """What can be said before the footage is looked at. Raises AdaptError, RunError, DatasetError."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise AdaptError("torch can use no GPU here", "leave --device out, or install a torch with CUDA")
+    if recipe.method == "statistics" and not rehearsal:
+        raise AdaptError("the statistics of a network file are folded into its weights, so there is nothing to"
+                         " re-estimate", "give labelled pictures of its former domain with --data, or another"
+                         " --method")
+    check_file(former, _width(former))
+    for dataset in rehearsal:
+        dataset.pairs("train")
+
+
+def _width(former: Network) -> float:
+    return float((former.provenance.get("recipe") or {}).get("width", 1.0))
+
+
 class Adaptation:
     """One run. `student` learns; `teacher` is what comes out."""
 
@@ -52,8 +69,7 @@ class Adaptation:
                  rehearsal: Sequence[Dataset] = (), resume: bool = False, device: str | None = None) -> None:
         """rehearsal: labelled sets whose train split is trained on besides. Raises AdaptError, RunError, DatasetError.
         """
-        if device == "cuda" and not torch.cuda.is_available():
-            raise AdaptError("torch can use no GPU here", "leave --device out, or install a torch with CUDA")
+        check(former, recipe, rehearsal, device)
         self.footage, self.former, self.out, self.recipe = footage, former, out, recipe
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.manual_seed(recipe.seed)
@@ -71,14 +87,9 @@ class Adaptation:
             sources, allowed = data.load_sources(list(rehearsal), "train", self.table)
             base = Recipe(seed=recipe.seed, phases=(Phase(1.0, self.crop, (0.9, 1.7)),))
             self._samples = data.Samples(sources, self.table, base, allowed)
-        elif recipe.method == "statistics":
-            raise AdaptError("the statistics of a network file are folded into its weights, so there is nothing to"
-                             " re-estimate", "give labelled pictures of its former domain with --data, or another"
-                             " --method")
-        factor = float((former.provenance.get("recipe") or {}).get("width", 1.0))
         learnt = self._samples if recipe.method == "statistics" else None
         pictures = self._seen() if learnt is None else self._rehearsed(learnt)
-        self.student = restore(former, self.table, factor, pictures).eval()
+        self.student = restore(former, self.table, _width(former), pictures).eval()
         for module in self.student.backbone.shallow_modules():
             module.requires_grad_(False)
         self.student.to(self.device, memory_format=torch.channels_last)
@@ -96,6 +107,7 @@ class Adaptation:
         else:
             (out / LOG).unlink(missing_ok=True)
             recipe.save(out / RECIPE)
+            self.save()  # or a run that is killed early could go on with another network
 
     def progress(self) -> float:
         """Share of the run that is over, 0..1."""

@@ -75,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
     network = settings_of(args).network
     former = Network.load(Path(network) if network else default_network())
     if not args.resume:
+        from drive_seg.adaptation.trainer import check
+
+        check(former, recipe, datasets, args.device)
         args.out.mkdir(parents=True, exist_ok=True)
         recipe.save(args.out / RECIPE)
     footage = Footage.load(args.out / FOOTAGE) if args.resume else _look(args)
@@ -100,6 +103,8 @@ def _recipe(args: argparse.Namespace) -> AdaptRecipe:
         if changes or args.recipe or args.inputs:
             raise CommandError("--resume goes on with the run's own footage and recipe",
                                "leave INPUT, --recipe, --minutes, --steps, --method and --seed out")
+        if not (args.out / RECIPE).is_file():
+            raise CommandError(f"{args.out} has no adaptation to go on with", "leave --resume out, or name its folder")
         return _loaded(args.out / RECIPE)
     if not args.inputs:
         raise CommandError("there is no footage to adapt to", f"give {KINDS}")

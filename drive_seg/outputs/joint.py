@@ -67,7 +67,7 @@ class Rounds:
 
     def add(self, seen: Seen) -> list[Round]:
         """A camera's next frame. Returns the rounds that it makes due, mostly none or one."""
-        out = []
+        out: list[Round] = []
         before = self._newest.get(seen.camera)
         if before is not None and seen.stamp_ns < before.stamp_ns - TIME_JUMP * 1e9:  # as in a bag in a loop
             self._newest, self._new = {}, set()

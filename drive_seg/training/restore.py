@@ -33,6 +33,11 @@ def read_network(path: Path) -> Network:
         raise RunError(error.reason, error.fix) from error
 
 
+def check_file(network: Network, width: float) -> None:
+    """Raise RunError where a network's file can't be trained on."""
+    _read(network, width)
+
+
 @torch.no_grad()
 def restore(network: Network, table: ClassTable, width: float, pictures: torch.Tensor) -> Segmenter:
     """A network that gives the file's answers for the classes that it has, and can be trained.

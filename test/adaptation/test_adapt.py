@@ -310,3 +310,20 @@ def test_the_command_says_what_is_wrong_before_training(tmp_path, capsys, former
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
     assert main(["adapt", "-o", str(tmp_path / "new"), "--steps", "2"]) == 2
     assert "no footage" in capsys.readouterr().err
+    assert main(["adapt", "-o", str(tmp_path / "nothing"), "--resume"]) == 2
+    assert "no adaptation to go on with" in capsys.readouterr().err
+
+
+def test_a_network_that_can_t_be_trained_is_told_before_the_footage_is_looked_at(tmp_path, capsys, colour_network_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((*SIZE, 3), np.uint8))
+    assert main(["adapt", str(tmp_path / "0.png"), "-o", str(tmp_path / "run"), "--network", str(colour_network_path),
+                 "--steps", "2"]) == 2
+    assert "is not an fp32 or fp16 network that `drive-seg export` wrote" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_killed_at_once_goes_on_with_its_own_network_only(former, footage, tmp_path):
+    Adaptation(footage, former, tmp_path, RECIPE, device="cpu")
+    with pytest.raises(AdaptError, match="another network"):
+        Adaptation(footage, replace(former, sha256="0"), tmp_path, RECIPE, resume=True, device="cpu")
+    assert Adaptation(footage, former, tmp_path, RECIPE, resume=True, device="cpu").step == 0

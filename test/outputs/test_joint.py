@@ -15,7 +15,8 @@ def rounds_of(frames, tolerance=0.1):
 
 def drive(seconds=2.0, rates=(30, 30, 30), offset=0.0):
     """Frames in the order of their true times; the right camera's stamps are off."""
-    times = sorted((number / rate + index / 1000, camera) for index, (camera, rate) in enumerate(zip(CAMERAS, rates, strict=True))
+    times = sorted((number / rate + index / 1000, camera)
+                   for index, (camera, rate) in enumerate(zip(CAMERAS, rates, strict=True))
                    for number in range(int(seconds * rate)))
     return [(camera, time + (offset if camera == "right" else 0)) for time, camera in times]
 
@@ -35,7 +36,7 @@ def test_a_wrong_clock_takes_nothing_from_the_others(offset, rate):
 
 
 def test_a_clock_that_is_set_right_counts_again():
-    wrong = [frame for frame in drive(1.0, offset=0.3)]
+    wrong = drive(1.0, offset=0.3)
     right = [(camera, stamp + 1.0) for camera, stamp in drive(1.0)]
     assert all(not r.missing for r in rounds_of(wrong + right)[-25:])
 
