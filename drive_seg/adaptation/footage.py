@@ -239,6 +239,8 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
             waiting = None
         if wanted:
             name = f"{drive.name}_{shot.name}"
+            while (footage.folder / f"{name}.jpg").exists():  # frame b_1 of a, and 1 of a_b
+                name += "_"
             _write(footage.folder / f"{name}.jpg", small)
             kept.append((name, False))
             looks.append(_Look(_shows_road(result),

@@ -199,6 +199,8 @@ def _write(drives: Sequence[Drive], segmenter: Segmenter, candidates: Sequence[C
 
 def _save(shot: Shot, folder: Path, stem: str) -> str:
     """A picture as it was recorded, where it is a JPEG or PNG, else without loss. Returns the file's name."""
+    while any((folder / f"{stem}{suffix}").exists() for suffix in (".jpg", ".png")):  # frame b_1 of a, and 1 of a_b
+        stem += "_"
     encoded = None if shot.encoded is None else bytes(shot.encoded)
     if encoded is not None and encoded.startswith((_JPEG, _PNG)):
         name = stem + (".jpg" if encoded.startswith(_JPEG) else ".png")

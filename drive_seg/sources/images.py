@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ from drive_seg.sources.frame_source import FrameSource, Shot, SourceError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Names of image files end so, in small or capital letters."""
+
+_LOOKED_AT = 1000  # files, for images in folders inside
 
 
 class ImageSource(FrameSource):
@@ -29,6 +32,9 @@ class ImageSource(FrameSource):
         else:
             self._paths = [path]
         if not self._paths:
+            inside = next((p.parent for p in islice(path.rglob("*"), _LOOKED_AT) if is_image(p)), None)
+            if inside is not None:
+                raise SourceError(f"{path} has images only in folders inside it", f"give those, such as {inside}")
             raise SourceError(f"{path} has no images ({', '.join(SUFFIXES)})",
                               "give a folder of images, a video or a rosbag2")
         self._names = _distinct(self._paths)

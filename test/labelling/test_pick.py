@@ -143,6 +143,18 @@ def test_what_is_not_a_drive_is_one_clear_error(tmp_path, colour_network_path, c
     assert "is there already" in capsys.readouterr().err
 
 
+def test_frames_of_drives_whose_names_run_together_are_two(tmp_path, colour_network_path):
+    for folder, name, shift in (("a", "b_1", 0), ("a_b", "1", 80)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / f"{name}.png"), scene(shift))
+    assert run(tmp_path / "a", tmp_path / "a_b", "-o", tmp_path / "picked", "-n", 2, network=colour_network_path) == 0
+    frames = json.loads((tmp_path / "picked" / "pick.json").read_text())["frames"]
+    assert len({frame["picture"] for frame in frames}) == 2
+    for frame in frames:
+        shown = cv2.imread(str(tmp_path / "picked" / "images" / frame["picture"]))
+        assert (shown == scene(0 if frame["drive"] == "a" else 80)).all()
+
+
 @pytest.mark.parametrize("name", ["pick", "import", "compare"])
 def test_no_torch(name):
     import subprocess

@@ -93,12 +93,15 @@ def test_bag(tmp_path, compressed):
 
 def test_nonsense_gets_one_error_that_names_the_fix(tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "drives" / "one").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "drives" / "one" / "1.png"), flat(90))
     (tmp_path / "text.mp4").write_text("this is not a video")
     (tmp_path / "zero.mp4").write_bytes(b"")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
     for source, words in (
         ("missing.mp4", "there is no .*missing.mp4: give a video"),
         ("empty", "has no images .*give a folder of images"),
+        ("drives", "images only in folders inside it: give those, such as .*drives/one"),
         ("text.mp4", "is not a video that OpenCV reads"),
         ("zero.mp4", "is not a video that OpenCV reads"),
         ("broken.png", "is not an image of a known kind"),
