@@ -15,7 +15,8 @@ table with --classes (or put it beside the labels as classes.yaml):
 
 A name or a colour that is not known ends the import with a list of all of them: none is dropped unseen. The split is by
 drive, by the hash of its name: pictures of one drive lie all in train or all in val. A picture's drive is what
-`drive-seg pick` noted, else its folder and its name up to the frame's number, or what --drives finds.
+`drive-seg pick` noted, else its folder and its name up to the frame's number or time, or what --drives finds; CVAT's
+task where all that says nothing (frame_000012.png).
 """
 
 from __future__ import annotations

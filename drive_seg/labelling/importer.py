@@ -299,11 +299,16 @@ class _Writer:
         self._written.append((stem, self._drive(record), record.split))
 
     def _drive(self, record: Record) -> str:
-        drive = None if self._pattern is not None else self._picked.get(record.image.name) or record.drive
         try:
-            return drive or split.drive_of(record.name, self._pattern)
+            named = split.drive_of(record.name, self._pattern)
         except ValueError as error:
             raise LabelError(str(error)) from error
+        if self._pattern is not None:
+            return named
+        told = self._picked.get(record.image.name)
+        if told is None and record.drive is not None and (record.split is not None or split.tells_nothing(named)):
+            told = record.drive
+        return told or named
 
     def _stem(self, name: str) -> str:
         stem = re.sub(r"\.[A-Za-z]+$", "", name.replace("\\", "/").strip("/"))

@@ -79,7 +79,8 @@ class Record:
     """One labelled picture.
 
     image: its file. name: what the labels call it, e.g. `drive_3/000120.jpg`. size: (height, width) that the labels are
-    for, None where they take the picture's. split, drive: where the format tells them.
+    for, None where they take the picture's. split, drive: where the format tells them; a drive
+    counts where the name tells none, or with a split.
     """
 
     image: Path

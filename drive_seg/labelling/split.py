@@ -12,6 +12,8 @@ _SECONDS = re.compile(r"(?:^|[\W_])(?:[1-9]\d{9}(?:[.,_-]\d{1,9})?|[1-9]\d{12}|[
 _CLOCK = re.compile(r"(?<=\d)[T_ -]+\d\d[:_h-]?\d\d[:_m-]?\d\d(?:[.,]\d+)?$")
 _DATE = re.compile(r"(?:19|20)\d\d[_-]?\d\d[_-]?\d\d$")
 
+_OF_EVERY_VIDEO = ("", "frame", "image", "img", "picture", "pic", "photo")
+
 _ENDINGS = ("_leftImg8bit", "_mask", "_label", "_labels", "_L")
 
 
@@ -34,6 +36,11 @@ def drive_of(name: str, pattern: re.Pattern | None = None) -> str:
     before = _without_time(stem)
     folder = re.sub(r"(^|/)(images?|imgs?|JPEGImages|default|train|val|data)(?=/|$)", "", folder).strip("/")
     return f"{folder}/{before}".strip("/")
+
+
+def tells_nothing(drive: str) -> bool:
+    """Whether a drive's name is one that tools give to the frames of every video, as `frame_000012.png`."""
+    return drive.lower() in _OF_EVERY_VIDEO
 
 
 def _without_time(stem: str) -> str:

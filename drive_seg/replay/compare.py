@@ -90,9 +90,15 @@ def find_results(root: Path) -> dict[str, Path]:
     """Result folders by name: of one bag, or of a whole --out folder. Raises ReplayError when there is none."""
     root = root.expanduser()
     found: dict[str, Path] = {}
+    several = ""
     for file in [root / "summary.json", *sorted(root.glob("**/summary.json"))]:
         if file.is_file() and (file.parent / "frames.jsonl").is_file() and ".partial" not in str(file):
             found.setdefault(str(file.parent.relative_to(root)), file.parent)
+        elif file.is_file() and (file.parent / "frames").is_dir():
+            several = str(file.parent)
+    if several:
+        raise ReplayError(f"{several} is of several cameras, and results are compared of one",
+                          "replay each camera by itself, with its --topic")
     if not found:
         raise ReplayError(f"{root} is not a result of `drive-seg replay`", "it has no summary.json and frames.jsonl")
     return found

@@ -464,6 +464,18 @@ def test_a_folder_that_is_there_stays(street_folder, truth, tmp_path):
     assert (tmp_path / "data" / "mine.txt").read_text() == "mine"
 
 
+def test_cvat_s_task_is_the_drive_where_the_names_tell_none(street_folder, truth, tmp_path):
+    cvat_masks(street_folder, truth)
+    file = street_folder / "annotations.xml"
+    file.write_text(file.read_text().replace("<image ", '<image task_id="7" '))
+    assert set(import_labels(street_folder, tmp_path / "named").drives) == {"north", "south"}
+    for number, name in enumerate(PICTURES):
+        (street_folder / "images" / name).rename(street_folder / "images" / f"frame_{number:06d}.png")
+        file.write_text(file.read_text().replace(f'"{name}"', f'"frame_{number:06d}.png"'))
+    file.write_text(file.read_text().replace('task_id="7"', 'task_id="9"', 3))
+    assert set(import_labels(street_folder, tmp_path / "data").drives) == {"task 7", "task 9"}
+
+
 def test_one_drive_is_cut_once(street_folder, truth, tmp_path):
     cvat_masks(street_folder, truth)
     result = import_labels(street_folder, tmp_path / "data", val_share=0.3, drive_pattern="h_")

@@ -13,6 +13,8 @@ from drive_seg.core.camera import Camera
 from drive_seg.core.grid import Grid
 from drive_seg.core.ground import CameraPose, GroundView
 from drive_seg.core.mounted import Mount
+from drive_seg.replay.compare import find_results
+from drive_seg.replay.settings import ReplayError
 from drive_seg.sources.bag import Bag
 
 YAWS = {"front": 0.0, "left": 1.0, "right": -1.0}
@@ -98,6 +100,8 @@ def test_all_cameras_are_in_one_result_and_their_ground_is_joined(replay, tmp_pa
     page = (folder / "report.html").read_text()
     assert page.count("data:image/jpeg") == 4 and "front" in page and "8" in page
     assert json.loads(read(folder, "health")[-1].data)["state"] != "FAULT" and read(folder, "left/health")
+    with pytest.raises(ReplayError, match="of several cameras.*by itself"):
+        find_results(replay.out)
 
 
 def test_each_camera_s_masks_are_those_that_it_has_alone(replay, another, tmp_path, parameters):

@@ -86,8 +86,9 @@ def _read(path: Path, pictures: Pictures) -> Iterator[Record]:
         name = element.get("name", "")
         size = (_whole(element, "height", path), _whole(element, "width", path))
         drawn = [child for child in element if child.tag != "tag"]  # which is of the whole picture
+        task = element.get("task_id")  # in the export of a project
         yield Record(pictures.find(name), name, size, _painter(drawn, f"{path}, picture {name}"),
-                     drive=element.get("task_id"))
+                     drive=None if task is None else f"task {task}")
         if above:
             above[-1].remove(element)  # what has been read is not kept
 
