@@ -126,9 +126,9 @@ def template(names: Iterable[str], table: ClassMap, path: Path) -> Path:
             if plain(label.name) != plain(name):
                 row["also"] = [*row.get("also", []), name]
         elif id_ is not None:
-            row["name"] = f"class_{id_}"
+            row |= {"name": f"class_{id_}", "also": [name]}
             if id_ >= IGNORE:
-                row["also"], id_ = [name], None
+                id_ = None
         elif name.startswith("colour "):
             row |= {"name": "colour_" + "_".join(name.split()[1:]), "colour": [int(v) for v in name.split()[1:]]}
         if name in colours:

@@ -78,6 +78,8 @@ def detect(root: Path) -> str:
             return "cityscapes"
         if masks.is_voc(root):
             return "voc"
+        if inside := [part for part in sorted(root.iterdir()) if part.is_dir() and masks.is_voc(part)]:
+            raise LabelError(f"{root} is no data set, but {', '.join(map(str, inside))} in it", "give that folder")
     files = [root] if root.is_file() else sorted([*root.rglob("*.xml"), *root.rglob("*.json")])[:200]
     for file in files:
         if file.name == PICKED:
@@ -324,7 +326,8 @@ class _Writer:
         result = self._result
         if not self._written:
             reasons = "; ".join(result.left_out[:3])
-            raise LabelError("no labelled picture could be read" + (f": {reasons}" if reasons else ""))
+            raise LabelError("no labelled picture could be read" + (f": {reasons}" if reasons else ""),
+                             "drive-seg import --help says what is read of each format")
         if self._unknown and not ignore_unknown:
             pixels = max(1, sum(self._raw.values()))
             template = class_map.template(self._raw, self._table, out.with_name(f"{out.name}.classes.yaml"))
@@ -343,7 +346,8 @@ class _Writer:
                 used[id_] = self._table.classes[id_]
                 result.pixels[used[id_].name] += count
         if not used:
-            raise LabelError("no labelled pixel has a class that counts: all are ignored")
+            raise LabelError("no labelled pixel has a class that counts: all are ignored",
+                             "give their classes groups other than `ignore` in a table with --classes")
         if self._table.given:
             used = dict(self._table.classes)  # a class that is rare may only turn up later
         self._split(val_share)

@@ -320,6 +320,30 @@ def test_unknown_colours_are_listed_too(street_folder, truth, tmp_path):
     assert result.ignored["colour 90 90 90"] == 6 * int((truth == 1).sum())
 
 
+def test_an_unknown_cityscapes_id_can_be_named(street_folder, truth, tmp_path):
+    cityscapes(street_folder, truth)
+    file = next(street_folder.rglob("*labelIds.png"))
+    ids = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    ids[:9] = 77
+    cv2.imwrite(str(file), ids)
+    with pytest.raises(UnknownClasses, match="id 77") as caught:
+        import_labels(street_folder, tmp_path / "data")
+    (tmp_path / "table.yaml").write_text(caught.value.template.read_text().replace("FILL IN", "background"))
+    result = import_labels(street_folder, tmp_path / "data", classes=tmp_path / "table.yaml")
+    assert result.pixels["class_77"] == 9 * SIZE[1] and result.pixels["road"] > 0
+
+
+def test_folders_without_the_labels_that_are_read_say_what_to_do(street_folder, truth, tmp_path):
+    cityscapes(street_folder, truth)
+    for file in street_folder.rglob("*labelIds.png"):
+        file.rename(file.with_name(file.name.replace("labelIds", "labelTrainIds")))
+    with pytest.raises(LabelError, match=r"has no SPLIT/CITY/\*_gtFine_labelIds.png: unpack"):
+        import_labels(street_folder, tmp_path / "data")
+    (tmp_path / "devkit" / "VOC2012" / "SegmentationClass").mkdir(parents=True)
+    with pytest.raises(LabelError, match="VOC2012 in it: give that folder"):
+        import_labels(tmp_path / "devkit", tmp_path / "data")
+
+
 def test_masks_that_were_saved_as_jpeg_are_told(street_folder, tmp_path):
     (street_folder / "masks").mkdir()
     rng = np.random.default_rng(0)

@@ -220,7 +220,11 @@ def read_cityscapes(root: Path) -> Iterator[Record]:
     stay: no city is in two of them; `test` has no labels. Raises LabelError."""
     reader = MaskReader({}, CITYSCAPES_IDS)
     kind = "gtFine" if (root / "gtFine").is_dir() else "gtCoarse"
-    for path in sorted((root / kind).glob(f"*/*/*_{kind}_labelIds.png")):
+    found = sorted((root / kind).glob(f"*/*/*_{kind}_labelIds.png"))
+    if not found:
+        raise LabelError(f"{root / kind} has no SPLIT/CITY/*_{kind}_labelIds.png",
+                         "unpack them, or make them with cityscapesScripts: files of colours or train ids are not read")
+    for path in found:
         city, split = path.parent.name, path.parent.parent.name
         if split == "test":
             continue
