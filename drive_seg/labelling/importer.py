@@ -307,10 +307,10 @@ class _Writer:
             raise LabelError(str(error)) from error
         if self._pattern is not None:
             return named
-        told = self._picked.get(record.image.name)
-        if told is None and record.drive is not None and (record.split is not None or split.tells_nothing(named)):
-            told = record.drive
-        return told or named
+        known = self._picked.get(record.image.name)
+        if known is None and record.drive is not None and (record.split is not None or split.tells_nothing(named)):
+            known = record.drive
+        return known or named
 
     def _stem(self, name: str) -> str:
         stem = re.sub(r"\.[A-Za-z]+$", "", name.replace("\\", "/").strip("/"))
