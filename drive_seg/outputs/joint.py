@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from drive_seg.core.around import STILL, Around, Motion
+from drive_seg.core.around import STILL, Around, Look, Motion
 from drive_seg.core.ground import CameraPose, Sight
 from drive_seg.core.health.overlap import OverlapHealth
 from drive_seg.core.health.status import Level, Status
@@ -18,6 +18,9 @@ from drive_seg.outputs.messages import Messages, grid_message, scan_message
 
 GRID_NAME, SCAN_NAME = "grid", "scan"
 """Below the node's name, as those of one camera alone."""
+
+_AS_ONE_NS = 5_000_000
+"""Stamps this near are of one time for the overlap check, also where the motion is not known: at 15 m/s it is 8 cm."""
 
 _LATELY = 3  # rounds; a camera that was in none of them is not waited for
 
@@ -138,10 +141,11 @@ class JointGround:
         """Messages by name, of GRID_NAME and SCAN_NAME those of `outputs`. header: with the round's stamp; its frame
         is replaced. Raises GroundError where nothing can be made."""
         around = self._around_of(round_.frames)
+        self._unmoved = False
         looks = {name: around.look(name, seen.sight, self._moved(seen.stamp_ns, round_.stamp_ns))
                  for name, seen in round_.frames.items()}
         self._missing = round_.missing
-        still = {name: look for name, look in looks.items() if look.motion == STILL}
+        still = {name: look for name, look in looks.items() if self._comparable(round_, name, look)}
         self._overlap.observe({name: look.grid for name, look in still.items()},
                               {name: self._pose(name) for name in still}, self._mount.ground_z)
         header = self._messages.make("std_msgs/msg/Header", stamp=header.stamp, frame_id=self._mount.base_frame)
@@ -171,6 +175,11 @@ class JointGround:
                            f"look at the health of {names}; stamps must lie within camera_tolerance", joint.values)
         return [joint, self._overlap.status()]
 
+    def _comparable(self, round_: Round, name: str, look: Look) -> bool:
+        """Whether the vehicle surely did not move between a frame and the round's time."""
+        apart = round_.stamp_ns - round_.frames[name].stamp_ns
+        return look.motion == STILL and (not self._unmoved or apart <= _AS_ONE_NS)
+
     def _pose(self, name: str) -> CameraPose:
         return self._of[name].view.pose
 
@@ -191,7 +200,7 @@ class JointGround:
         if before_ns == after_ns:
             return STILL
         motion = self._motion(before_ns, after_ns)
-        self._unmoved = motion is None
+        self._unmoved = self._unmoved or motion is None
         return STILL if motion is None else motion
 
 

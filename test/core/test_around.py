@@ -1,6 +1,8 @@
 """Four cameras around a vehicle in scenes with known metric answers: one grid, one scan, and poses that are off."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from drive_seg.core.grid import DRIVABLE, NOT_KNOWN, OCCUPIED, Grid, GridShape
 from drive_seg.core.ground import CameraPose, GroundError, GroundView
 from drive_seg.core.health.overlap import OverlapHealth
 from drive_seg.core.health.status import Level
+from drive_seg.outputs.joint import JointGround, Round, Seen
 
 SHAPE = GridShape(0.1, -14.0, 14.0, -14.0, 14.0)
 CELL = SHAPE.resolution
@@ -268,6 +271,24 @@ def test_right_poses_agree(look):
 def test_a_pose_that_is_off_by_2_degrees_is_seen(look, name, error):
     status = watch(look, turn(name, **error)).status()
     assert status.level == Level.WARN and f"the pose of {name} is off" in status.reason
+
+
+@pytest.mark.parametrize(("apart", "motion", "compared"), [
+    (0, None, True), (30, None, False), (30, STILL, True), (30, Motion(0.5, 0.0, 0.0), False)])
+def test_poses_are_judged_by_frames_between_which_nothing_moved(apart, motion, compared, look, views, grids):
+    """apart: milliseconds by which the left camera's picture is older. motion: of the vehicle, None: nobody knows."""
+    mount = SimpleNamespace(base_frame="base_link", shape=SHAPE, ground_z=0.0, scan_increment=np.radians(1),
+                            pavement_is_obstacle=True)
+    ground = JointGround(Mock(), mount, lambda before, after: motion)
+    mounted = {name: SimpleNamespace(view=views[name], grid=grids[name]) for name in RIG}
+    for shift in (0.0, 0.3, 0.6):
+        boxes = tuple((x0 - shift, x1 - shift, y0, y1, h, label) for x0, x1, y0, y1, h, label in CORNERS)
+        frames = {name: Seen(name, 10**9 - (apart * 10**6 if name == "left" else 0), mounted[name], one.sight)
+                  for name, one in look(boxes).items()}
+        ground.make(Round(10**9, frames, ()), (), Mock())
+    assert ("left" in ground._overlap.turns) == compared
+    assert {"front", "right"} <= set(ground._overlap.turns)
+    assert ground.statuses()[0].values["motion"] == ("not known" if apart and motion is None else "compensated")
 
 
 def test_without_views_there_is_nothing():
