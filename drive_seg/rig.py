@@ -34,7 +34,8 @@ def look_up(name: str, cameras: Collection[str]) -> Setting:
         raise ParameterError(f"{name} is of the camera {camera!r}, which is not among cameras", f"add {camera} to"
                              " cameras, or remove it")
     if setting not in TABLE:
-        raise ParameterError(f"{name}: {unknown(setting)}")
+        error = unknown(setting)
+        raise ParameterError(f"{name}: {error.reason}", error.fix)
     if not TABLE[setting].own:
         raise ParameterError(f"{setting} is the same for all cameras", f"set {setting}, not {name}")
     return TABLE[setting]

@@ -326,7 +326,7 @@ TABLE: dict[str, Setting] = {f.name: Setting(f.name, default=f.default, **f.meta
 def find(name: str) -> Setting:
     """The line of the table. Raises ParameterError for a name that nobody knows."""
     if name not in TABLE:
-        raise ParameterError(unknown(name))
+        raise unknown(name)
     return TABLE[name]
 
 
@@ -336,10 +336,11 @@ def of_groups(groups: Iterable[str]) -> list[Setting]:
     return [setting for setting in TABLE.values() if setting.group in wanted]
 
 
-def unknown(name: str, known: Collection[str] = TABLE) -> str:
-    """What is said of a name that nobody knows."""
+def unknown(name: str, known: Collection[str] = TABLE) -> ParameterError:
+    """The error for a name that nobody knows."""
     near = difflib.get_close_matches(name, known, 1)
-    return f"no parameter is called {_short(name)}" + (f": did you mean {near[0]}?" if near else "")
+    return ParameterError(f"no parameter is called {_short(name)}",
+                          f"did you mean {near[0]}?" if near else "docs/parameters.md lists them")
 
 
 def _plain(value: Any, kind: type) -> Any:
