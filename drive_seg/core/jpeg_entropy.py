@@ -98,7 +98,7 @@ class _Picture:
 
     @property
     def whole(self) -> bool:
-        return all(missing == 0 for component in self._components.values() for missing in component.missing)
+        return not any(any(component.missing) for component in self._components.values())
 
     def read(self, marker: int, body: bytes) -> None:
         """Take what a segment says that is none of a scan."""
@@ -139,8 +139,8 @@ class _Picture:
             return False
         if (start and (len(chosen) > 1 or chosen[0].missing[0] == _UNSEEN)) or (above and below != above - 1):
             return False
-        before = above or _UNSEEN
-        return all(missing == before for component in chosen for missing in component.missing[start : stop + 1])
+        before = [above or _UNSEEN] * (stop + 1 - start)
+        return all(component.missing[start : stop + 1] == before for component in chosen)
 
     def _units(self, chosen: list[_Component]) -> tuple[int, np.ndarray]:
         """How many units a scan has, and the component of each block of one (T.81, A.2)."""

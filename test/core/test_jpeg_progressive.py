@@ -1,5 +1,9 @@
 """Progressive JPEGs: whole ones of every kind pass, lost data shows."""
 
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import pytest
@@ -24,6 +28,7 @@ from drive_seg.sources.clip import CLIPS
 
 RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(RNG.integers(0, 256, (30, 40, 3), np.uint8), (331, 233), interpolation=cv2.INTER_CUBIC)
+MARKER = re.compile(rb"\xff[^\0\xd0-\xd7]", re.DOTALL)  # other than restarts
 SAMPLING = {name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}") for name in ("411", "420", "422", "440", "444")}
 
 
@@ -39,8 +44,7 @@ def scans(data: bytes) -> list[tuple[int, int]]:
         begin = at
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if data[begin + 1] == 0xDA:
-            while data[at] != 0xFF or data[at + 1] == 0 or 0xD0 <= data[at + 1] <= 0xD7:
-                at += 1
+            at = MARKER.search(data, at).start()
             found.append((begin, at))
     return found
 
@@ -79,9 +83,15 @@ def test_a_scan_that_is_missing_or_comes_twice_shows():
 
 @pytest.fixture(scope="module")
 def pictures(clips) -> list[np.ndarray]:
-    """Frames of three real drives, 640x360."""
+    """Frames of three real drives, 480x270."""
     frames = [cv2.VideoCapture(str(clips / file)).read()[1] for file in sorted({c.file for c in CLIPS.values()})[:3]]
-    return [cv2.resize(frame, (640, 360), interpolation=cv2.INTER_AREA) for frame in frames]
+    return [cv2.resize(frame, (480, 270), interpolation=cv2.INTER_AREA) for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def files(pictures) -> Callable[[int], list[bytes]]:
+    """The pictures' JPEGs of a quality."""
+    return lru_cache(lambda quality: [progressive(image, quality).tobytes() for image in pictures])
 
 
 def swapped(data: bytes, at: int, length: int) -> bytes:
@@ -111,11 +121,10 @@ def taken(data: bytes) -> bool:
 @pytest.mark.parametrize("quality", [40, 80, 95])
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("length", [64, 512, 2048])
-def test_lost_data_shows(pictures, quality, lost, length):
+def test_lost_data_shows(files, quality, lost, length):
     """libjpeg-turbo alone, in its strict mode, lets some of these through."""
     rng = np.random.default_rng(length)
-    for image in pictures:
-        data = progressive(image, quality).tobytes()
+    for data in files(quality):
         assert taken(data)
         begin, end = plain_bits(data)
         for at in rng.integers(scans(data)[0][0] + length, len(data) - 2 * length - 4, 12):
@@ -125,18 +134,17 @@ def test_lost_data_shows(pictures, quality, lost, length):
 
 
 @pytest.mark.parametrize("quality", [40, 80, 95])
-def test_an_old_end_behind_a_new_beginning_shows(pictures, quality):
-    files = [progressive(image, quality).tobytes() for image in pictures]
-    for number, data in enumerate(files):
-        other = files[number - 1]
+def test_an_old_end_behind_a_new_beginning_shows(files, quality):
+    for number, data in enumerate(files(quality)):
+        other = files(quality)[number - 1]
         # Behind a cut in the first scan all others can be the other's: then the picture is that, but for a part of it.
         for at in np.random.default_rng(0).integers(scans(data)[0][1], min(len(data), len(other)) - 2, 20):
             assert not taken(data[:at] + other[at:])
 
 
-def test_of_bits_that_stand_for_themselves_little_depends(pictures):
+def test_of_bits_that_stand_for_themselves_little_depends(files):
     """Zeros are valid there: they change the brightness and colour of blocks by one step, and nothing can notice it."""
-    whole = progressive(pictures[0], 80).tobytes()
+    whole = files(80)[0]
     begin, end = plain_bits(whole)
     begin += 14
     damaged = whole[:begin] + bytes(len(whole[begin:end].replace(b"\xff\0", b"\xff"))) + whole[end:]
