@@ -102,7 +102,7 @@ def _node(node: _Part, external: list[str]) -> _Node:
     operator = ""
     taken: list[str] = []
     given: list[str] = []
-    turns: tuple[int, ...] = ()
+    attributes: list[_Part] = []
     for field, part in _fields(node):
         if field == 1:
             taken.append(_text(part))
@@ -112,8 +112,9 @@ def _node(node: _Part, external: list[str]) -> _Node:
             operator = _text(part)
         elif field == 5:
             external += _external_in_attribute(part, 0)
-            turns = turns or _whole_numbers(part, "perm")
-    return _Node(operator, tuple(taken), tuple(given), turns)
+            attributes.append(part)
+    turns = (_whole_numbers(part, "perm") for part in attributes if operator == "Transpose")
+    return _Node(operator, tuple(taken), tuple(given), next(filter(None, turns), ()))
 
 
 def _made_by(name: str, makers: dict[str, _Node]) -> str:
@@ -239,15 +240,23 @@ def _fields(part: _Part) -> Iterator[tuple[int, _Part]]:
     message = _bytes(part)
     at, size = 0, len(message)
     while at < size:
-        key, at = _varint(message, at)
+        key = message[at]  # nearly all are of one byte: a network has ten thousands
+        at += 1
+        if key >= 0x80:
+            key, at = _varint(message, at - 1)
         field, wire = key >> 3, key & 7
         if wire == 0:
             value, at = _varint(message, at)
             yield field, value
             continue
-        length = {1: 8, 5: 4}.get(wire)
+        length: int | None
         if wire == 2:
-            length, at = _varint(message, at)
+            length = message[at]
+            at += 1
+            if length >= 0x80:
+                length, at = _varint(message, at - 1)
+        else:
+            length = {1: 8, 5: 4}.get(wire)
         if length is None or at + length > size or not field:
             raise ValueError(_NOT_PROTOBUF)
         yield field, message[at : at + length]

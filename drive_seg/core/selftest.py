@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -56,6 +57,11 @@ def picture() -> np.ndarray:
 
     Without grain: at another input size, grain is smoothed or not, and the network that ships answers by it.
     """
+    return _picture().copy()
+
+
+@cache  # each engine that is opened sees it two times and more
+def _picture() -> np.ndarray:
     height, width = _PICTURE
     image = np.empty((height, width, 3), np.uint8)
     image[:] = np.linspace(0, 1, height)[:, None, None] * (-5, 0, 10) + (235, 228, 220)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from bags import jpeg, raw, street, write_bag
-from colours import paint_scene
+from colours import paint_scene, read_facts
 
 from drive_seg.cli.main import main
 from drive_seg.core.classes import Group
@@ -173,7 +173,7 @@ def test_an_input_size_that_does_not_fit_the_strides_is_reported(tmp_path, capsy
 
     monkeypatch.setattr("drive_seg.pipeline.open_engine", refuse)
     shutil.copy(colour_network_path, tmp_path)
-    facts = yaml.safe_load(colour_network_path.with_suffix(".yaml").read_text())
+    facts = read_facts(colour_network_path)
     sidecar = tmp_path / colour_network_path.with_suffix(".yaml").name
     cv2.imwrite(str(tmp_path / "street.png"), paint_scene(*SIZE))
     command = ["segment", str(tmp_path / "street.png"), "-o", str(tmp_path / "out"), "--network",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from bags import write_bag
-from colours import COLOURS, paint_scene, rgb
+from colours import COLOURS, paint_scene, read_facts, rgb, write_facts
 
 from drive_seg.cli.main import main
 from drive_seg.comparison.changes import BETTER, OTHER, SAME, WORSE, Judge, change_codes, regions, transitions
@@ -23,9 +23,9 @@ def pavement_blind(colour_network_path, tmp_path_factory):
     """The colour network, but what it calls pavement is road."""
     path = tmp_path_factory.mktemp("blind") / "blind.onnx"
     path.write_bytes(colour_network_path.read_bytes())
-    facts = yaml.safe_load(colour_network_path.with_suffix(".yaml").read_text())
+    facts = read_facts(colour_network_path)
     facts["classes"][list(COLOURS).index("pavement")] |= {"group": "road", "drivable": True}
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts | {"name": "blind"}))
+    write_facts(path, facts | {"name": "blind"})
     return path
 
 

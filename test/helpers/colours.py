@@ -53,8 +53,18 @@ def write_colour_network(folder: Path, size: tuple[int, int] = (96, 160), stride
                for i, (name, (group, colour, drivable)) in enumerate(COLOURS.items())]
     facts = {"format": 1, "name": "colours", "onnx_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
              "input": {"height": size[0], "width": size[1]}, "temperature": 1.0, "classes": classes, **extra}
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
+    write_facts(path, facts)
     return path
+
+
+def read_facts(network: Path) -> dict:
+    """What the YAML file beside a network says."""
+    return yaml.load(network.with_suffix(".yaml").read_text(), Loader=yaml.CSafeLoader)
+
+
+def write_facts(network: Path, facts: dict) -> None:
+    """Write the YAML file beside a network."""
+    network.with_suffix(".yaml").write_text(yaml.dump(facts, Dumper=yaml.CSafeDumper))
 
 
 def paint_scene(height: int = 360, width: int = 640) -> np.ndarray:

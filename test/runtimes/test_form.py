@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 import pytest
-import yaml
-from colours import COLOURS, write_colour_network
+from colours import COLOURS, read_facts, write_colour_network, write_facts
 from onnx import TensorProto, helper, numpy_helper
 
 from drive_seg.core.engine import EngineError
@@ -33,11 +32,11 @@ CONSTANTS = {
 def save(folder, model, classes=CLASSES):
     """A model beside the colour network's YAML, with that many of its classes."""
     path = write_colour_network(folder)
-    facts = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    facts = read_facts(path)
     onnx.save(model, str(path))
     facts["onnx_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     facts["classes"] = facts["classes"][:classes]
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
+    write_facts(path, facts)
     return path
 
 
@@ -241,17 +240,17 @@ def test_an_input_size_below_half_is_refused_with_the_smallest(colour_network, s
 
 def test_weights_in_another_file_are_refused_with_the_way_to_merge_them(tmp_path, monkeypatch):
     path = write_colour_network(tmp_path)
-    facts = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    facts = read_facts(path)
     onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="colours.onnx.data",
               size_threshold=0)
     facts["onnx_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
+    write_facts(path, facts)
     with pytest.raises(NetworkError, match=r"weights in other files \(colours.onnx.data\).*: merge them with") as error:
         Network.load(path)
     monkeypatch.chdir(tmp_path)
     exec(str(error.value).split('python -c "')[1].split('"`')[0])
     facts["onnx_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
+    write_facts(path, facts)
     (tmp_path / "colours.onnx.data").unlink()
     assert read_header(path).external == ()
     open_engine("openvino", Network.load(path)).close()

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from colours import write_colour_network
+from colours import read_facts, write_colour_network, write_facts
 
 from drive_seg.core.engine import EngineError
 from drive_seg.core.frame import Frame
@@ -108,9 +107,9 @@ def test_an_int8_file_that_is_missing_or_damaged_is_refused(tmp_path, content, m
         (tmp_path / "colours.int8.onnx").write_bytes(content)
     with pytest.raises(NetworkError, match=message):
         Network.load(path)
-    facts = yaml.safe_load(path.with_suffix(".yaml").read_text())
+    facts = read_facts(path)
     del facts["int8"]
-    path.with_suffix(".yaml").write_text(yaml.safe_dump(facts))
+    write_facts(path, facts)
     assert Network.load(path).int8 is None
 
 
