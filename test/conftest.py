@@ -16,6 +16,7 @@ import pytest
 from colours import paint_scene, write_colour_network
 from hypothesis import HealthCheck, settings
 
+from drive_seg import numba_blas
 from drive_seg.network import Network
 from drive_seg.sources.clip import CLIPS, fetch
 from drive_seg.sources.frame_source import SourceError
@@ -34,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(loop.Loop(config))
+    numba_blas.leave_out()  # SciPy takes as long to load as all functions that are compiled
 
 
 @pytest.fixture(scope="session", autouse=True)

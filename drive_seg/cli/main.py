@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from drive_seg import __version__
+from drive_seg import __version__, numba_blas
 from drive_seg.errors import DriveSegError
 
 COMMANDS = {
@@ -42,6 +42,7 @@ def load(name: str) -> ModuleType:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns its exit code (2 for a known error)."""
+    own_process = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="drive-seg", description="Road, pavement, obstacles and drivable area.")
     parser.add_argument("--version", action="version", version=f"drive-seg {__version__}")
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             subparser.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(subparser)
     args = parser.parse_args(argv)
+    if own_process and "numba" in sys.modules:
+        numba_blas.leave_out()
     try:
         return module.run(args)
     except EXPECTED as error:

@@ -175,6 +175,7 @@ class HostRunner:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # keeps the rounding
         options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # threads that wait for work spin
         self._session = onnxruntime.InferenceSession(typed.SerializeToString(), options, ["CPUExecutionProvider"])
         self._gpu = gpu
         shapes = [tuple(self._session.get_inputs()[0].shape), tuple(self._session.get_outputs()[0].shape)]

@@ -1,5 +1,7 @@
 // kernels.cu built for the host. The blocks of a launch run one after the other, each in shared memory that is poisoned
 // and guarded; the threads of a block take turns: each runs until it ends or waits at a barrier.
+#undef _FORTIFY_SOURCE  // its longjmp refuses to change stacks
+#include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -27,48 +29,66 @@ static const size_t SHARED_LIMIT = 48 << 10, GUARD = 256, STACK = 64 << 10;
 static const uint8_t POISON = 0xFF;  // as floats: NaN
 Vector memory[(SHARED_LIMIT + GUARD) / sizeof(Vector)];
 
+// With a stack of its own, on which it runs one block's kernel after the other. Threads change places with _longjmp, as
+// swapcontext makes a system call each time.
 struct Thread {
-    ucontext_t context;
-    bool ended;
+    jmp_buf place;
+    bool begun = false, ended;
     std::vector<char> stack = std::vector<char>(STACK);
 };
 
 static std::vector<Thread> threads;
 static Thread* running;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static void (*start)();
 static bool vote, verdict;  // of __syncthreads_or
 
+static void to_scheduler() {
+    if (!_setjmp(running->place)) _longjmp(scheduler, 1);
+}
+
 static bool __syncthreads_or(bool mine) {
     vote = vote || mine;
-    swapcontext(&running->context, &scheduler);
+    to_scheduler();
     return verdict;
 }
 
 static void __syncthreads() { __syncthreads_or(false); }
 
 static void whole_thread() {
-    start();
-    running->ended = true;
-}  // goes on in the scheduler
+    for (;;) {
+        start();
+        running->ended = true;
+        to_scheduler();
+    }
+}
+
+// Until it ends or waits.
+static void run_thread(Thread& thread) {
+    running = &thread;
+    if (_setjmp(scheduler)) return;
+    if (thread.begun) _longjmp(thread.place, 1);
+    thread.begun = true;
+    ucontext_t first;
+    getcontext(&first);
+    first.uc_stack.ss_sp = thread.stack.data(), first.uc_stack.ss_size = STACK;
+    makecontext(&first, whole_thread, 0);
+    setcontext(&first);
+}
 
 // False when some threads wait at a barrier that others never reach.
 static bool run_block() {
-    for (Thread& thread : threads) {
-        thread.ended = false;
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.data(), thread.context.uc_stack.ss_size = STACK;
-        thread.context.uc_link = &scheduler;
-        makecontext(&thread.context, whole_thread, 0);
-    }
+    for (Thread& thread : threads) thread.ended = false;
     vote = false;
     for (size_t ended = 0; ended < threads.size();) {
         ended = 0;
         threadIdx = {0, 0};
         for (Thread& thread : threads) {
-            running = &thread;
-            if (thread.ended) return false;
-            swapcontext(&scheduler, &thread.context);
+            if (thread.ended) {
+                threads.clear();  // some are in the middle of it
+                return false;
+            }
+            run_thread(thread);
             ended += thread.ended;
             ++threadIdx.x;
         }

@@ -173,7 +173,9 @@ class _Context:
     def __init__(self, engine: _Engine) -> None:
         import onnxruntime
 
-        self._session = onnxruntime.InferenceSession(engine.content, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # threads that wait for work spin
+        self._session = onnxruntime.InferenceSession(engine.content, options, ["CPUExecutionProvider"])
         self._ends, self._at = engine.ends, {}
         self._work = _Work(self._run)
 

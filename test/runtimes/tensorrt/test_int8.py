@@ -27,6 +27,7 @@ class InInt8(HostEngine):
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # threads that wait for work spin
         self._session = onnxruntime.InferenceSession(str(network.int8_gpu), options, ["CPUExecutionProvider"])
 
     def infer(self, image: np.ndarray) -> np.ndarray:
