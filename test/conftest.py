@@ -35,7 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(loop.Loop(config))
-    numba_blas.leave_out()  # SciPy takes as long to load as all functions that are compiled
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scipy_is_left_out() -> None:
+    """It takes as long to load as all functions that are compiled."""
+    numba_blas.leave_out()
 
 
 @pytest.fixture(scope="session", autouse=True)
