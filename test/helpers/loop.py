@@ -15,6 +15,7 @@ longest begins first, so that no worker is left alone with it in the end.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import Counter, defaultdict
@@ -57,6 +58,16 @@ class Loop:
         left_out = "not train" in config.getoption("markexpr") and collection_path.name.startswith("test_") \
             and collection_path.suffix == ".py" and "\npytestmark = pytest.mark.train\n" in collection_path.read_text()
         return True if left_out else None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Iterator[None]:
+        """What is made here stays: Python would look through all of it for garbage again and again."""
+        gc.disable()
+        try:
+            return (yield)
+        finally:
+            gc.freeze()
+            gc.enable()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Iterator[None]:

@@ -26,7 +26,8 @@ MODULES = _modules()
 
 def statements(node: ast.AST) -> Iterator[ast.AST]:
     """All statements within a node, those in functions and branches included, those for type checkers left out."""
-    hidden = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    hidden = isinstance(node, ast.If) and any("TYPE_CHECKING" in (getattr(part, "id", ""), getattr(part, "attr", ""))
+                                              for part in ast.walk(node.test))
     for part in ("body", "orelse", "handlers", "finalbody", "cases"):
         for inner in getattr(node, part, ()) if part != "body" or not hidden else ():
             yield inner
