@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -40,26 +42,43 @@ def lowest(requirement: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def oldest(declared, tmp_path_factory) -> Path:
-    """The virtual environment's folder of executables."""
+def oldest(declared) -> Path:
+    """The virtual environment's folder of executables. It is kept beside the tests' own environment, with what Numba
+    compiled in it, until a line of the package or of what it needs changes."""
     python = python_3_10()
     if python is None:
         pytest.skip("there is no Python 3.10 with venv on this machine")
-    folder = tmp_path_factory.mktemp("oldest")
-    copy = shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns(
-        ".*", "__pycache__", "*.egg-info", "build", "install", "log", "out", "dist", "test"))
     requirements = sum((declared["extras_require"][extra] for extra in EXTRAS), declared["install_requires"])
-    constraints = folder / "lowest.txt"
-    constraints.write_text("\n".join(map(lowest, requirements)))
+    constraints = "\n".join(map(lowest, requirements))
+    folder = Path(sys.prefix) / "oldest"
+    copy, programs, made = folder / "source", folder / "venv/bin", folder / "made"
+    key = fingerprint(f"{python}\n{constraints}")
+    if made.exists() and made.read_text() == key:
+        return programs
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns(
+        ".*", "__pycache__", "*.egg-info", "build", "install", "log", "out", "dist", "test"))
+    (folder / "lowest.txt").write_text(constraints)
     subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
-    programs = folder / "venv/bin"
     pip = subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", "--no-compile",
-                          "--only-binary=:all:", "-c", str(constraints), f"{copy}[{','.join(EXTRAS)}]"],
+                          "--only-binary=:all:", "-c", str(folder / "lowest.txt"), f"{copy}[{','.join(EXTRAS)}]"],
                          capture_output=True, text=True, check=False)
     if pip.returncode and not any(word in pip.stderr for word in ("No matching distribution", "conflict")):
         pytest.skip(f"the package index can't be asked: {pip.stderr.strip().splitlines()[-1]}")
     assert pip.returncode == 0, pip.stderr
+    made.write_text(key)
     return programs
+
+
+def fingerprint(text: str) -> str:
+    """Of a text and of every file that is installed."""
+    digest = hashlib.sha256(text.encode())
+    files = [SOURCE / name for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml")]
+    for top in ("drive_seg", "engines", "launch", "config", "resource"):
+        files += [path for path in (SOURCE / top).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    for path in sorted(files):
+        digest.update(f"\0{path.relative_to(SOURCE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def segment(programs: Path, folder: Path, network: Path, *options: str, **variables: str) -> np.ndarray:
