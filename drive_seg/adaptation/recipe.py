@@ -48,8 +48,8 @@ class AdaptRecipe(RecipeFile):
     rehearsal: float = 0.33  # of a batch, where labelled sets are given
     hold: float = 2e-3  # pull of the weights to the former ones (L2-SP, Li et al., ICML 2018)
 
-    lr: float = 3e-4
-    backbone_lr: float = 6e-5
+    lr: float = 1e-4
+    backbone_lr: float = 2e-5
     settle: int = 50  # steps over which the rate rises
     clip: float = 5.0
     save_every: int = 50  # steps

@@ -38,7 +38,6 @@ CHECKPOINT, LOG, RECIPE = "checkpoint.pt", "log.jsonl", "adaptation.json"
 
 _PICTURES = 48  # that the batch norms get their statistics from
 _STATISTICS_STEPS, _STATISTICS_RATE, _STATISTICS_DECAY = 50, 0.1, 0.94  # UBNA's momentum and its decay
-_WEIGHT_POWER = 0.2  # see training's Recipe.class_weight_power
 
 
 class AdaptError(DriveSegError, RuntimeError):
@@ -339,17 +338,11 @@ class Adaptation:
                             for request in self._requests(samples, _PICTURES, 0)])
 
     def _code_book(self, sources: Sequence[data.Source], allowed: np.ndarray) -> CodeBook:
-        """With loss weights by how much of the footage the former network calls each class."""
+        """All classes weigh the same: with weights for rare ones each teacher would say them more often than the one
+        before."""
         if sources:
-            return data.code_book(sources, allowed, self.table, Recipe())
-        places = np.unique(np.linspace(0, len(self.stills) - 1, min(24, len(self.stills))).astype(int))
-        counts = np.zeros(len(self.table))
-        for place in places:
-            classes, _ = self.ask([self.footage.read(self.stills[place])])
-            counts += np.bincount(classes.ravel(), minlength=len(self.table))[: len(self.table)]
-        share = np.maximum(counts / counts.sum(), 1e-3)
-        weights = share ** -_WEIGHT_POWER
-        return CodeBook(torch.from_numpy(allowed), torch.from_numpy(weights / (weights * share).sum()))
+            return data.code_book(sources, allowed, self.table, Recipe(class_weight_power=0.0))
+        return CodeBook(torch.from_numpy(allowed), torch.ones(len(self.table), dtype=torch.float64))
 
     @torch.no_grad()
     def _re_estimate(self) -> None:
