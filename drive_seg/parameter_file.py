@@ -207,7 +207,7 @@ def _number(text: str) -> float | None:
             return float.fromhex(text)
         if _DECIMAL.fullmatch(text):
             number = float(text)
-            # What is beyond the range of a double, at either end, is no number to rcl.
+            # rcl does not take a number that is too large or too small for a double.
             small = abs(number) < sys.float_info.min and re.search("[1-9]", re.split("[eE]", text)[0])
             return None if math.isinf(number) or small else number
     except OverflowError:

@@ -19,7 +19,7 @@ class AdaptRecipe(RecipeFile):
     longer has its statistics).
     """
 
-    tuples: ClassVar[tuple[str, ...]] = ("keep", "asked", "scales")
+    tuples: ClassVar[tuple[str, ...]] = ("keep", "teacher_scales", "scales")
 
     method: str = "self-training"
     seed: int = 0
@@ -34,7 +34,7 @@ class AdaptRecipe(RecipeFile):
     least: float = 0.4  # no class is believed below
     drawn: float = 1.0  # of the pixels that are not believed: get a class drawn by the teacher's probabilities
     follow: float = 0.9  # of the thresholds from step to step
-    asked: tuple[float, ...] = (1.0, 1.25)  # sizes at which the teacher sees a picture, every second time mirrored
+    teacher_scales: tuple[float, ...] = (1.0, 1.25)  # of the pictures that it sees; every second one is mirrored
     ema: float = 0.995  # of the teacher (Tarvainen and Valpola, NeurIPS 2017)
 
     # The student's pictures.
@@ -63,7 +63,7 @@ class AdaptRecipe(RecipeFile):
                 raise ValueError(f"{name} must be a whole number of 1 or more, it is {getattr(self, name)!r}")
         if self.minutes is not None:
             check_number("minutes", self.minutes, above=0)
-        if not (self.asked and all(is_number(scale) and 0.25 <= scale <= 4 for scale in self.asked)):
-            raise ValueError(f"asked must be one or more sizes from 0.25 to 4, it is {self.asked!r}")
+        if not (self.teacher_scales and all(is_number(scale) and 0.25 <= scale <= 4 for scale in self.teacher_scales)):
+            raise ValueError(f"teacher_scales must be numbers from 0.25 to 4, they are {self.teacher_scales!r}")
         for name in ("sure", "least", "follow", "ema", "drawn", "mix", "rare", "rehearsal", "crop"):
             check_number(name, getattr(self, name), least=0, most=1)

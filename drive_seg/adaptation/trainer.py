@@ -2,10 +2,10 @@
 
 The teacher is the mean of the students so far (Tarvainen and Valpola, NeurIPS 2017). It sees whole pictures as they
 are, at several sizes; the student sees crops in other light and weather, with classes of other pictures pasted in.
-Where the teacher is not sure the label is drawn by its probabilities, on average a soft label: without it rare classes
-shrink, for what is left between the sure ones goes to whatever is frequent. Batch norms keep the
-statistics that the network was given at the start, those of the footage: with batches of four they would only add
-noise. Every sample depends on its step alone, so that a run in steps that was killed goes on as if it had not been.
+Where the teacher is not sure the label is drawn by its probabilities, on average a soft label: so that what lies
+between the sure pixels does not all go to frequent classes. Batch norms keep the statistics that the network was given
+at the start, those of the footage: with batches of four they would only add noise. Every sample depends on its step
+alone, so that a run in steps that was killed goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -253,7 +253,8 @@ class Adaptation:
             pairs.append((self.footage.read(still), following))
             left -= 1 + (following is not None)
         flat = [picture for pair in pairs for picture in pair if picture is not None]
-        classes, confidence, probability = self._probability(flat, self.recipe.asked)
+        probability = self.ask(flat, self.recipe.teacher_scales)
+        classes, confidence = probability.argmax(1).astype(np.uint8), probability.max(1)
         keep = self.recipe.keep[0] + self.progress() * (self.recipe.keep[1] - self.recipe.keep[0])
         for c, sure in zip(classes, confidence, strict=True):
             self.thresholds.update(c, sure, keep)
@@ -275,15 +276,9 @@ class Adaptation:
         return flat[:count], labels[:count], kept
 
     @torch.no_grad()
-    def ask(self, pictures: Sequence[np.ndarray], scales: Sequence[float] = (1.0,)) -> tuple[np.ndarray, np.ndarray]:
-        """What the teacher says of pictures (H, W, 3) uint8 RGB: classes (N, H/2, W/2) uint8 and the probability of
-        each, float32. scales: the answer is the mean over pictures enlarged so much, every second one mirrored."""
-        return self._probability(pictures, scales)[:2]
-
-    @torch.no_grad()
-    def _probability(self, pictures: Sequence[np.ndarray], scales: Sequence[float]
-                     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See ask; and the probability of every class, (N, C, H/2, W/2) float32."""
+    def ask(self, pictures: Sequence[np.ndarray], scales: Sequence[float]) -> np.ndarray:
+        """The probability of each class by the teacher, (N, C, H/2, W/2) float32, for pictures (H, W, 3) uint8 RGB.
+        scales: it is the mean over pictures enlarged so much, every second one mirrored."""
         plain = self._tensor(pictures).to(self.device).float()
         height, width = plain.shape[2:]
         total: torch.Tensor | None = None
@@ -299,9 +294,7 @@ class Adaptation:
             probability = (logits / self.former.temperature).softmax(1)
             total = probability if total is None else total + probability
         assert total is not None
-        probability = total / len(scales)
-        most, classes = probability.max(1)
-        return classes.byte().cpu().numpy(), most.cpu().numpy(), probability.cpu().numpy()
+        return (total / len(scales)).cpu().numpy()
 
     def _choose(self, count: int) -> list[Still]:
         """The next frames, each once an epoch."""
@@ -338,7 +331,7 @@ class Adaptation:
                             for request in self._requests(samples, _PICTURES, 0)])
 
     def _code_book(self, sources: Sequence[data.Source], allowed: np.ndarray) -> CodeBook:
-        """All classes weigh the same: with weights for rare ones each teacher would say them more often than the one
+        """All classes weigh the same: with weights for rare ones each teacher would see them more often than the one
         before."""
         if sources:
             return data.code_book(sources, allowed, self.table, Recipe(class_weight_power=0.0))

@@ -79,7 +79,8 @@ def detect(root: Path) -> str:
         if masks.is_voc(root):
             return "voc"
         if inside := [part for part in sorted(root.iterdir()) if part.is_dir() and masks.is_voc(part)]:
-            raise LabelError(f"{root} is no data set, but {', '.join(map(str, inside))} in it", "give that folder")
+            raise LabelError(f"{root} is not a data set, but has some in it: {', '.join(map(str, inside))}",
+                             "give one of them")
     files = [root] if root.is_file() else sorted([*root.rglob("*.xml"), *root.rglob("*.json")])[:200]
     for file in files:
         if file.name == PICKED:

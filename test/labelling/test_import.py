@@ -340,7 +340,7 @@ def test_folders_without_the_labels_that_are_read_say_what_to_do(street_folder, 
     with pytest.raises(LabelError, match=r"has no SPLIT/CITY/\*_gtFine_labelIds.png: unpack"):
         import_labels(street_folder, tmp_path / "data")
     (tmp_path / "devkit" / "VOC2012" / "SegmentationClass").mkdir(parents=True)
-    with pytest.raises(LabelError, match="VOC2012 in it: give that folder"):
+    with pytest.raises(LabelError, match="VOC2012: give one of them"):
         import_labels(tmp_path / "devkit", tmp_path / "data")
 
 
