@@ -11,6 +11,7 @@ from drive_seg.core.decode import Decoder
 from drive_seg.core.health.monitor import Monitor
 from drive_seg.core.segmentation import Segmentation
 from drive_seg.core.segmenter import warm_up as warm_up_segmenter
+from drive_seg.core.temporal import TemporalFilter
 from drive_seg.network import Network
 from drive_seg.outputs.warm import warm_up as warm_up_outputs
 from drive_seg.replay.measure import Measure
@@ -21,6 +22,7 @@ def compile_ahead(network: Network) -> None:
     decoder = Decoder(network.table, temperature=network.temperature, trust=network.trust, threads=1)
     decoded = decoder.decode(np.zeros((len(network.table), 8, 8), np.float32), (32, 32))
     warm_up_segmenter(network.table)
-    warm_up_outputs(rare=True)
+    warm_up_outputs()
+    TemporalFilter()
     Monitor()
     Measure().add(Segmentation(decoded.labels, decoded.classes, decoded.labels, decoded.confidence))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from drive_seg.core.engine import EngineError
+from drive_seg.lean_imports import without
 from drive_seg.loading import fix_for_loading, one_line
 
 try:
-    import openvino as ov
+    with without("openvino.tools.ovc"):  # its converter of models, which reports to its vendor when it is loaded
+        import openvino as ov
 except ModuleNotFoundError as error:
     raise EngineError(f"OpenVINO is not installed ({error})", "pip install openvino") from error
 except (ImportError, OSError, MemoryError) as error:  # it is there, but the system can't load its libraries

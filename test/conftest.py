@@ -16,7 +16,7 @@ import pytest
 from colours import paint_scene, write_colour_network
 from hypothesis import HealthCheck, settings
 
-from drive_seg import numba_blas
+from drive_seg import lean_imports
 from drive_seg.network import Network
 from drive_seg.sources.clip import CLIPS, fetch
 from drive_seg.sources.frame_source import SourceError
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def scipy_is_left_out() -> None:
     """It takes as long to load as all functions that are compiled."""
-    numba_blas.leave_out()
+    lean_imports.load_numba_without_scipy()
 
 
 @pytest.fixture(scope="session", autouse=True)

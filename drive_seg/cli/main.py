@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from drive_seg import __version__, numba_blas
+from drive_seg import __version__, lean_imports
 from drive_seg.errors import DriveSegError
 
 COMMANDS = {
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(subparser)
     args = parser.parse_args(argv)
     if own_process and "numba" in sys.modules:
-        numba_blas.leave_out()
+        lean_imports.load_numba_without_scipy()
     try:
         return module.run(args)
     except EXPECTED as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg import numba_blas
+from drive_seg import lean_imports
 from drive_seg.cli.options import add_settings, out_folder, rig_of
 from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.network import Network
@@ -64,7 +64,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    numba_blas.leave_out()
+    lean_imports.load_numba_without_scipy()
     try:
         jobs = _jobs(args)
         with writing_into(args.out):

@@ -90,6 +90,3 @@ def warm_up(table: ClassTable) -> None:
     patch = np.zeros((64, 64, 3), np.uint8)
     patch[:16, :16] = 200  # strange enough for what is done then to be compiled too
     distrust(Frame.from_array(patch), np.ones((64, 64), np.uint8), SurfaceRule(1e-3))
-    temporal = TemporalFilter()
-    for _ in range(2):  # the first frame is only remembered
-        temporal.apply(tiny, tiny)

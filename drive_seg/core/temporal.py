@@ -23,6 +23,8 @@ class TemporalFilter:
         self._sure, self._lag = round(sure * 255), lag
         self._labels: np.ndarray | None = None
         self._waited: np.ndarray | None = None
+        pixel = np.zeros(1, np.uint8)
+        _filter(pixel, pixel, pixel, pixel, self._sure, self._lag)  # compiled or loaded now, not in a frame
 
     def reset(self) -> None:
         """Forget the last frame, e.g. when time jumped."""

@@ -19,7 +19,7 @@ try:
     import cv2
     import numpy as np
 
-    from drive_seg import numba_blas
+    from drive_seg import lean_imports
     from drive_seg.core.engine import EngineError
     from drive_seg.gpu_check.checks import check_batches, check_frames, check_kernels
     from drive_seg.gpu_check.findings import Findings, table_of
@@ -61,7 +61,7 @@ def main() -> int:
     part.add_argument("--kernels-only", action="store_true", help="a few frames through the kernels, and no more")
     part.add_argument("--runtime", choices=FLAVOURS, help="whole frames through this TensorRT, and no more")
     args = parser.parse_args()
-    numba_blas.leave_out()
+    lean_imports.load_numba_without_scipy()
     findings = Findings()
     try:
         network = Network.load(args.network or default_network())

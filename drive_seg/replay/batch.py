@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from drive_seg import numba_blas
+from drive_seg import lean_imports
 from drive_seg.replay.job import Job, Outcome, Progress, run_job
 from drive_seg.replay.settings import ReplayError
 from drive_seg.replay.stream import one_line
@@ -179,7 +179,7 @@ def _in_processes(jobs: Sequence[Job], workers: int, done: Done) -> Iterator[tup
 def _work(pipe: Connection, cores: set[int]) -> None:
     """A worker process: replays one bag after the other."""
     os.sched_setaffinity(0, cores)  # before any library counts its threads
-    numba_blas.leave_out()
+    lean_imports.load_numba_without_scipy()
     while True:
         try:
             job = pipe.recv()

@@ -12,6 +12,7 @@ from rclpy.publisher import Publisher
 from drive_seg.outputs.warm import warm_up
 from drive_seg.pipeline import Model, Pipeline
 from drive_seg.rig import Rig
+from drive_seg.ros import transport
 from drive_seg.ros.joint import JointGround
 from drive_seg.ros.label_info import publish_label_info
 from drive_seg.ros.outputs import OUTPUTS, Output
@@ -67,7 +68,9 @@ class Configured:
             self.cameras: dict[str, ConfiguredCamera] = {}
             for name, settings in rig.cameras.items():
                 self.cameras[name] = self._open_camera(node, opened, name, settings, turns, events)
-            warm_up()
+            warm_up(compressed=any(s.image_transport == "compressed" for s in rig.cameras.values()), progressive=False,
+                    several=rig.several)
+            transport.give_back()  # what reading and compiling the network took
             for latched in publish_label_info(node, self.model.network.table):
                 opened.callback(node.destroy_publisher, latched)
             self.joint: JointGround | None = None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from drive_seg import numba_blas
+from drive_seg import lean_imports
 from drive_seg.ros import transport
 from drive_seg.ros.log import Throttle
 from drive_seg.ros.unread import LeftOver
@@ -42,7 +42,7 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
     Raises SystemExit with code 2 after one line on stderr for a parameter that can't be used.
     """
     transport.apply()  # before rclpy is imported: it sets how memory and large images are handled
-    numba_blas.leave_out()
+    lean_imports.load_numba_without_scipy()
 
     import rclpy
     from rclpy.exceptions import ParameterException

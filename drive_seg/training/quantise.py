@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from drive_seg.errors import DriveSegError
 from drive_seg.fp16.int8 import typed_int8
 from drive_seg.fp16.typed import fp32_layers
+from drive_seg.lean_imports import without
 
 KEPT_FLOAT = ("/stem/", "/stages.0/", "/classify/")
 """Names of the layers that stay float: 8 bits there lose the most accuracy and save next to no time."""
@@ -34,7 +35,8 @@ def to_int8(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> onnx.ModelP
     images: BGR uint8, any size, that show what the network will see; the ranges of the activations come from them.
     Raises ImportError without nncf.
     """
-    import nncf
+    with without("openvino_telemetry"):  # it reports each call to its vendor
+        import nncf
 
     nncf.set_log_level(logging.ERROR)
     size = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[2:]]

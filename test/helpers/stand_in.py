@@ -30,7 +30,7 @@ def run_script(library: Path, script: str, *arguments: str, limit: float = 300, 
     libraries = [str(library.parent), *filter(None, [environment.pop("LD_LIBRARY_PATH", "")])]
     env = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries), "STAND_IN_REPORTS": "1",
            "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment}
-    start = "from stand_in import *\nfrom drive_seg import numba_blas\nnumba_blas.leave_out()\n"
+    start = "from stand_in import *\nfrom drive_seg import lean_imports\nlean_imports.load_numba_without_scipy()\n"
     return subprocess.run([sys.executable, "-c", start + script, *arguments], env=env, text=True,
                           capture_output=True, check=False, timeout=limit, cwd=ROOT)
 

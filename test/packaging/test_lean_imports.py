@@ -1,4 +1,4 @@
-"""Numba does not load SciPy in processes of this package, and everybody else can."""
+"""Parts of Numba and OpenVINO that processes of this package do not load, and everybody else can."""
 
 import os
 import subprocess
@@ -8,10 +8,10 @@ import pytest
 
 USE = """
 import sys
-from drive_seg import numba_blas
+from drive_seg import lean_imports
 if {leave_out}:
-    numba_blas.leave_out()
-    numba_blas.leave_out()
+    lean_imports.load_numba_without_scipy()
+    lean_imports.load_numba_without_scipy()
 import numba
 assert numba.njit(lambda x: x + 1)(1) == 2
 print("scipy.linalg" in sys.modules)
@@ -32,3 +32,13 @@ def test_numba_leaves_scipy_out(tmp_path, leave_out):
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{not leave_out}\n"
+
+
+def test_openvino_comes_without_what_reports_to_its_vendor():
+    code = ("import sys\n"
+            "import drive_seg.openvino_core\n"
+            "print([name for name in sys.modules if name.startswith(('openvino.tools', 'openvino_telemetry'))])\n"
+            "import openvino.tools.ovc\n")
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
