@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
+from drive_seg.image_file import read_pixels
 from drive_seg.training.losses import IGNORE
 
 
@@ -39,11 +42,22 @@ class Thresholds:
         return np.where(confidence >= self.limits()[classes], classes, np.uint8(IGNORE)).astype(np.uint8)
 
 
-def draw(rng: np.random.Generator, probability: np.ndarray) -> np.ndarray:
-    """A class for each pixel, drawn by its probability: (H, W) uint8 from (C, H, W) float."""
-    level = np.cumsum(probability, 0)
-    chosen = (level < rng.random(level.shape[1:], np.float32) * level[-1]).sum(0)
-    return np.minimum(chosen, len(probability) - 1).astype(np.uint8)
+def write_answer(path: Path, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keep what a teacher says of a picture, (C, H, W) float, as a PNG. Returns it as read_answer will. Raises OSError.
+    """
+    classes, sure = probability.argmax(0).astype(np.uint8), np.rint(255 * probability.max(0)).astype(np.uint8)
+    part = path.with_suffix(".part.png")
+    if not cv2.imwrite(str(part), np.dstack([classes, sure, np.zeros_like(sure)])):
+        raise OSError(f"can't write {path}: is there space, and may you write there?")
+    part.replace(path)
+    return classes, sure / np.float32(255)
+
+
+def read_answer(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Classes (H, W) uint8 and their confidence (H, W) float32, 0..1, in steps of 1/255; None where nothing is kept."""
+    if not path.is_file() or (kept := read_pixels(path, cv2.IMREAD_COLOR)) is None:
+        return None
+    return np.ascontiguousarray(kept[..., 0]), kept[..., 1] / np.float32(255)
 
 
 def steady(labels: np.ndarray, image: np.ndarray, other_labels: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -29,13 +29,13 @@ class AdaptRecipe(RecipeFile):
 
     # Pseudo-labels. A class's threshold is the confidence that `keep` of its pixels reach (CBST, Zou et al., 2018),
     # followed from picture to picture (IAST, Mei et al., ECCV 2020), and never above `sure`.
+    rounds: int = 3  # of the same length; the teacher stays as it is in each
     keep: tuple[float, float] = (0.5, 0.8)  # at the beginning, at the end
-    sure: float = 0.95
-    least: float = 0.4  # no class is believed below
-    drawn: float = 1.0  # of the pixels that are not believed: get a class drawn by the teacher's probabilities
+    sure: float = 0.9
+    least: float = 0.6  # no class is believed below
     follow: float = 0.9  # of the thresholds from step to step
-    teacher_scales: tuple[float, ...] = (1.0, 1.25)  # of the pictures that it sees; every second one is mirrored
-    ema: float = 0.995  # of the teacher (Tarvainen and Valpola, NeurIPS 2017)
+    teacher_scales: tuple[float, ...] = (0.75, 1.25)  # of the pictures that it sees; every second one is mirrored
+    ema: float = 0.995  # of what comes out and teaches the next round (Tarvainen and Valpola, NeurIPS 2017)
 
     # The student's pictures.
     crop: float = 0.75  # of the network's input, both ways
@@ -58,12 +58,12 @@ class AdaptRecipe(RecipeFile):
         """Raises ValueError."""
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, it is {self.method!r}")
-        for name in ("steps", "batch", "settle", "save_every"):
+        for name in ("steps", "batch", "rounds", "settle", "save_every"):
             if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of 1 or more, it is {getattr(self, name)!r}")
         if self.minutes is not None:
             check_number("minutes", self.minutes, above=0)
         if not (self.teacher_scales and all(is_number(scale) and 0.25 <= scale <= 4 for scale in self.teacher_scales)):
             raise ValueError(f"teacher_scales must be numbers from 0.25 to 4, they are {self.teacher_scales!r}")
-        for name in ("sure", "least", "follow", "ema", "drawn", "mix", "rare", "rehearsal", "crop"):
+        for name in ("sure", "least", "follow", "ema", "mix", "rare", "rehearsal", "crop"):
             check_number(name, getattr(self, name), least=0, most=1)

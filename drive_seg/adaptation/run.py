@@ -109,7 +109,7 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     blends = BLENDS if recipe.method == "self-training" else BLENDS[:1]
     for share in blends:
         say(f"measuring{f' with {share:.0%} of the former weights' if share else ''}")
-        candidate = run.teacher.cpu() if not share else blend(run.teacher.cpu(), former.table, former, share)
+        candidate = run.average.cpu() if not share else blend(run.average.cpu(), former.table, former, share)
         shutil.rmtree(out / CANDIDATE, ignore_errors=True)
         facts = provenance_of(former, footage, recipe, step=run.step, seconds=run.seconds, device=run.device.type,
                               rehearsal=labelled, share=share)

@@ -1,16 +1,18 @@
 """Self-training on footage: a student learns what a slow teacher is sure of, from pictures that were changed strongly.
 
-The teacher is the mean of the students so far (Tarvainen and Valpola, NeurIPS 2017). It sees whole pictures as they
-are, at several sizes; the student sees crops in other light and weather, with classes of other pictures pasted in.
-Where the teacher is not sure the label is drawn by its probabilities, on average a soft label: so that what lies
-between the sure pixels does not all go to frequent classes. Batch norms keep the statistics that the network was given
-at the start, those of the footage: with batches of four they would only add noise. Every sample depends on its step
-alone, so that a run in steps that was killed goes on as if it had not been.
+The teacher stays as it is for a round (CBST, Zou et al., ECCV 2018), the former network in the first; the mean of the
+students so far (Tarvainen and Valpola, NeurIPS 2017) is the teacher of the next one, and what comes out. It sees whole
+pictures as they are, at several sizes, which makes it better than its student (Zoph et al., NeurIPS 2020); the student
+sees crops in other light and weather, with classes of other pictures pasted in. A teacher that follows its student from
+step to step hands on its mistakes: measured, it gained a third as much and then drifted. Batch norms keep the
+statistics that the network was given at the start, those of the footage: with batches of four they would only add
+noise. Every sample depends on its step alone, so that a run in steps that was killed goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -22,7 +24,7 @@ import torch
 from torch.nn import functional
 
 from drive_seg.adaptation.footage import Footage, Still
-from drive_seg.adaptation.pseudo import Thresholds, draw, mix_in, steady
+from drive_seg.adaptation.pseudo import Thresholds, mix_in, read_answer, steady, write_answer
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset
@@ -35,6 +37,9 @@ from drive_seg.training.restore import check_file, restore
 from drive_seg.training.run_folder import read_state, report_damage
 
 CHECKPOINT, LOG, RECIPE = "checkpoint.pt", "log.jsonl", "adaptation.json"
+
+ANSWERS = "answers"
+"""Folder of what the teacher of this round said so far."""
 
 _PICTURES = 48  # that the batch norms get their statistics from
 _STATISTICS_STEPS, _STATISTICS_RATE, _STATISTICS_DECAY = 50, 0.1, 0.94  # UBNA's momentum and its decay
@@ -62,7 +67,7 @@ def _width(former: Network) -> float:
 
 
 class Adaptation:
-    """One run. `student` learns; `teacher` is what comes out."""
+    """One run. `student` learns from `teacher`; `average` is what comes out."""
 
     def __init__(self, footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *,
                  rehearsal: Sequence[Dataset] = (), resume: bool = False, device: str | None = None) -> None:
@@ -92,7 +97,9 @@ class Adaptation:
         for module in self.student.backbone.shallow_modules():
             module.requires_grad_(False)
         self.student.to(self.device, memory_format=torch.channels_last)
-        self.teacher = deepcopy(self.student).requires_grad_(False)
+        self.average = deepcopy(self.student).requires_grad_(False)
+        self.teacher = deepcopy(self.average)
+        self.round = 0
         self._start = {name: p.detach().clone() for name, p in self.student.named_parameters() if p.requires_grad}
         self.thresholds = Thresholds(len(self.table), sure=recipe.sure, least=recipe.least, follow=recipe.follow)
         self.book = self._code_book(sources, allowed).to(self.device)
@@ -105,6 +112,7 @@ class Adaptation:
                              " folder")
         else:
             (out / LOG).unlink(missing_ok=True)
+            shutil.rmtree(out / ANSWERS, ignore_errors=True)
             recipe.save(out / RECIPE)
             self.save()  # or a run that is killed early could go on with another network
 
@@ -124,6 +132,8 @@ class Adaptation:
         losses: list[dict[str, float]] = []
         last = time.monotonic()
         while self.progress() < 1 and (stop_after is None or self.step < stop_after):
+            if self.round < int(self.progress() * self.recipe.rounds):
+                self._next_round()
             losses.append(self._train_step())
             self.step += 1
             self.seconds, last = self.seconds + time.monotonic() - last, time.monotonic()
@@ -137,11 +147,19 @@ class Adaptation:
             if self.step % self.recipe.save_every == 0:
                 self.save()
         self.save()
+        if self.progress() >= 1:
+            shutil.rmtree(self.out / ANSWERS, ignore_errors=True)
+
+    def _next_round(self) -> None:
+        self.round += 1
+        self.teacher.load_state_dict(self.average.state_dict())
+        shutil.rmtree(self.out / ANSWERS, ignore_errors=True)
 
     def save(self) -> None:
         """Write the checkpoint; a kill while writing leaves the one before."""
         state = {"step": self.step, "seconds": self.seconds, "student": self.student.state_dict(),
-                 "teacher": self.teacher.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "average": self.average.state_dict(), "teacher": self.teacher.state_dict(), "round": self.round,
+                 "optimizer": self.optimizer.state_dict(),
                  "thresholds": torch.from_numpy(self.thresholds.values.copy()), "former": self.former.sha256,
                  "rehearsal": self._rehearsal}
         part = (self.out / CHECKPOINT).with_suffix(".part")
@@ -161,10 +179,12 @@ class Adaptation:
                              f" {self._rehearsal}", "give the same ones, or start again with another --out")
         with report_damage(path):
             self.student.load_state_dict(state["student"])
+            self.average.load_state_dict(state["average"])
             self.teacher.load_state_dict(state["teacher"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.thresholds.values = state["thresholds"].numpy().copy()
-            self.step, self.seconds = state["step"], state["seconds"]
+            self.step, self.seconds, self.round = state["step"], state["seconds"], state["round"]
+        shutil.rmtree(self.out / ANSWERS, ignore_errors=True)  # it may be of a later round
         log.cut(self.out / LOG, self.step)
 
     # ---- one step -----------------------------------------------------------------------------------------------
@@ -201,7 +221,7 @@ class Adaptation:
             raise AdaptError(f"step {self.step}: the gradient is not finite", f"lower lr in {self.out / RECIPE}")
         self.optimizer.step()
         with torch.no_grad():
-            for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            for mine, theirs in zip(self.average.parameters(), self.student.parameters(), strict=True):
                 mine.lerp_(theirs, 1 - self.recipe.ema)
         return float(norm)
 
@@ -244,36 +264,34 @@ class Adaptation:
 
     def _teach(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray], float]:
         """Whole pictures, the pseudo-labels of each at half its size, and the share of them that are believed."""
-        pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
-        left = count
-        for still in self._choose(count):
-            if left <= 0:
-                break
-            following = self.footage.read(still, True) if still.follows else None
-            pairs.append((self.footage.read(still), following))
-            left -= 1 + (following is not None)
-        flat = [picture for pair in pairs for picture in pair if picture is not None]
-        probability = self.ask(flat, self.recipe.teacher_scales)
-        classes, confidence = probability.argmax(1).astype(np.uint8), probability.max(1)
         keep = self.recipe.keep[0] + self.progress() * (self.recipe.keep[1] - self.recipe.keep[0])
-        for c, sure in zip(classes, confidence, strict=True):
-            self.thresholds.update(c, sure, keep)
-        labels = [self.thresholds.believed(c, sure) for c, sure in zip(classes, confidence, strict=True)]
-        at = 0
-        for _, following in pairs:
-            if following is None:
-                at += 1
-                continue
-            one, other = labels[at], labels[at + 1]
-            labels[at] = steady(one, flat[at], other, flat[at + 1])
-            labels[at + 1] = steady(other, flat[at + 1], one, flat[at])
-            at += 2
+        pictures: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        for still in self._choose(count):
+            if len(pictures) >= count:
+                break
+            shots = [self.footage.read(still, following) for following in (False, True)[: 1 + still.follows]]
+            answers = self._answers(still, shots)
+            for classes, confidence in answers:
+                self.thresholds.update(classes, confidence, keep)
+            believed = [self.thresholds.believed(*answer) for answer in answers]
+            if still.follows:
+                (one, other), (now, then) = believed, shots
+                believed = [steady(one, now, other, then), steady(other, then, one, now)]
+            pictures += shots
+            labels += believed
         kept = float(np.mean([label != IGNORE for label in labels[:count]]))
-        rng = np.random.default_rng([self.recipe.seed, 11, self.step])
-        for label, p in zip(labels[:count], probability[:count], strict=True):
-            doubted = (label == IGNORE) & (rng.random(label.shape, np.float32) < self.recipe.drawn)
-            label[doubted] = draw(rng, p)[doubted]
-        return flat[:count], labels[:count], kept
+        return pictures[:count], labels[:count], kept
+
+    def _answers(self, still: Still, shots: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What this round's teacher says of a frame and the one that follows: asked once, then read again."""
+        paths = [self.out / ANSWERS / f"{still.name}{end}.png" for end in ("", "_next")[: len(shots)]]
+        found = [answer for path in paths if (answer := read_answer(path)) is not None]
+        if len(found) == len(paths):
+            return found
+        (self.out / ANSWERS).mkdir(exist_ok=True)
+        probability = self.ask(shots, self.recipe.teacher_scales)
+        return [write_answer(path, p) for path, p in zip(paths, probability, strict=True)]
 
     @torch.no_grad()
     def ask(self, pictures: Sequence[np.ndarray], scales: Sequence[float]) -> np.ndarray:
@@ -340,7 +358,7 @@ class Adaptation:
     @torch.no_grad()
     def _re_estimate(self) -> None:
         """Batch norms' mean and variance from the footage, mixed with the former ones ever less (UBNA)."""
-        norms = [m for m in self.teacher.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        norms = [m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         for norm in norms:
             norm.train()
         for step in range(_STATISTICS_STEPS):
@@ -348,7 +366,7 @@ class Adaptation:
                 norm.momentum = _STATISTICS_RATE * _STATISTICS_DECAY ** step
             self.step = step
             pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch)]
-            self.teacher(self._tensor(pictures).to(self.device).float())
+            self.average(self._tensor(pictures).to(self.device).float())
         for norm in norms:
             norm.eval()
             norm.momentum = 0.1

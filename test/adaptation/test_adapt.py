@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch", reason="adapting needs torch: make test-tra
 pytest.importorskip("onnx", reason="adapting needs onnx: make test-train")
 
 from drive_seg.adaptation.footage import Footage, Still  # noqa: E402
-from drive_seg.adaptation.pseudo import Thresholds, draw, mix_in, steady  # noqa: E402
+from drive_seg.adaptation.pseudo import Thresholds, mix_in, read_answer, steady, write_answer  # noqa: E402
 from drive_seg.adaptation.recipe import AdaptRecipe  # noqa: E402
 from drive_seg.adaptation.run import adapt  # noqa: E402
-from drive_seg.adaptation.trainer import Adaptation, AdaptError  # noqa: E402
+from drive_seg.adaptation.trainer import ANSWERS, Adaptation, AdaptError  # noqa: E402
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
@@ -133,14 +133,18 @@ def test_thresholds_follow_slowly_and_ignore_specks():
     assert np.isnan(thresholds.values[1])
 
 
-def test_classes_are_drawn_by_their_probability():
-    share = np.float32([0.6, 0.0, 0.3, 0.1])
-    probability = np.broadcast_to(share[:, None, None], (4, 200, 200))
-    drawn = draw(np.random.default_rng(0), probability)
-    assert np.bincount(drawn.ravel(), minlength=4) / drawn.size == pytest.approx(share, abs=0.01)
-    sure = np.zeros((3, 50, 50), np.float32)
-    sure[2] = 1
-    assert (draw(np.random.default_rng(1), sure) == 2).all()
+def test_an_answer_is_read_as_it_was_written(tmp_path):
+    probability = np.random.default_rng(0).dirichlet(np.ones(4), (6, 8)).transpose(2, 0, 1)
+    path = tmp_path / "answer.png"
+    assert read_answer(path) is None
+    written = write_answer(path, probability)
+    for one, other in zip(written, read_answer(path), strict=True):
+        assert one.dtype == other.dtype and np.array_equal(one, other)
+    assert np.array_equal(written[0], probability.argmax(0))
+    assert np.abs(written[1] - probability.max(0)).max() <= 0.51 / 255
+    path.write_bytes(path.read_bytes()[:40])
+    assert read_answer(path) is None, "a damaged one is asked for again"
+
 
 
 def texture(rng):
@@ -215,14 +219,27 @@ def test_the_teacher_sees_a_picture_at_several_sizes_and_mirrored(former, footag
     np.testing.assert_allclose(both, (plain + larger[..., ::-1]) / 2, atol=2e-3)
 
 
-def test_what_is_not_believed_gets_a_drawn_label(former, footage, tmp_path):
-    believed = replace(RECIPE, sure=1.0, least=1.0)  # nothing is
-    for drawn, labelled in ((0.0, 0.0), (1.0, 1.0)):
-        folder = tmp_path / str(drawn)
-        folder.mkdir()
-        run = Adaptation(footage, former, folder, replace(believed, drawn=drawn))
-        _, labels, kept = run._teach(4)
-        assert kept < 0.05 and np.mean([label != IGNORE for label in labels]) == pytest.approx(labelled, abs=0.05)
+def test_a_teacher_is_asked_once_a_round_and_follows_from_round_to_round(former, footage, tmp_path, monkeypatch):
+    asked = []
+    ask = Adaptation.ask
+
+    def note(self, shots, scales):
+        asked.append(self.round)
+        return ask(self, shots, scales)
+
+    monkeypatch.setattr(Adaptation, "ask", note)
+    few = replace(footage, stills=footage.stills[:4])  # all of them in each step
+    run = Adaptation(few, former, tmp_path, replace(RECIPE, steps=6, rounds=2))
+    start = {name: value.clone() for name, value in run.teacher.state_dict().items()}
+    run.run(stop_after=3)
+    assert asked == [0] * len(few.training)
+    assert all(torch.equal(value, start[name]) for name, value in run.teacher.state_dict().items())
+    learnt = {name: value.clone() for name, value in run.average.state_dict().items()}
+    assert any(not torch.equal(value, start[name]) for name, value in learnt.items())
+    run.run()
+    assert asked == [0] * len(few.training) + [1] * len(few.training)
+    assert all(torch.equal(value, learnt[name]) for name, value in run.teacher.state_dict().items())
+    assert not (tmp_path / ANSWERS).exists(), "nothing is left behind"
 
 
 def test_killed_and_resumed_ends_in_the_same_weights(former, footage, tmp_path):
@@ -231,11 +248,13 @@ def test_killed_and_resumed_ends_in_the_same_weights(former, footage, tmp_path):
     (tmp_path / "other").mkdir()
     cut = Adaptation(footage, former, tmp_path / "other", RECIPE, device="cpu")
     cut.run(stop_after=3)
+    for answer in (tmp_path / "other" / ANSWERS).iterdir():  # as of a round that began after the last checkpoint
+        write_answer(answer, np.full((4, SIZE[0] // 2, SIZE[1] // 2), 0.25))
     resumed = Adaptation(footage, former, tmp_path / "other", RECIPE, resume=True, device="cpu")
     assert resumed.step == 3
     resumed.run()
-    for name, value in whole.teacher.state_dict().items():
-        assert torch.equal(value, resumed.teacher.state_dict()[name]), name
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
     with pytest.raises(AdaptError, match="holds an adaptation"):
         Adaptation(footage, former, tmp_path / "other", RECIPE, device="cpu")
     with pytest.raises(AdaptError, match="another network"):
@@ -278,14 +297,14 @@ def test_a_worse_network_is_refused(lr, reason, former, footage, labelled, tmp_p
 def test_the_methods_to_compare_with_run(method, former, footage, labelled, tmp_path):
     run = Adaptation(footage, former, tmp_path / "run", AdaptRecipe(method=method, steps=2, batch=4),
                      rehearsal=[Dataset.load(labelled)] if method == "statistics" else [], device="cpu")
-    before = {name: value.clone() for name, value in run.teacher.state_dict().items()}
+    before = {name: value.clone() for name, value in run.average.state_dict().items()}
     run.run()
-    changed = {name for name, value in run.teacher.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {name for name, value in run.average.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
     if method == "statistics":
         assert all("running" in name or "num_batches" in name for name in changed)
     else:
-        norms = {f"{name}.{part}" for name, module in run.teacher.named_modules()
+        norms = {f"{name}.{part}" for name, module in run.average.named_modules()
                  if isinstance(module, torch.nn.BatchNorm2d) for part in ("weight", "bias")}
         assert changed <= norms
 
