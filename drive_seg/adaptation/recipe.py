@@ -32,7 +32,7 @@ class AdaptRecipe(RecipeFile):
     rounds: int = 3  # of the same length; the teacher stays as it is in each
     keep: tuple[float, float] = (0.5, 0.8)  # at the beginning, at the end
     sure: float = 0.9
-    least: float = 0.6  # no class is believed below
+    least: float = 0.75  # no class is believed below, or those that are never sure would grow from round to round
     follow: float = 0.9  # of the thresholds from step to step
     teacher_scales: tuple[float, ...] = (0.75, 1.25)  # of the pictures that it sees; every second one is mirrored
     ema: float = 0.995  # of what comes out and teaches the next round (Tarvainen and Valpola, NeurIPS 2017)
@@ -45,7 +45,7 @@ class AdaptRecipe(RecipeFile):
     rare: float = 0.4  # of the crops: centred on a class that is drawn evenly
 
     # Not forgetting.
-    rehearsal: float = 0.33  # of a batch, where labelled sets are given
+    rehearsal: float = 0.5  # of a batch, where labelled sets are given
     hold: float = 2e-3  # pull of the weights to the former ones (L2-SP, Li et al., ICML 2018)
 
     lr: float = 1e-4

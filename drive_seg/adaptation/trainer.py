@@ -2,7 +2,7 @@
 
 The teacher stays as it is for a round (CBST, Zou et al., ECCV 2018), the former network in the first; the mean of the
 students so far (Tarvainen and Valpola, NeurIPS 2017) is the teacher of the next one, and what comes out. It sees whole
-pictures as they are, at several sizes, which makes it better than its student (Zoph et al., NeurIPS 2020); the student
+pictures as they are, at several sizes, which makes it better than its student (Xie et al., CVPR 2020); the student
 sees crops in other light and weather, with classes of other pictures pasted in. A teacher that follows its student from
 step to step hands on its mistakes: measured, it gained a third as much and then drifted. Batch norms keep the
 statistics that the network was given at the start, those of the footage: with batches of four they would only add
@@ -41,6 +41,7 @@ CHECKPOINT, LOG, RECIPE = "checkpoint.pt", "log.jsonl", "adaptation.json"
 ANSWERS = "answers"
 """Folder of what the teacher of this round said so far."""
 
+_REHEARSAL_LOOK = 0.4  # of the full change of look: the former domain is as it is
 _PICTURES = 48  # that the batch norms get their statistics from
 _STATISTICS_STEPS, _STATISTICS_RATE, _STATISTICS_DECAY = 50, 0.1, 0.94  # UBNA's momentum and its decay
 
@@ -260,7 +261,8 @@ class Adaptation:
     def _requests(self, samples: data.Samples, count: int, step: int) -> list[data.Request]:
         sources = len(samples.sources)
         numbers = range(step * count, (step + 1) * count)
-        return [data.Request(number // sources, number % sources, self.crop, (0.9, 1.7)) for number in numbers]
+        return [data.Request(number // sources, number % sources, self.crop, (0.9, 1.7), _REHEARSAL_LOOK)
+                for number in numbers]
 
     def _teach(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray], float]:
         """Whole pictures, the pseudo-labels of each at half its size, and the share of them that are believed."""
