@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from drive_seg.adaptation.flow import follow
 from drive_seg.image_file import read_pixels
 from drive_seg.training.losses import IGNORE
 
@@ -63,21 +64,12 @@ def read_answer(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
 def steady(labels: np.ndarray, image: np.ndarray, other_labels: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Labels that stay: IGNORE where the neighbouring frame says another class of the same point.
 
-    labels, other_labels: (h, w) uint8, of pictures (H, W, 3) uint8 RGB. Points are followed by dense optical flow (DIS,
-    Kroeger et al., ECCV 2016) there and back; where the two don't agree, as behind something that moved, nothing is
+    labels, other_labels: (h, w) uint8, of pictures (H, W, 3) uint8 RGB. Where a point can't be followed nothing is
     known and the label stays. Classes that are IGNORE in the other frame say nothing either.
     """
     height, width = labels.shape
-    grey, other_grey = (cv2.resize(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
-                        for p in (image, other))
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    nothing = np.zeros((height, width, 2), np.float32)
-    there, back = flow.calc(grey, other_grey, nothing.copy()), flow.calc(other_grey, grey, nothing)
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    at = (x + there[..., 0], y + there[..., 1])
-    returned = cv2.remap(back, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1e3)
-    followed = np.hypot(*(there + returned).transpose(2, 0, 1)) < 1.0
-    theirs = cv2.remap(other_labels, *at, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE)
+    x, y, followed = follow(image, other, (height, width))
+    theirs = cv2.remap(other_labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE)
     contradicted = followed & (theirs != IGNORE) & (theirs != labels)
     return np.where(contradicted, np.uint8(IGNORE), labels)
 
