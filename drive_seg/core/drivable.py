@@ -23,7 +23,7 @@ class DrivableRule:
     0 lets every pixel end one.
     """
 
-    min_confidence: float = 0.7
+    min_confidence: float = 0.65
     start_width: float = 0.6
     start_height: float = 0.15
     speck: float = 0.15
