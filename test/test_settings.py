@@ -59,7 +59,7 @@ def test_but_a_parameter_has_the_very_type_as_for_ros():
 def test_a_change_is_another_settings():
     before = Settings()
     after = before.changed({"min_confidence": 0.9, "engine": "auto"})
-    assert (before.min_confidence, after.min_confidence) == (0.7, 0.9)
+    assert (before.min_confidence, after.min_confidence) == (0.65, 0.9)
     assert after == replace(before, min_confidence=0.9) and hash(after) != hash(before)
     with pytest.raises(FrozenInstanceError):
         before.min_confidence = 0.9

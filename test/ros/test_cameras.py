@@ -102,7 +102,7 @@ def test_each_camera_has_its_topics_and_its_own_settings(vehicle, graph, scene):
     assert (car.labels["front"][-1].height, car.labels["left"][-1].height) == (scene.shape[0], 96)
     assert car.labels["right"][-1].header.frame_id == "right"
     pipelines = {name: camera.pipeline for name, camera in car.node.configured.cameras.items()}
-    assert [p.segmenter.rule.min_confidence for p in pipelines.values()] == [0.5, 0.7, 0.7]
+    assert [p.segmenter.rule.min_confidence for p in pipelines.values()] == [0.5, 0.65, 0.65]
     assert len({id(p.model) for p in pipelines.values()}) == 1, "one network"
 
     def change(name, value):
@@ -110,7 +110,7 @@ def test_each_camera_has_its_topics_and_its_own_settings(vehicle, graph, scene):
         return graph.call(SetParameters, "/drive_seg/set_parameters", request).results[0]
 
     assert change("right.min_confidence", 0.9).successful
-    assert [p.segmenter.rule.min_confidence for p in pipelines.values()] == [0.5, 0.7, 0.9]
+    assert [p.segmenter.rule.min_confidence for p in pipelines.values()] == [0.5, 0.65, 0.9]
     refused = change("min_confidence", 0.9)
     assert "min_confidence is each camera's own: set front.min_confidence, left.min_confidence" in refused.reason
     assert "cameras is read when the node starts" in change("cameras", ["front"]).reason
