@@ -52,7 +52,7 @@ def test_outputs_may_be_a_list_and_a_result_done_again(tmp_path, colour_network_
 
 
 def test_a_setting_of_another_type_is_one_clear_error(tmp_path, colour_network_path):
-    with pytest.raises(ReplayError, match="min_confidence must be a number with a point, e.g. 0.7, not 'high'"):
+    with pytest.raises(ReplayError, match="min_confidence must be a number with a point, e.g. 0.65, not 'high'"):
         replay_bag(tmp_path / "yard", tmp_path / "out", network=colour_network_path, min_confidence="high")
 
 

@@ -165,7 +165,7 @@ def test_masks_of_the_network_s_size(replay, street_bag, tmp_path):
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"fault_policy": "loud"}, "must be one of silent, unknown"),
-    ({"min_confidence": "high"}, "params.yaml: min_confidence must be a number with a point, e.g. 0.7, not 'high'"),
+    ({"min_confidence": "high"}, "params.yaml: min_confidence must be a number with a point, e.g. 0.65, not 'high'"),
     ({"camera_timeout": "2.0"}, "params.yaml: camera_timeout must be a number with a point, e.g. 2.0, not '2.0'"),
     ({"temporal_filter": "yes please"}, "params.yaml: temporal_filter must be true or false, not 'yes please'"),
     ({"grid_front": [1, 2]}, "params.yaml: grid_front must be a number with a point, e.g. 40.0, not [1, 2]"),
