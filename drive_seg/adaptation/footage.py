@@ -233,7 +233,7 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
             continue
         result = segmenter.segment(shot.frame, drivable=False)
         descriptor = describe(bgr, result, len(segmenter.table))
-        small = cv2.cvtColor(network_input(shot.frame, footage.size), cv2.COLOR_RGB2BGR)
+        small = network_input(shot.frame, footage.size)
         if late is not None:
             if follow(late[1], small, _FLOW_SIZE)[2].mean() >= _SAME_SCENE:
                 name = kept[-1][0]
@@ -278,6 +278,6 @@ def _different(descriptors: list[np.ndarray], enough: int = 200) -> int:
     return len(found)
 
 
-def _write(path: Path, picture: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), picture, _QUALITY):
+def _write(path: Path, rgb: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _QUALITY):
         raise OSError(f"can't write {path}: is there space, and may you write there?")

@@ -6,6 +6,7 @@ import pytest
 from colours import paint_scene, rgb
 
 from drive_seg.adaptation import footage as module
+from drive_seg.adaptation.flow import follow
 from drive_seg.adaptation.footage import Footage, FootageError, collect
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.labelling.pick import name_drives
@@ -123,3 +124,12 @@ def test_what_is_kept_is_bounded(counted, tmp_path, segmenter):
 def test_an_index_that_is_lost_is_an_error(tmp_path):
     with pytest.raises(FootageError, match=module.INDEX):
         Footage.load(tmp_path)
+
+
+def test_points_are_followed_in_a_scene_and_not_from_one_to_another():
+    rng = np.random.default_rng(0)
+    one, other = (cv2.resize(rng.integers(0, 255, (24, 32, 3), np.uint8), (256, 192), interpolation=cv2.INTER_CUBIC)
+                  for _ in range(2))
+    x, _, known = follow(one, np.roll(one, 6, axis=1), (96, 128))
+    assert known.mean() > 0.8 and np.median((x - np.arange(128))[known]) == pytest.approx(3, abs=0.3)
+    assert follow(one, other, (96, 128))[2].mean() < 0.3
