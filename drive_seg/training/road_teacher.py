@@ -1,11 +1,12 @@
 """Footage without labels to a data set of road and not road, by another network that knows road better.
 
-    python -m drive_seg.training.road_teacher MODEL.xml INPUT... --out DIR
+    python -m drive_seg.training.road_teacher MODEL.xml INPUT... --out DIR --background drive_seg.onnx
 
 MODEL: OpenVINO's road-segmentation-adas-0001 (Apache-2.0: background, road, kerb, marking), or another network of four
 such classes, in OpenVINO's format. Where it is sure the pixel is `road` or `not_road`, which says nothing of what else
-it is; in between, and on the vehicle itself, nothing is said. The last part of each input is its val split. What ships
-learnt from drives on motorways so, see the card.
+it is; in between, and on the vehicle itself, nothing is said. Networks of this package (--background) say where that is
+sky, trees or other background, or the learner may take slopes and clouds for obstacles. The last part of each input is
+its val split. What ships learnt from drives on motorways so, see the card.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ import cv2
 import numpy as np
 import yaml
 
+from drive_seg.core.classes import Group
 from drive_seg.core.frame import FrameError
 from drive_seg.errors import DriveSegError
+from drive_seg.network import STRIDE, Network
 from drive_seg.openvino_core import CORE
 from drive_seg.sources.open import open_source
 
-ROAD, NOT_ROAD, IGNORE = 0, 1, 255
+ROAD, NOT_ROAD, BACKGROUND, IGNORE = 0, 1, 2, 255
 _CLASSES = {ROAD: {"name": "road", "group": "road"},
-            NOT_ROAD: {"name": "not_road", "group": ["pavement", "obstacle", "background"]}}
+            NOT_ROAD: {"name": "not_road", "group": ["pavement", "obstacle", "background"]},
+            BACKGROUND: {"name": "background", "group": "background"}}
 _ROAD_CLASSES = (1, 3)  # road and its markings
 _LEAST_ROAD, _MOST_OTHER = 0.8, 0.1  # probability of road from which a pixel is road, and up to which it is not
+_LEAST_BACKGROUND = 0.85  # probability from which what is not road is background
 _BESIDE = 5  # pixels around the vehicle itself that nothing is said of
 _SIZE = (360, 640)
 
@@ -64,20 +69,53 @@ class RoadTeacher:
         return cv2.resize(scores[list(_ROAD_CLASSES)].sum(0), bgr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def label(probability: np.ndarray, ego: np.ndarray | None) -> np.ndarray:
-    """ROAD, NOT_ROAD, IGNORE: (H, W) uint8. probability: (H, W) of road. ego: non-zero on the vehicle itself."""
+class BackgroundTeacher:
+    """Networks of this package, each asked at two sizes, once of the picture mirrored: surer than any of them alone."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Raises NetworkError, RoadTeacherError."""
+        self._networks = []
+        for file in files:
+            network = Network.load(file)
+            groups = [c.group == Group.BACKGROUND for c in network.table.classes]
+            for factor in (1.0, 1.25):
+                size = tuple(round(factor * side / STRIDE) * STRIDE for side in network.input_size)
+                model = CORE.read_model(file)
+                model.reshape([1, 3, *size])
+                self._networks.append((CORE.compile_model(model, "CPU"), size, network.temperature, groups))
+
+    def background(self, bgr: np.ndarray) -> np.ndarray:
+        """The mean probability of background, (H, W) float32, for an image (H, W, 3) uint8 BGR."""
+        total = np.zeros(bgr.shape[:2], np.float32)
+        for number, (model, (height, width), temperature, groups) in enumerate(self._networks):
+            picture = bgr[:, ::-1] if number % 2 else bgr
+            image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)[:, :, ::-1].transpose(2, 0, 1)
+            logits = model(np.ascontiguousarray(image[None], np.float32))[0][0] / temperature
+            scores = np.exp(logits - logits.max(0))
+            share = scores[groups].sum(0) / scores.sum(0)
+            whole = cv2.resize(share, bgr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            total += whole[:, ::-1] if number % 2 else whole
+        return total / len(self._networks)
+
+
+def label(probability: np.ndarray, ego: np.ndarray | None, background: np.ndarray | None = None) -> np.ndarray:
+    """ROAD, NOT_ROAD, BACKGROUND, IGNORE: (H, W) uint8. probability: (H, W) of road. ego: non-zero on the vehicle
+    itself. background: (H, W), its probability."""
     labels = np.full(probability.shape, IGNORE, np.uint8)
     labels[probability >= _LEAST_ROAD] = ROAD
     labels[probability <= _MOST_OTHER] = NOT_ROAD
+    if background is not None:
+        labels[(labels == NOT_ROAD) & (background >= _LEAST_BACKGROUND)] = BACKGROUND
     if ego is not None:
         near = cv2.resize((ego != 0).astype(np.uint8), labels.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         labels[cv2.dilate(near, np.ones((_BESIDE, _BESIDE), np.uint8)) != 0] = IGNORE
     return labels
 
 
-def build(teacher: RoadTeacher, inputs: Sequence[str], out: Path, *, every: int, held_back: float = 0.15) -> int:
+def build(teacher: RoadTeacher, inputs: Sequence[str], out: Path, *, every: int, held_back: float = 0.15,
+          others: BackgroundTeacher | None = None) -> int:
     """Write the data set; returns the number of pictures. every: so many-th frame. held_back: share of each input, at
-    its end, that becomes val. Raises SourceError, OSError."""
+    its end, that becomes val. others: say what is background. Raises SourceError, OSError."""
     number = 0
     for split in ("train", "val"):
         for part in ("images", "labels"):
@@ -97,7 +135,9 @@ def build(teacher: RoadTeacher, inputs: Sequence[str], out: Path, *, every: int,
             number += 1
             kept.append(stem)
             cv2.imwrite(str(out / "train/images" / f"{stem}.jpg"), small, (cv2.IMWRITE_JPEG_QUALITY, 95))
-            cv2.imwrite(str(out / "train/labels" / f"{stem}.png"), label(teacher.road(small), source.ego_mask))
+            background = None if others is None else others.background(small)
+            labels = label(teacher.road(small), source.ego_mask, background)
+            cv2.imwrite(str(out / "train/labels" / f"{stem}.png"), labels)
         for stem in kept[len(kept) - round(held_back * len(kept)):]:
             for file in (f"images/{stem}.jpg", f"labels/{stem}.png"):
                 (out / "train" / file).rename(out / "val" / file)
@@ -113,10 +153,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path, metavar="MODEL.xml")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="video, bag, folder of images, or clip:NAME")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set, a new one")
+    parser.add_argument("--background", type=Path, action="append", default=[], metavar="NETWORK.onnx",
+                        help="a network of this package that says what is background; may be repeated")
     parser.add_argument("--every", type=int, default=5, metavar="N", help="only every so many-th frame (default: 5)")
     args = parser.parse_args(argv)
     try:
-        number = build(RoadTeacher(args.model), args.inputs, args.out, every=max(1, args.every))
+        others = BackgroundTeacher(args.background) if args.background else None
+        number = build(RoadTeacher(args.model), args.inputs, args.out, every=max(1, args.every), others=others)
         print(f"{number} pictures in {args.out}")
     except (DriveSegError, OSError) as error:
         print(f"road_teacher: {error}", file=sys.stderr)

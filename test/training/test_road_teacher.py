@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from colours import rgb
 from onnx import TensorProto, helper, numpy_helper
 
 from drive_seg.evaluation.dataset import Dataset
-from drive_seg.training.road_teacher import IGNORE, NOT_ROAD, ROAD, label, main
+from drive_seg.training.road_teacher import BACKGROUND, IGNORE, NOT_ROAD, ROAD, label, main
 
 
 def write_teacher(folder, classes=4):
@@ -42,6 +43,24 @@ def test_footage_becomes_a_data_set_of_road_and_not_road(tmp_path, capsys):
     picture, labels = dataset.pairs("train")[0].read()
     assert picture.shape == (360, 640, 3) and labels.shape == (360, 640)
     assert (labels[:150] == NOT_ROAD).all() and (labels[210:, 40:] == ROAD).all()
+
+
+def test_networks_say_what_is_background_and_never_that_road_is(tmp_path, colour_network_path):
+    picture = np.full((72, 128, 3), 60, np.uint8)  # road: grey, which is no background's colour
+    picture[:36] = rgb("sky")[::-1]
+    picture[:36, :32] = 255, 255, 255  # at the left only: mirrored pictures come back the right way round
+    picture[8:28, 96:120] = rgb("car")[::-1]
+    (tmp_path / "drive").mkdir()
+    cv2.imwrite(str(tmp_path / "drive/0.png"), picture)
+    network = str(colour_network_path)
+    for i, networks in enumerate([[], ["--background", network], ["--background", network] * 2]):
+        out = tmp_path / f"roads{i}"
+        assert main([str(write_teacher(tmp_path)), str(tmp_path / "drive"), "--out", str(out), *networks]) == 0
+        _, labels = Dataset.load(out).pairs("train")[0].read()
+        assert (labels[200:] == ROAD).all()
+        assert (labels[50:130, 490:590] != BACKGROUND).all(), "a car"
+        assert (labels[50:130, 200:440] == (BACKGROUND if networks else NOT_ROAD)).all(), "sky"
+        assert (labels[50:130, :130] == NOT_ROAD).all()
 
 
 def test_nothing_is_said_where_it_is_not_sure_and_on_the_vehicle_itself():
