@@ -34,7 +34,7 @@ class AdaptRecipe(RecipeFile):
     sure: float = 0.9
     least: float = 0.75  # no class is believed below, or those that are never sure would grow from round to round
     follow: float = 0.9  # of the thresholds from step to step
-    teacher_scales: tuple[float, ...] = (0.75, 1.25)  # of the pictures that it sees; every second one is mirrored
+    teacher_scales: tuple[float, ...] = (0.75, 0.75, 1.25, 1.25)  # of what it sees; every second one is mirrored
     ema: float = 0.995  # of what comes out and teaches the next round (Tarvainen and Valpola, NeurIPS 2017)
 
     # The student's pictures.

@@ -4,9 +4,10 @@ The teacher stays as it is for a round (CBST, Zou et al., ECCV 2018), the former
 students so far (Tarvainen and Valpola, NeurIPS 2017) is the teacher of the next one, and what comes out. It sees whole
 pictures as they are, at several sizes, which makes it better than its student (Xie et al., CVPR 2020); the student
 sees crops in other light and weather, with classes of other pictures pasted in. A teacher that follows its student from
-step to step hands on its mistakes: measured, it gained a third as much and then drifted. Batch norms keep the
-statistics that the network was given at the start, those of the footage: with batches of four they would only add
-noise. Every sample depends on its step alone, so that a run in steps that was killed goes on as if it had not been.
+step to step hands on its mistakes: measured, it gained a third as much and then drifted. Where labelled pictures of
+the former domain are given, the statistics of the batch norms are re-estimated on the footage first (UBNA, Klingner et
+al., arXiv 2011.08502), which makes the first teacher better; then they stay, for batches of four would only add noise.
+Every sample depends on its step alone, so that a run in steps that was killed goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Adaptation:
             sources, allowed = data.load_sources(list(rehearsal), "train", self.table)
             base = Recipe(seed=recipe.seed, phases=(Phase(1.0, self.crop, (0.9, 1.7)),))
             self._samples = data.Samples(sources, self.table, base, allowed)
-        learnt = self._samples if recipe.method == "statistics" else None
+        learnt = self._samples if recipe.method in ("statistics", "self-training") else None
         pictures = self._seen() if learnt is None else self._rehearsed(learnt)
         self.student = restore(former, self.table, _width(former), pictures).eval()
         for module in self.student.backbone.shallow_modules():
@@ -106,16 +107,22 @@ class Adaptation:
         self.book = self._code_book(sources, allowed).to(self.device)
         self.optimizer = _optimizer(self.student, recipe)
         self.step, self.seconds = 0, 0.0
-        if resume:
+        if resume and (out / CHECKPOINT).is_file():
             self._restore()
-        elif (out / CHECKPOINT).exists():
+            return
+        if recipe.method == "self-training" and learnt is not None:
+            self._re_estimate()
+            for network in (self.student, self.teacher):
+                network.load_state_dict(self.average.state_dict())
+        if resume:  # killed before the first checkpoint
+            return
+        if (out / CHECKPOINT).exists():
             raise AdaptError(f"{out} holds an adaptation already", "add --resume to go on with it, or name another"
                              " folder")
-        else:
-            (out / LOG).unlink(missing_ok=True)
-            shutil.rmtree(out / ANSWERS, ignore_errors=True)
-            recipe.save(out / RECIPE)
-            self.save()  # or a run that is killed early could go on with another network
+        (out / LOG).unlink(missing_ok=True)
+        shutil.rmtree(out / ANSWERS, ignore_errors=True)
+        recipe.save(out / RECIPE)
+        self.save()  # or a run that is killed early could go on with another network
 
     def progress(self) -> float:
         """Share of the run that is over, 0..1."""
@@ -128,6 +135,7 @@ class Adaptation:
         """To the end, or until step `stop_after`. progress: gets the share that is over and a line after each step."""
         if self.recipe.method == "statistics":
             self._re_estimate()
+            self.step = _STATISTICS_STEPS
             self.save()
             return
         losses: list[dict[str, float]] = []
@@ -169,8 +177,6 @@ class Adaptation:
 
     def _restore(self) -> None:
         path = self.out / CHECKPOINT
-        if not path.is_file():
-            return  # killed before the first one
         state = read_state(path)
         if state.get("former") != self.former.sha256:
             raise AdaptError(f"{self.out} began with another network than {self.former.path}",
@@ -205,7 +211,7 @@ class Adaptation:
         return {"loss": loss.item(), "kept": kept, "moved": float(pull.detach()) ** 0.5, "gradient": norm}
 
     def _entropy_step(self, rng: np.random.Generator) -> dict[str, float]:
-        pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch)]
+        pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch, self.step)]
         nothing = np.zeros(self.footage.size, np.uint8)
         crops = [augment.apply_view(p, nothing, self._view(rng, nothing, None), self.crop, IGNORE)[0] for p in pictures]
         logits = self.student(self._tensor(crops).to(self.device).float()).float() / self.former.temperature
@@ -269,7 +275,7 @@ class Adaptation:
         keep = self.recipe.keep[0] + self.progress() * (self.recipe.keep[1] - self.recipe.keep[0])
         pictures: list[np.ndarray] = []
         labels: list[np.ndarray] = []
-        for still in self._choose(count):
+        for still in self._choose(count, self.step):
             if len(pictures) >= count:
                 break
             shots = [self.footage.read(still, following) for following in (False, True)[: 1 + still.follows]]
@@ -316,10 +322,10 @@ class Adaptation:
         assert total is not None
         return (total / len(scales)).cpu().numpy()
 
-    def _choose(self, count: int) -> list[Still]:
-        """The next frames, each once an epoch."""
+    def _choose(self, count: int, step: int) -> list[Still]:
+        """The frames of a step, each once an epoch."""
         chosen = []
-        for number in range(self.step * count, (self.step + 1) * count):
+        for number in range(step * count, (step + 1) * count):
             epoch, place = divmod(number, len(self.stills))
             order = np.random.default_rng([self.recipe.seed, 7, epoch]).permutation(len(self.stills))
             chosen.append(self.stills[int(order[place])])
@@ -366,8 +372,7 @@ class Adaptation:
         for step in range(_STATISTICS_STEPS):
             for norm in norms:
                 norm.momentum = _STATISTICS_RATE * _STATISTICS_DECAY ** step
-            self.step = step
-            pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch)]
+            pictures = [self.footage.read(still) for still in self._choose(self.recipe.batch, step)]
             self.average(self._tensor(pictures).to(self.device).float())
         for norm in norms:
             norm.eval()

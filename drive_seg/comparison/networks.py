@@ -38,6 +38,9 @@ TOLERANCE = 0.005
 SURE = 250
 """Confidence, 0..255, from which a label of the former network is hardly ever wrong, and should stay."""
 
+LEAST_PAIRS = 10
+"""Pairs of neighbouring frames below which nothing is said of labels that stay: the mean of a few is chance."""
+
 _WIDTH = 480  # pixels of a kept picture
 _GAP_NS = 1_000_000_000  # between two frames that are not neighbours
 _APART = 10  # frames between two kept pictures of a drive
@@ -207,7 +210,7 @@ class _Watcher:
     def figures(self) -> dict[str, float | None]:
         confidence, unknown, drivable = np.mean(self._records, axis=0) if self._records else (None,) * 3
         return {"confidence": _number(confidence), "unknown": _number(unknown), "drivable": _number(drivable),
-                "steadiness": 1 - float(np.mean(self._changed)) if self._changed else None,
+                "steadiness": 1 - float(np.mean(self._changed)) if len(self._changed) >= LEAST_PAIRS else None,
                 "flicker": float(np.mean(self._flicker)) if self._flicker else None,
                 "domain_shift": float(np.mean(self._shifts)) if self._shifts else None}
 
