@@ -310,6 +310,21 @@ def test_the_methods_to_compare_with_run(method, former, footage, labelled, tmp_
         assert changed <= norms
 
 
+def test_with_labelled_sets_the_first_teacher_has_the_footage_s_statistics(former, footage, labelled, tmp_path):
+    def states(method, *networks):
+        run = Adaptation(footage, former, tmp_path / method, AdaptRecipe(method=method, steps=1, batch=4),
+                         rehearsal=[Dataset.load(labelled)], device="cpu")
+        if method == "statistics":
+            run.run()
+        return [getattr(run, name).state_dict() for name in networks]
+
+    (wanted,) = states("statistics", "average")
+    (plain,) = states("entropy", "average")
+    assert any(not torch.equal(wanted[name], plain[name]) for name in wanted if "running_mean" in name)
+    for state in states("self-training", "student", "average", "teacher"):
+        assert all(torch.equal(value, state[name]) for name, value in wanted.items())
+
+
 def test_statistics_need_the_former_domain(former, footage, tmp_path):
     with pytest.raises(AdaptError, match="folded"):
         Adaptation(footage, former, tmp_path / "run", AdaptRecipe(method="statistics"), device="cpu")

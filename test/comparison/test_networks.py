@@ -100,6 +100,14 @@ def test_on_a_drive_without_labels(colour_network_path, pavement_blind, tmp_path
     assert "no labels" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("frames", "said"), [(10, False), (11, True)])
+def test_labels_that_stay_are_told_from_ten_pairs_on(frames, said, colour_network_path, tmp_path):
+    bag = write_bag(tmp_path / "drive", frames)
+    run(colour_network_path, colour_network_path, "--on", bag, "--json", tmp_path / "drive.json")
+    drive = json.loads((tmp_path / "drive.json").read_text())["compared"][0]
+    assert (drive["new"]["steadiness"] is not None) is said
+
+
 @pytest.mark.parametrize(("options", "words"), [
     ([], "on pictures"), (["--on", "nowhere.mp4"], "there is no"), (["--data", "nowhere"], "no data set"),
 ])
