@@ -27,6 +27,8 @@ class AdaptRecipe(RecipeFile):
     minutes: float | None = None  # of training, by the clock on the wall, instead of steps
     batch: int = 4
 
+    statistics: bool = True  # re-estimated on the footage before self-training, where labelled sets are given
+
     # Pseudo-labels. A class's threshold is the confidence that `keep` of its pixels reach (CBST, Zou et al., 2018),
     # followed from picture to picture (IAST, Mei et al., ECCV 2020), and never above `sure`.
     rounds: int = 3  # of the same length; the teacher stays as it is in each
@@ -58,6 +60,8 @@ class AdaptRecipe(RecipeFile):
         """Raises ValueError."""
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, it is {self.method!r}")
+        if not isinstance(self.statistics, bool):
+            raise ValueError(f"statistics must be true or false, it is {self.statistics!r}")
         for name in ("steps", "batch", "rounds", "settle", "save_every"):
             if not is_whole(getattr(self, name)) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number of 1 or more, it is {getattr(self, name)!r}")

@@ -93,7 +93,8 @@ class Adaptation:
             sources, allowed = data.load_sources(list(rehearsal), "train", self.table)
             base = Recipe(seed=recipe.seed, phases=(Phase(1.0, self.crop, (0.9, 1.7)),))
             self._samples = data.Samples(sources, self.table, base, allowed)
-        learnt = self._samples if recipe.method in ("statistics", "self-training") else None
+        re_estimated = recipe.method == "statistics" or (recipe.method == "self-training" and recipe.statistics)
+        learnt = self._samples if re_estimated else None
         pictures = self._seen() if learnt is None else self._rehearsed(learnt)
         self.student = restore(former, self.table, _width(former), pictures).eval()
         for module in self.student.backbone.shallow_modules():

@@ -263,7 +263,7 @@ def test_killed_and_resumed_ends_in_the_same_weights(former, footage, tmp_path):
 
 
 def test_an_unharmed_network_ships_whole(former, footage, labelled, tmp_path):
-    recipe = AdaptRecipe(steps=2, batch=4, lr=1e-6, backbone_lr=1e-6)
+    recipe = AdaptRecipe(steps=2, batch=4, lr=1e-6, backbone_lr=1e-6, statistics=False)
     dataset = Dataset.load(labelled)
     outcome = adapt(footage, former, tmp_path / "run", recipe, rehearsal=[dataset], device="cpu")
     assert outcome.network == tmp_path / "run" / "adapted.onnx", list(outcome.lines())
@@ -312,6 +312,7 @@ def test_the_methods_to_compare_with_run(method, former, footage, labelled, tmp_
 
 def test_with_labelled_sets_the_first_teacher_has_the_footage_s_statistics(former, footage, labelled, tmp_path):
     def states(method, *networks):
+        (tmp_path / method).mkdir()
         run = Adaptation(footage, former, tmp_path / method, AdaptRecipe(method=method, steps=1, batch=4),
                          rehearsal=[Dataset.load(labelled)], device="cpu")
         if method == "statistics":
