@@ -59,6 +59,15 @@ def test_labels_decide(gain, passed):
     assert check.passed is passed and "points" in check.said
 
 
+@pytest.mark.parametrize(("shift", "passed"), [(0.9, False), (1.1, True), (None, True)])
+def test_at_home_less_may_be_lost(shift, passed):
+    footage = drive(domain_shift=0.5)
+    footage.former["domain_shift"] = shift
+    checks = judge([footage], [labelled(-0.006)])
+    assert all(check.passed for check in checks) is passed
+    assert all(check.passed for check in judge([footage], [labelled(-0.004)]))
+
+
 def test_confidence_alone_proves_nothing():
     assert all(check.passed for check in judge([drive(confidence=0.5)], []))
     assert not all(check.passed for check in judge([drive(confidence=1.0, sure=0.5)], []))
