@@ -44,8 +44,9 @@ _ROAD_AHEAD = 0.03  # share of the lower half that must be sure road in a frame 
 _SURE = 0.8  # confidence of such road: of coloured noise, most is road by half a chance
 _NO_ROAD_ABOVE = 0.5  # share of the upper quarter that is road in no picture of one: of white noise, all is sure road
 _BLANK = 4.0  # standard deviation of the brightness under which a frame shows nothing
-_SAME_SCENE = 0.3  # share of the points that can be followed from a frame to the next one of its scene: in drives
-# at 100 ms 0.38 and more, from one photograph of a city to another that looks alike 0.24 at most
+_SAME_SCENE = 0.3  # share of the points that can be followed from a frame to the next one of its scene
+_A_DRIVE = 0.5  # share of the frames that the next one must follow, or none does: of photographs of a city up to 6 % of
+# the neighbours look alike enough, of drives at 100 ms nearly all are of one scene
 _FLOW_SIZE = (96, 128)
 _APART_NS = 60_000_000  # least time from a frame to the one that is stored as following it
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 95)
@@ -210,6 +211,7 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
     first: int | None = None  # stamps of the drive's first and last frame
     last: int | None = None
     waiting: tuple[int, np.ndarray] | None = None  # stamp and picture of the last kept frame, till its next one came
+    judged = followed = 0  # frames with a next one, and those that it follows
     for index, shot in enumerate(drive.source):
         footage.seen += 1
         progress()
@@ -235,7 +237,9 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
         descriptor = describe(bgr, result, len(segmenter.table))
         small = network_input(shot.frame, footage.size)
         if late is not None:
+            judged += 1
             if follow(late[1], small, _FLOW_SIZE)[2].mean() >= _SAME_SCENE:
+                followed += 1
                 name = kept[-1][0]
                 _write(footage.folder / f"{name}_next.jpg", small)
                 kept[-1] = (name, True)
@@ -255,6 +259,10 @@ def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int
                     (footage.folder / f"{name}.jpg").unlink()
                     (footage.folder / f"{name}_next.jpg").unlink(missing_ok=True)
                 kept, every = kept[::2], 2 * every
+    if followed < _A_DRIVE * judged:
+        for name, _ in kept:
+            (footage.folder / f"{name}_next.jpg").unlink(missing_ok=True)
+        kept = [(name, False) for name, _ in kept]
     if first is None or last is None or isinstance(drive.source, ImageSource):
         return kept, 0.0
     return kept, (last - first) / 1e9

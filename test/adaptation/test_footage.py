@@ -12,6 +12,7 @@ from drive_seg.core.segmenter import Segmenter
 from drive_seg.labelling.pick import name_drives
 from drive_seg.pipeline import Pipeline
 from drive_seg.settings import Settings
+from drive_seg.sources.clip import CLIPS
 from drive_seg.sources.open import open_source
 from drive_seg.sources.write import VideoWriter
 
@@ -108,6 +109,25 @@ def test_damaged_pictures_are_counted(tmp_path, segmenter):
     assert footage.unreadable == 18 and footage.seconds is None
     assert any("18 are not images" in p and "(26%" in p for p in footage.problems())
     assert "000" in footage.first_fault
+
+
+@pytest.mark.parametrize(("of_one_scene", "of_others"), [(5, 15), (15, 5)])
+def test_photographs_of_which_a_few_look_alike_are_no_drive(of_one_scene, of_others, clips, drive, tmp_path,
+                                                            segmenter):
+    pictures = drive[0:4 * of_one_scene:4]
+    for i in range(of_others):
+        clip = sorted(set(CLIPS) - {"bridge"})[i % 5]
+        video = cv2.VideoCapture(str(clips / CLIPS[clip].file))
+        video.set(cv2.CAP_PROP_POS_FRAMES, 40 * (i // 5))
+        pictures.append(video.read()[1])
+    (tmp_path / "pictures").mkdir()
+    for i, picture in enumerate(pictures):
+        small = cv2.resize(picture, SIZE[::-1], interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(tmp_path / f"pictures/{i:02d}.png"), small)
+    footage = look(tmp_path / "pictures", segmenter, tmp_path / "kept")
+    follows = [still.follows for still in footage.stills]
+    assert all(follows[:14]) if of_one_scene == 15 else not any(follows)
+    assert len(list((tmp_path / "kept").glob("*_next.jpg"))) == sum(follows)
 
 
 @pytest.mark.parametrize("counted", [True, False])

@@ -46,7 +46,7 @@ def test_footage_becomes_a_data_set_of_road_and_not_road(tmp_path, capsys):
 
 
 def test_networks_say_what_is_background_and_never_that_road_is(tmp_path, colour_network_path):
-    picture = np.full((72, 128, 3), 60, np.uint8)  # road: grey, which is no background's colour
+    picture = np.full((72, 128, 3), 60, np.uint8)  # a grey road
     picture[:36] = rgb("sky")[::-1]
     picture[:36, :32] = 255, 255, 255  # at the left only: mirrored pictures come back the right way round
     picture[8:28, 96:120] = rgb("car")[::-1]
@@ -72,7 +72,7 @@ def test_nothing_is_said_where_it_is_not_sure_and_on_the_vehicle_itself():
     assert (labels[28:] == IGNORE).all(), "and close to it"
 
 
-@pytest.mark.parametrize("what", ["damaged", "classes", "there already"])
+@pytest.mark.parametrize("what", ["damaged", "classes", "there already", "background"])
 def test_what_can_t_be_done_is_said(tmp_path, capsys, what):
     model, out = write_teacher(tmp_path, 3 if what == "classes" else 4), tmp_path / "out"
     if what == "damaged":
@@ -80,5 +80,6 @@ def test_what_can_t_be_done_is_said(tmp_path, capsys, what):
     if what == "there already":
         (out / "train/images").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((36, 64, 3), np.uint8))
-    assert main([str(model), str(tmp_path / "0.png"), "--out", str(out)]) == 2
+    background = ["--background", str(tmp_path / "nowhere.onnx")] if what == "background" else []
+    assert main([str(model), str(tmp_path / "0.png"), "--out", str(out), *background]) == 2
     assert capsys.readouterr().err.startswith("road_teacher: ")
