@@ -80,7 +80,8 @@ class BackgroundTeacher:
         for network in map(Network.load, files):
             for factor in (1.0, 1.25):
                 height, width = (round(factor * side / STRIDE) * STRIDE for side in network.input_size)
-                self._engines.append((open_engine("openvino", network, input_size=(height, width)), network))
+                engine = open_engine("openvino", network, input_size=(height, width), precision="fp32")
+                self._engines.append((engine, network))
 
     def background(self, bgr: np.ndarray) -> np.ndarray:
         """The mean probability of background, (H, W) float32, for an image (H, W, 3) uint8 BGR."""
