@@ -31,7 +31,7 @@ FOOTAGE, RESULT, PAGE, NETWORK = "footage", "result.json", "report.html", "adapt
 CANDIDATE = "candidate"
 """Folder of a network until it has passed."""
 
-BLENDS = (0.0, 0.35, 0.6, 0.8)
+BLENDS = (0.0, 0.2, 0.4, 0.6, 0.8)
 """Shares of the former network's weights that are tried in turn: the first network that is not worse ships (Wortsman et
 al., CVPR 2022: between a network and its fine-tuned self lies one that keeps what both know)."""
 

@@ -1,4 +1,4 @@
-"""Self-training on footage: a student learns what a slow teacher is sure of, from pictures that were changed strongly.
+"""Self-training on footage: a student learns what a teacher is sure of, from pictures that were changed strongly.
 
 The teacher stays as it is for a round (CBST, Zou et al., ECCV 2018), the former network in the first; the mean of the
 students so far (Tarvainen and Valpola, NeurIPS 2017) is the teacher of the next one, and what comes out. It sees whole

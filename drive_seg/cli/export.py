@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              " forgets less, and has learned less")
     parser.add_argument("--prior", type=_share, default=1.0, metavar="SHARE",
                         help="how much of the class prior's correction to apply, 0 to 1 (default: 1; the network that"
-                             " ships was better on val with 0)")
+                             " ships has 0.25)")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR",
                         help="the run's data sets, where they have moved")
 
