@@ -165,7 +165,8 @@ class Settings:
         "masks", DrivableRule.min_confidence, "A pixel must be road with this probability to be drivable.",
         0.0, 1.0, live=True, own=True)
     strictness: float = _setting(
-        "masks", 1.0, "How readily a pixel is called unknown: 1 as the network's file says, more is stricter, 0 trusts everything.",
+        "masks", 1.0,
+        "How readily a pixel is called unknown: 1 as the network's file says, more is stricter, 0 trusts everything.",
         0.0, 10.0)
     start_width: float = _setting(
         "masks", DrivableRule.start_width,

@@ -31,7 +31,7 @@ class AdaptRecipe(RecipeFile):
 
     # Pseudo-labels. A class's threshold is the confidence that `keep` of its pixels reach (CBST, Zou et al., 2018),
     # followed from picture to picture (IAST, Mei et al., ECCV 2020), and never above `sure`.
-    rounds: int = 3  # of the same length; the teacher stays as it is in each
+    rounds: int = 5  # of the same length; the teacher stays as it is in each
     keep: tuple[float, float] = (0.5, 0.8)  # at the beginning, at the end
     sure: float = 0.9
     least: float = 0.75  # no class is believed below, or those that are never sure would grow from round to round

@@ -4,8 +4,9 @@ First all frames are looked at: footage that is broken, too short, too uniform (
 command with the numbers, before any training. The last fifth of each input is held back. Then the network trains on
 what a teacher is sure of: itself at first, then in each round of the run the mean of the networks so far. Each class
 has its own threshold, the pictures are changed strongly, and labels that neighbouring frames contradict don't count.
-With --data the batch norms' statistics are re-estimated on the footage first. At the end both networks are measured on the held-back frames and on the
-labelled sets that are given. A network that is worse is not written, and the exit code is 1. In the folder RUN:
+With --data the batch norms' statistics are re-estimated on the footage first. At the end both networks are measured on
+the held-back frames and on the labelled sets that are given. A network that is worse is not written, and the exit code
+is 1. In the folder RUN:
 
     adapted.onnx, .yaml   the network, with calibration and self-test, for the node and every command
     report.html           before and after, the checks, and the pictures that changed most
