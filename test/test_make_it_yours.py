@@ -37,6 +37,7 @@ def test_the_limits_are_those_of_the_code():
     for said in (f"loses at most {100 * judge.MOST_LOST:g} point", f"{percent(judge.LEAST_SURE)} keep their label",
                  f"{percent(judge.LEAST_AGREED)} keep their label", f"at least {percent(judge.COUNTS)} of the pixels",
                  f"at most {100 * judge.MOST_UNSTEADY:g} points fewer",
+                 f"at least {percent(judge.KEPT_AT_HOME)} of the former weights",
                  f"at most {judge.MOST_SHIFT:g} deviations more"):
         assert said in PAGE
     assert (judge.SHRUNK, judge.GROWN) == (0.5, 2.0) and TOLERANCE == 0.005

@@ -22,6 +22,10 @@ AT_HOME, MOST_LOST_AT_HOME = 1.0, 0.005
 """Standard deviations of domain shift below which footage is of the former network's own domain. There is little to win
 there, so less may be lost."""
 
+KEPT_AT_HOME = 0.8
+"""Share of the former weights that stays there where no labelled set can tell what is lost: measured, with less than
+that another set lost more than half a point."""
+
 LEAST_SURE = 0.97
 """Share of the pixels that the former network was sure of, whose label must stay."""
 
@@ -47,11 +51,26 @@ class Check:
     said: str
 
 
-def judge(held_back: Sequence[Compared], labelled: Sequence[Compared]) -> list[Check]:
-    """All checks; the network may ship when each has passed. held_back: drives without labels."""
+def at_home(held_back: Sequence[Compared]) -> bool:
+    """Whether the footage is like what the former network was trained on."""
+    return (shift := _greatest_shift(held_back)) is not None and shift < AT_HOME
+
+
+def _greatest_shift(held_back: Sequence[Compared]) -> float | None:
+    return max((shift for one in held_back if (shift := one.former.get("domain_shift")) is not None), default=None)
+
+
+def judge(held_back: Sequence[Compared], labelled: Sequence[Compared], share: float | None = None) -> list[Check]:
+    """All checks; the network may ship when each has passed. held_back: drives without labels. share: of the former
+    weights in the new network, None where they are not mixed."""
     checks = []
-    shifts = [shift for one in held_back if (shift := one.former.get("domain_shift")) is not None]
-    most_lost = MOST_LOST_AT_HOME if shifts and max(shifts) < AT_HOME else MOST_LOST
+    home = at_home(held_back)
+    most_lost = MOST_LOST_AT_HOME if home else MOST_LOST
+    if home and share is not None and all(one.gain is None for one in labelled):
+        checks.append(Check("former weights", share >= KEPT_AT_HOME,
+                            f"footage like the training pictures (domain shift {_greatest_shift(held_back):.2f}, below"
+                            f" {AT_HOME:g}) and no labelled set: {share:.0%} of the former weights (at least"
+                            f" {KEPT_AT_HOME:.0%})"))
     for one in labelled:
         if one.gain is not None:
             checks.append(Check("labelled", one.gain >= -most_lost,

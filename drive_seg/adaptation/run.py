@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from drive_seg.adaptation.footage import Footage, FootageError, collect
-from drive_seg.adaptation.judge import Check, judge
+from drive_seg.adaptation.judge import KEPT_AT_HOME, Check, at_home, judge
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.comparison.networks import Compared, Side, compare_drive, compare_labelled
 from drive_seg.comparison.page import Cell, Section, compared_sections, table, write_page
@@ -106,8 +106,10 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     outcome = Outcome(out, footage, steps=run.step, seconds=run.seconds)
     labelled = [{"name": d.name, "licence": d.licence, "images": len(d.pairs("train"))} for d in rehearsal]
     sets = [d for d in (*rehearsal, *scored) if "val" in d.splits]
-    blends = BLENDS if recipe.method == "self-training" else BLENDS[:1]
-    for share in blends:
+    mixed = recipe.method == "self-training"
+    for share in BLENDS if mixed else BLENDS[:1]:
+        if not sets and share < KEPT_AT_HOME and at_home(outcome.held_back):  # it would be refused like the first
+            continue
         say(f"measuring{f' with {share:.0%} of the former weights' if share else ''}")
         candidate = run.average.cpu() if not share else blend(run.average.cpu(), former.table, former, share)
         shutil.rmtree(out / CANDIDATE, ignore_errors=True)
@@ -118,7 +120,7 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
         except (DriveSegError, ValueError) as error:  # such as logits without end, or no road left anywhere
             outcome.checks = [Check("network", False, f"no network can be made of it: {error}")]
         else:
-            _measure(outcome, former, network, sets, engine)
+            _measure(outcome, former, network, sets, engine, share if mixed else None)
         outcome.tried.append({"former_weights": share, "passed": all(c.passed for c in outcome.checks),
                               "checks": [asdict(check) for check in outcome.checks]})
         if all(check.passed for check in outcome.checks):
@@ -132,7 +134,8 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     return outcome
 
 
-def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dataset], engine: str) -> None:
+def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dataset], engine: str,
+             share: float | None) -> None:
     with ExitStack() as opened:
         def side(network: Network) -> Side:
             network = replace(network, int8=None)  # both in the same arithmetic and at the same input size
@@ -147,7 +150,7 @@ def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dat
                              for drive in outcome.footage.drives
                              if any(still.drive == drive for still in outcome.footage.held_back)]
         outcome.labelled = [compare_labelled(*sides, dataset, "val") for dataset in sets]
-        outcome.checks = judge(outcome.held_back, outcome.labelled)
+        outcome.checks = judge(outcome.held_back, outcome.labelled, share)
 
 
 def _held_back(footage: Footage, drive: str) -> Iterator[Shot]:

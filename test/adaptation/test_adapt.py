@@ -280,6 +280,19 @@ def test_an_unharmed_network_ships_whole(former, footage, labelled, tmp_path):
     assert not list((tmp_path / "run").glob("candidate*"))
 
 
+def test_at_home_without_labels_most_of_the_former_weights_ship(former, footage, tmp_path, monkeypatch):
+    from drive_seg.adaptation import judge
+    from drive_seg.core.health.network import Typical
+
+    monkeypatch.setattr(judge, "AT_HOME", 1e6)
+    former = replace(former, typical=Typical((0.9, 0.05), (0.01, 0.01)))
+    recipe = AdaptRecipe(steps=2, batch=4, lr=1e-6, backbone_lr=1e-6)
+    outcome = adapt(footage, former, tmp_path / "run", recipe, device="cpu")
+    assert outcome.network is not None, list(outcome.lines())
+    assert outcome.share == 0.8 and [one["former_weights"] for one in outcome.tried] == [0.0, 0.8]
+    assert "80% of the former weights" in "".join(outcome.lines())
+
+
 @pytest.mark.parametrize(("lr", "reason"), [(0.02, ""), (0.5, "no network can be made of it")])
 def test_a_worse_network_is_refused(lr, reason, former, footage, labelled, tmp_path, monkeypatch):
     from drive_seg.adaptation import run as module

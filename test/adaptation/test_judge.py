@@ -68,6 +68,17 @@ def test_at_home_less_may_be_lost(shift, passed):
     assert all(check.passed for check in judge([footage], [labelled(-0.004)]))
 
 
+@pytest.mark.parametrize(("shift", "sets", "share", "passed"), [
+    (0.9, 0, 0.6, False), (0.9, 0, 0.8, True), (1.1, 0, 0.0, True), (None, 0, 0.0, True), (0.9, 1, 0.0, True),
+    (0.9, 0, None, True),
+])
+def test_at_home_without_labels_the_former_weights_stay(shift, sets, share, passed):
+    footage = drive(domain_shift=0.5)
+    footage.former["domain_shift"] = shift
+    checks = judge([footage], [labelled(0.0)] * sets, share)
+    assert [check.name for check in checks if not check.passed] == ([] if passed else ["former weights"])
+
+
 def test_confidence_alone_proves_nothing():
     assert all(check.passed for check in judge([drive(confidence=0.5)], []))
     assert not all(check.passed for check in judge([drive(confidence=1.0, sure=0.5)], []))
