@@ -34,7 +34,7 @@ PARALLEL := -n $(WORKERS)
 .PHONY: help setup run check test compiled slow-tests torture test-train test-colcon test-pycuda test-jazzy rtx gpu-tools cubins gpu-check lint bench docs picture clean
 
 help:
-	@echo "make run [SOURCE=video|folder|bag|/dev/videoN|views] [TOPIC=of a bag] [DURATION=seconds, or 20] [RATE=of a bag]   the node on real footage, results in out/"
+	@echo "make run [SOURCE=video|folder|bag|/dev/videoN|views] [TOPIC=of a bag] [DURATION=seconds, 20 if not given] [RATE=of a bag]   the node on real footage, results in out/"
 	@echo "make check        lint, types and every test under half a second"
 	@echo "make test         every test but training's; WORKERS=1 runs them one after the other"
 	@echo "make test-train   training's tests (installs torch)"

@@ -51,26 +51,27 @@ class Check:
     said: str
 
 
-def at_home(held_back: Sequence[Compared]) -> bool:
+def least_share(held_back: Sequence[Compared], labelled: Sequence[Compared]) -> float:
+    """Share of the former weights, 0..1, that must stay."""
+    told = any(one.gain is not None for one in labelled)
+    return KEPT_AT_HOME if _at_home(held_back) and not told else 0.0
+
+
+def _at_home(held_back: Sequence[Compared]) -> bool:
     """Whether the footage is like what the former network was trained on."""
-    return (shift := _greatest_shift(held_back)) is not None and shift < AT_HOME
-
-
-def _greatest_shift(held_back: Sequence[Compared]) -> float | None:
-    return max((shift for one in held_back if (shift := one.former.get("domain_shift")) is not None), default=None)
+    shifts = [shift for one in held_back if (shift := one.former.get("domain_shift")) is not None]
+    return bool(shifts) and max(shifts) < AT_HOME
 
 
 def judge(held_back: Sequence[Compared], labelled: Sequence[Compared], share: float | None = None) -> list[Check]:
     """All checks; the network may ship when each has passed. held_back: drives without labels. share: of the former
     weights in the new network, None where they are not mixed."""
     checks = []
-    home = at_home(held_back)
-    most_lost = MOST_LOST_AT_HOME if home else MOST_LOST
-    if home and share is not None and all(one.gain is None for one in labelled):
-        checks.append(Check("former weights", share >= KEPT_AT_HOME,
-                            f"footage like the training pictures (domain shift {_greatest_shift(held_back):.2f}, below"
-                            f" {AT_HOME:g}) and no labelled set: {share:.0%} of the former weights (at least"
-                            f" {KEPT_AT_HOME:.0%})"))
+    most_lost = MOST_LOST_AT_HOME if _at_home(held_back) else MOST_LOST
+    if share is not None and (least := least_share(held_back, labelled)):
+        checks.append(Check("former weights", share >= least,
+                            f"footage like the training pictures (domain shift below {AT_HOME:g}) and no labelled set:"
+                            f" {share:.0%} of the former weights (at least {least:.0%})"))
     for one in labelled:
         if one.gain is not None:
             checks.append(Check("labelled", one.gain >= -most_lost,

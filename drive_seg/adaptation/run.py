@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from drive_seg.adaptation.footage import Footage, FootageError, collect
-from drive_seg.adaptation.judge import KEPT_AT_HOME, Check, at_home, judge
+from drive_seg.adaptation.judge import Check, judge, least_share
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.comparison.networks import Compared, Side, compare_drive, compare_labelled
 from drive_seg.comparison.page import Cell, Section, compared_sections, table, write_page
@@ -108,7 +108,7 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     sets = [d for d in (*rehearsal, *scored) if "val" in d.splits]
     mixed = recipe.method == "self-training"
     for share in BLENDS if mixed else BLENDS[:1]:
-        if not sets and share < KEPT_AT_HOME and at_home(outcome.held_back):  # it would be refused like the first
+        if share < least_share(outcome.held_back, outcome.labelled):  # it would be refused like the first
             continue
         say(f"measuring{f' with {share:.0%} of the former weights' if share else ''}")
         candidate = run.average.cpu() if not share else blend(run.average.cpu(), former.table, former, share)
