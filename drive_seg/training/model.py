@@ -26,15 +26,65 @@ LITE0_STAGES = (
 LITE0_BN_EPS = 1e-3
 
 
+def _bfloat16_on_cpu(x: torch.Tensor) -> bool:
+    """Whether layers train in bfloat16 on a processor: some of torch's own convolutions are slow there."""
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+class PointConv(nn.Conv2d):
+    """A 1x1 convolution. In bfloat16 on a processor it is a matrix product over the pixels: on one thread torch copies
+    a convolution's input first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not _bfloat16_on_cpu(x):
+            return super().forward(x)
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+class _DepthwiseInBfloat16(torch.autograd.Function):
+    """A depthwise convolution with its slow gradients in float32: on a processor those of 5x5 kernels and of stride 2
+    take up to ten times as long in bfloat16."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, stride, padding):
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, weight, bias, stride, padding, 1, weight.shape[0])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        channels, (of_x, of_weight, of_bias) = weight.shape[0], ctx.needs_input_grad[:3]
+
+        def gradients(dtype, *wanted):
+            return torch.ops.aten.convolution_backward(
+                gradient.to(dtype), x.to(dtype), weight.to(dtype), [channels], ctx.stride, ctx.padding, [1, 1], False,
+                [0, 0], channels, wanted)
+
+        inner = gradients(torch.float32 if max(ctx.stride) > 1 else x.dtype, of_x, False, False)[0]
+        _, outer, offset = gradients(torch.float32, False, of_weight, of_bias)
+        return *(None if value is None else value.to(x.dtype) for value in (inner, outer, offset)), None, None
+
+
+class DepthwiseConv(nn.Conv2d):
+    """A depthwise convolution with a bias. In bfloat16 on a processor its gradients are fast too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not _bfloat16_on_cpu(x):
+            return super().forward(x)
+        parts = (part.to(torch.get_autocast_dtype("cpu")) for part in (x, self.weight, self.bias))
+        return _DepthwiseInBfloat16.apply(*parts, self.stride, self.padding)
+
+
 class InvertedResidual(nn.Module):
     """A Lite0 block whose batch norms are folded into the convolutions (kernel and bias are trained as such)."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        self.expand = nn.Conv2d(inputs, hidden, 1) if expansion != 1 else None
-        self.depthwise = nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden)
-        self.project = nn.Conv2d(hidden, outputs, 1)
+        self.expand = PointConv(inputs, hidden, 1) if expansion != 1 else None
+        self.depthwise = DepthwiseConv(hidden, hidden, kernel, stride, kernel // 2, groups=hidden)
+        self.project = PointConv(hidden, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -99,7 +149,7 @@ class ConvNorm(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            (PointConv if kernel == 1 else nn.Conv2d)(inputs, outputs, kernel, stride, kernel // 2, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
         )
@@ -137,11 +187,11 @@ class Segmenter(nn.Module):
         self.detail_mix = ConvNorm(detail, detail)
         self.lateral4 = ConvNorm(detail, head, 1)
         self.fuse = ConvNorm(head, head)
-        self.classify = nn.Conv2d(head, classes, 1)
+        self.classify = PointConv(head, classes, 1)
         # Only for training: class logits at 1/16 and 1/8, class boundaries at 1/4.
-        self.auxiliary16 = nn.Conv2d(middle, classes, 1)
-        self.auxiliary8 = nn.Conv2d(middle, classes, 1)
-        self.boundary = nn.Conv2d(detail, 1, 1)
+        self.auxiliary16 = PointConv(middle, classes, 1)
+        self.auxiliary8 = PointConv(middle, classes, 1)
+        self.boundary = PointConv(detail, 1, 1)
 
     @torch.no_grad()
     def shift_logits(self, offsets: list[float]) -> None:

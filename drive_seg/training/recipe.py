@@ -93,7 +93,7 @@ class Recipe(RecipeFile):
 
     # Machine. Replicas are processes that train on their own batches and take the mean of their weights now and then
     # (local SGD): on shared CPUs, several of one thread are faster than one of several.
-    mixed_precision: bool | None = None  # layers in bfloat16, weights and losses in float32; None: on GPUs that can
+    mixed_precision: bool | None = None  # layers in bfloat16, weights and losses in float32; None: where fast
     replicas: int = 1
     average_every: int = 8  # steps
     workers: int | None = None  # that prepare samples, for each replica; None: 1, or as many as keep a GPU busy
@@ -113,7 +113,7 @@ class Recipe(RecipeFile):
         if not isinstance(self.train_shallow, bool):
             raise ValueError(f"train_shallow must be true or false, it is {self.train_shallow!r}")
         if self.mixed_precision is not None and not isinstance(self.mixed_precision, bool):
-            raise ValueError("mixed_precision must be true, false or null (on GPUs that can), it is"
+            raise ValueError("mixed_precision must be true, false or null (where it is fast), it is"
                              f" {self.mixed_precision!r}")
         for name in _NAMES:
             value = getattr(self, name)

@@ -37,7 +37,7 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch can u
 
 
 @pytest.mark.parametrize(("device", "mixed", "precision"), [
-    ("cpu", None, torch.float32), ("cpu", True, torch.bfloat16),
+    ("cpu", False, torch.float32), ("cpu", True, torch.bfloat16),
     pytest.param("cuda", None, torch.bfloat16, marks=on_a_gpu),
     pytest.param("cuda", False, torch.float32, marks=on_a_gpu),
 ])
@@ -56,6 +56,20 @@ def test_the_loss_falls(world, tmp_path, device, mixed, precision):
     assert set(val[-1]) == {"labelled", "partly"}
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert (tmp_path / "checkpoint.pt").is_file()
+
+
+@pytest.mark.parametrize(("capabilities", "fast"), [
+    ({"avx512_bf16": True}, True), ({"avx512_bf16": False, "avx512_bw": True}, False), ({}, False), (None, False),
+])
+def test_by_itself_it_takes_bfloat16_where_the_processor_has_it(world, tmp_path, monkeypatch, capabilities, fast):
+    if capabilities is None:  # a torch that doesn't tell
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    run = trainer(world, tmp_path)
+    seen = precisions(run)
+    run.train(stop_after=1)
+    assert seen == {torch.bfloat16 if fast else torch.float32}
 
 
 @pytest.fixture
