@@ -414,8 +414,8 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether its arithmetic units compute in bfloat16, which they do faster than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.12
-    return bool(capabilities.get("avx512_bf16"))
+    asked = getattr(torch.cpu, "get_capabilities", None)  # later versions of torch have it
+    return bool(asked is not None and asked().get("avx512_bf16"))
 
 
 def predict(network: torch.nn.Module, image: np.ndarray, size: tuple[int, int], device: torch.device) -> np.ndarray:
