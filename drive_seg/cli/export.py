@@ -37,9 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--int8", action="store_true",
                         help="also write FILE.int8.onnx, which processors without bf16 run instead, and"
                              " FILE.int8_gpu.onnx for TensorRT's `precision: int8` (needs nncf)")
-    parser.add_argument("--average", type=Path, action="append", default=[], metavar="RUN",
-                        help="take the mean of its weights and those of RUN: another run from the same network on the"
-                             " same data, with another seed or recipe (may be given several times)")
     parser.add_argument("--blend", type=_blend, metavar="FILE.onnx=SHARE",
                         help="mix in so much (0 to 1) of the weights of the network file that the run started from: it"
                              " forgets less, and has learned less")
@@ -54,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from drive_seg.fp16.report import fp16_report
         from drive_seg.fp16.typed import keep_fp32
-        from drive_seg.training import average, export, quantise
+        from drive_seg.training import export, quantise
         from drive_seg.training.calibrate import calibrate
         from drive_seg.training.data import load_sources, spread
         from drive_seg.training.prior import fit_prior
@@ -71,17 +68,12 @@ def run(args: argparse.Namespace) -> int:
         datasets = _datasets(args, finished.folders)
         check_former(datasets, args.run, "name a run that has been trained", "export the run with its own data")
         shape = args.size or finished.recipe.phases[-1].size
-        network = finished.network
-        blended: dict[str, Any] = {}
-        sources, allowed = load_sources(datasets, "train", finished.table, finished.recipe.ego_sets, FIT_PICTURES)
-        if args.average:
-            others = [load_run(folder) for folder in args.average]
-            network = average.average([finished, *others], sources, allowed)
-            blended["averaged_with"] = [average.facts(other) for other in others]
+        network, blended = finished.network, {}
         if args.blend is not None:
             former, share = read_network(args.blend[0]), args.blend[1]
             network = blend(network, finished.table, former, share)
-            blended["blended_with"] = {"onnx_sha256": former.sha256, "share": share}
+            blended = {"blended_with": {"onnx_sha256": former.sha256, "share": share}}
+        sources, allowed = load_sources(datasets, "train", finished.table, finished.recipe.ego_sets, FIT_PICTURES)
         prior = [0.0] * len(finished.table)
         if args.prior:
             fitted = fit_prior(network, sources, allowed, finished.table, shape)
@@ -108,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": recipe, **({"earlier": _earlier(finished.earlier, recipe)} if finished.earlier else {}),
             **({"teacher": finished.teacher} if finished.teacher else {}),
-            **json.loads(json.dumps(blended)), "precision": args.precision,
+            **blended, "precision": args.precision,
             "logit_offsets": prior, "against_pytorch": report,
             **int8_reports, "quick_val": finished.quick_val,
         }, calibration, versions)
