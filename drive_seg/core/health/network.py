@@ -29,8 +29,8 @@ class NetworkHealth:
     _SMOOTH = 1.0  # seconds
 
     def __init__(self, typical: Typical | None = None, *, shift_warn: float = 4.0, unknown_warn: float = 0.35) -> None:
-        """shift_warn: standard deviations of the training images (why so many: engines/README.md). unknown_warn: share of
-        pixels."""
+        """shift_warn: standard deviations of the training images (why so many: engines/README.md). unknown_warn: share
+        of pixels."""
         self.typical, self.shift_warn, self.unknown_warn = typical, shift_warn, unknown_warn
         self.confidence: float | None = None
         self.unknown: float | None = None
