@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -385,7 +386,10 @@ def loader(samples: Samples, schedule: Schedule, device: torch.device) -> DataLo
     workers = samples.recipe.workers
     if workers is None:
         workers = _workers_for_a_gpu(samples.recipe.replicas) if device.type == "cuda" else 1
+    # A replica is spawned, and its workers would be too, each with a copy of all pictures.
+    forked = "fork" if workers and sys.platform == "linux" else None
     return DataLoader(samples, batch_sampler=schedule, num_workers=workers, worker_init_fn=_quiet_worker,
+                      multiprocessing_context=forked,
                       prefetch_factor=2 if workers else None, pin_memory=device.type == "cuda")
 
 

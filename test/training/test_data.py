@@ -1,6 +1,7 @@
 """Target codes, and samples that depend on their number alone."""
 
 import shutil
+import sys
 from dataclasses import replace
 from itertools import islice
 
@@ -314,6 +315,16 @@ def test_a_gpu_is_kept_busy(loaded, monkeypatch):
         return data.loader(samples, schedule, torch.device(device)).num_workers
 
     assert (workers("cuda"), workers("cuda", replicas=2), workers("cuda", workers=3), workers("cpu")) == (15, 7, 3, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a fork is not safe")
+def test_workers_share_the_pictures_of_a_replica(loaded):
+    """A replica is spawned, and would spawn its workers with a copy of each picture."""
+    _, table, sources, allowed = loaded
+    samples = data.Samples(sources, table, replace(RECIPE, workers=1), allowed)
+    schedule = data.Schedule((0.75, 0.25), RECIPE, 0, lambda _: 0.0)
+    loader = data.loader(samples, schedule, torch.device("cpu"))
+    assert loader.multiprocessing_context.get_start_method() == "fork"
 
 
 def test_rare_classes_weigh_more(loaded):

@@ -18,7 +18,7 @@ def test_replicas_agree_and_resume(world, tmp_path):
     """As the command that starts them."""
     out, file = tmp_path / "run", tmp_path / "recipe.json"
     phase = Phase(1.0, (64, 96), (0.9, 1.2))
-    Recipe(steps=5, batch=2, workers=0, lovasz_pixels=500, validate_every=0.5, warmup=0.1, replicas=2, average_every=2,
+    Recipe(steps=5, batch=2, workers=1, lovasz_pixels=500, validate_every=0.5, warmup=0.1, replicas=2, average_every=2,
            phases=(phase,)).save(file)
     data = [word for root in world for word in ("--data", str(root))]
 
