@@ -386,11 +386,11 @@ def loader(samples: Samples, schedule: Schedule, device: torch.device) -> DataLo
     workers = samples.recipe.workers
     if workers is None:
         workers = _workers_for_a_gpu(samples.recipe.replicas) if device.type == "cuda" else 1
-    # A replica is spawned, and its workers would be too, each with a copy of all pictures.
-    forked = "fork" if workers and sys.platform == "linux" else None
+    # In a replica, which is spawned itself, torch would spawn them too, each with a copy of all pictures.
+    start = "fork" if workers and sys.platform == "linux" else None
     return DataLoader(samples, batch_sampler=schedule, num_workers=workers, worker_init_fn=_quiet_worker,
-                      multiprocessing_context=forked,
-                      prefetch_factor=2 if workers else None, pin_memory=device.type == "cuda")
+                      multiprocessing_context=start, prefetch_factor=2 if workers else None,
+                      pin_memory=device.type == "cuda")
 
 
 def _workers_for_a_gpu(replicas: int) -> int:
