@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from drive_seg.training.depthwise import weight_gradient
+
 # EfficientNet-Lite0: (kernel, stride, expansion, channels, repeats) per stage (TensorFlow TPU models, 2020).
 LITE0_STAGES = (
     (3, 1, 1, 16, 1),
@@ -24,6 +26,8 @@ LITE0_STAGES = (
     (3, 1, 6, 320, 1),
 )
 LITE0_BN_EPS = 1e-3
+_FEW_THREADS = 4
+"""Up to which the weights' gradient on one thread is faster than torch's on all of them."""
 
 
 def _bfloat16_on_cpu(x: torch.Tensor) -> bool:
@@ -43,7 +47,8 @@ class PointConv(nn.Conv2d):
 
 class _DepthwiseInBfloat16(torch.autograd.Function):
     """A depthwise convolution, padded by half its kernel, with gradients that are fast on a processor: torch's own by
-    the input at stride 2, and by the weights of 5x5 kernels, take several times as long in bfloat16 as in float32."""
+    the input at stride 2, and by the weights of 5x5 kernels, take several times as long in bfloat16 as in float32, and
+    those by the weights long in both."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding):
@@ -62,10 +67,14 @@ class _DepthwiseInBfloat16(torch.autograd.Function):
                 spread = torch.zeros_like(x)
                 spread[:, :, ::ctx.stride[0], ::ctx.stride[1]] = gradient
             inner = F.conv2d(spread, weight.flip(2, 3), None, 1, ctx.padding, 1, channels)
-        dtype = x.dtype if max(weight.shape[2:]) <= 3 else torch.float32
-        _, outer, offset = torch.ops.aten.convolution_backward(
-            gradient.to(dtype), x.to(dtype), weight.to(dtype), [channels], ctx.stride, ctx.padding, [1, 1], False,
-            [0, 0], channels, (False, of_weight, of_bias))
+        large = max(weight.shape[2:]) > 3
+        if large and torch.get_num_threads() <= _FEW_THREADS:
+            outer, offset = weight_gradient(x, gradient, weight.shape[2], ctx.stride[0]), gradient.sum((0, 2, 3))
+        else:
+            dtype = torch.float32 if large else x.dtype
+            _, outer, offset = torch.ops.aten.convolution_backward(
+                gradient.to(dtype), x.to(dtype), weight.to(dtype), [channels], ctx.stride, ctx.padding, [1, 1], False,
+                [0, 0], channels, (False, of_weight, of_bias))
         return inner, *(None if value is None else value.to(x.dtype) for value in (outer, offset)), None, None
 
 
