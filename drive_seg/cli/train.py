@@ -25,6 +25,7 @@ from drive_seg.cli.options import out_folder
 from drive_seg.core.classes import ClassTable, ClassTableError
 from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.interrupt import Interrupt
 from drive_seg.yaml_file import YamlError, read_yaml
 
 
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    Interrupt()  # SIGTERM too unwinds, so that replicas are ended
     try:
         from drive_seg.training.recipe import LATER_START, Recipe
         from drive_seg.training.run_folder import RunError, recipe_of

@@ -388,7 +388,14 @@ def train(datasets: list[Dataset], out: Path, recipe: Recipe, *, resume: bool = 
     with tempfile.TemporaryDirectory() as folder:
         args = (datasets, out, recipe, resume, start_from, teacher_run, device, table, f"file://{folder}/meeting")
         try:
-            multiprocessing.start_processes(_train_replica, args, recipe.replicas, start_method="spawn")
+            replicas = multiprocessing.start_processes(_train_replica, args, recipe.replicas, join=False,
+                                                       start_method="spawn")
+            try:
+                while not replicas.join():
+                    pass
+            finally:  # asked to stop: they would go on alone
+                for process in replicas.processes:
+                    process.terminate()
         except multiprocessing.ProcessExitedException as error:
             raise RunError(f"a replica was ended from outside ({error}), as where memory runs out",
                            "go on with --resume, or start with fewer replicas or a smaller batch") from error

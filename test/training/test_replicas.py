@@ -1,7 +1,10 @@
 """Replicas: processes that train together end in the same weights, and go on after a kill."""
 
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +57,30 @@ def test_replicas_agree_and_resume(world, tmp_path):
     whole.write_bytes(b"")
     with pytest.raises(RunError, match="before its first checkpoint was whole"):
         finish_save(out, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_replicas_end_with_the_command_that_started_them(world, tmp_path):
+    file = tmp_path / "recipe.json"
+    Recipe(steps=10**6, batch=2, workers=0, lovasz_pixels=500, replicas=2, average_every=2,
+           phases=(Phase(1.0, (64, 96), (0.9, 1.2)),)).save(file)
+    command = [sys.executable, "-m", "drive_seg.cli.main", "train", "--data", str(world[0]), "--out",
+               str(tmp_path / "run"), "--device", "cpu", "--recipe", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert '"step"' in process.stdout.readline()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    until = time.monotonic() + 30
+    while (alive := [child for child in children if running(child)]) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive
+
+
+def running(child: str) -> bool:
+    """Whether a process is still there and not a zombie."""
+    try:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
