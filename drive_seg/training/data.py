@@ -183,7 +183,8 @@ def code_book(sources: Sequence[Source], allowed: np.ndarray, table: ClassTable,
     share = np.maximum(share / share.sum(), 1e-4)
     weights = share ** -recipe.class_weight_power
     weights /= (weights * share).sum() / share.sum()
-    return CodeBook(torch.from_numpy(allowed), torch.from_numpy(weights), torch.from_numpy(families))
+    return CodeBook(torch.from_numpy(allowed), torch.from_numpy(weights), torch.from_numpy(families),
+                    torch.from_numpy(table.group_lut[:classes].astype(np.int64)))
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ class Recipe(RecipeFile):
     class_weight_power: float = 0.2  # weight of a class = (its share of the pixels) ** -power, mean 1
     lovasz: float = 0.8
     lovasz_pixels: int = 16000
+    group_lovasz: float = 0.0  # of the planner groups, picture by picture
     auxiliary: float = 0.3  # of the logits at 1/8 and at 1/16, each
     boundary: float = 0.25
     distillation: float = 1.0  # of the teacher's answers, in a run that has a teacher
@@ -161,7 +162,7 @@ _LIMITS: dict[str, dict[str, float]] = {
     "bonnet_share": _SHARE, "look_strength": {"least": 0},
     "lr": _POSITIVE, "backbone_lr": {"least": 0}, "weight_decay": {"least": 0}, "warmup": {"least": 0, "below": 1},
     "clip": _POSITIVE, "ema": {"least": 0, "below": 1}, "class_weight_power": {"least": 0}, "lovasz": {"least": 0},
-    "auxiliary": {"least": 0}, "boundary": {"least": 0}, "distillation": {"least": 0},
+    "group_lovasz": {"least": 0}, "auxiliary": {"least": 0}, "boundary": {"least": 0}, "distillation": {"least": 0},
     "width": _POSITIVE, "validate_every": {"least": 0}, "save_every": {"least": 0},
 }
 

@@ -26,7 +26,7 @@ from drive_seg.evaluation.scores import Scores
 from drive_seg.network import Network
 from drive_seg.training import data, log, teacher
 from drive_seg.training.curves import draw_curves
-from drive_seg.training.losses import IGNORE, boundary_loss, lovasz_softmax, marginal_cross_entropy
+from drive_seg.training.losses import IGNORE, boundary_loss, group_lovasz, lovasz_softmax, marginal_cross_entropy
 from drive_seg.training.model import Segmenter, double, load_imagenet
 from drive_seg.training.recipe import Recipe
 from drive_seg.training.restore import history, read_network, restore
@@ -201,6 +201,8 @@ class Trainer:
             parts["boundary"] = recipe.boundary * boundary_loss(edges, codes, self.book)
         if recipe.lovasz:
             parts["lovasz"] = recipe.lovasz * self._lovasz(full, codes)
+        if recipe.group_lovasz:
+            parts["group_lovasz"] = recipe.group_lovasz * self._group_lovasz(full, codes)
         if self._teacher is not None:
             with torch.no_grad(), self._autocast():
                 answer = self._teacher(images).float()
@@ -226,11 +228,21 @@ class Trainer:
         definite = torch.cat([self.book.definite, self.book.definite.new_zeros(IGNORE + 1 - len(self.book.definite))])
         labelled = torch.nonzero(definite[codes].reshape(-1)).squeeze(1)
         # None twice: gradients of one pixel are summed in any order, so that no two runs would be alike.
-        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % 2**63)
-        order = torch.randperm(len(labelled), generator=generator)[:self.recipe.lovasz_pixels]
+        order = torch.randperm(len(labelled), generator=self._generator())[:self.recipe.lovasz_pixels]
         chosen = labelled[order.to(labelled.device)]
         flat = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
         return lovasz_softmax(flat[chosen], codes.reshape(-1)[chosen], self.book)
+
+    def _group_lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """group_lovasz on the same random places of each picture."""
+        places = codes.shape[1] * codes.shape[2]
+        most = max(1, 2 * self.recipe.lovasz_pixels // len(codes))
+        chosen = torch.randperm(places, generator=self._generator())[:most].to(codes.device)
+        return group_lovasz(logits.flatten(2)[:, :, chosen].transpose(1, 2), codes.flatten(1)[:, chosen], self.book)
+
+    def _generator(self) -> torch.Generator:
+        """Random numbers that depend on the recipe's seed and the step alone."""
+        return torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % 2**63)
 
     def _set_rates(self) -> float:
         """Warm-up, then half a cosine down to nought."""

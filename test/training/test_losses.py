@@ -13,6 +13,7 @@ from drive_seg.training.losses import (  # noqa: E402
     CodeBook,
     boundary_loss,
     boundary_target,
+    group_lovasz,
     lovasz_softmax,
     marginal_cross_entropy,
 )
@@ -93,6 +94,29 @@ def test_lovasz_of_a_family_counts_all_its_classes():
     alone = right.clone()
     alone[1] = right[0]
     assert lovasz_softmax(alone, codes, family).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_group_lovasz_of_hard_answers_is_one_minus_iou_of_each_group_of_each_picture():
+    """Classes 0 and 2 are of one group, so that it does not matter which of them is called."""
+    groups = CodeBook(ALLOWED, torch.ones(3), group=torch.tensor([2, 1, 2]))
+    assert groups.group.tolist()[:3] == [2, 1, 2]
+    codes = torch.tensor([[0, 2, 1, 1, IGNORE], [1, 1, 1, 1, 1]])
+    called = torch.tensor([[2, 1, 1, 1, 0], [1, 1, 1, 0, 1]])
+    logits = torch.nn.functional.one_hot(called, 3).float() * 60
+    ious = [1 / 2, 2 / 3, 4 / 5]  # of the first picture's two groups, of the second's only one
+    assert group_lovasz(logits, codes, groups).item() == pytest.approx(1 - sum(ious) / 3, abs=1e-4)
+
+
+def test_group_lovasz_leaves_out_what_may_be_of_several_groups():
+    groups = CodeBook(ALLOWED, torch.ones(3), group=torch.tensor([0, 1, 2]))
+    vague = next(code for code, group in enumerate(groups.group.tolist()) if group < 0)
+    codes, called = torch.tensor([[0, 1, vague, vague]]), torch.tensor([[0, 1, 2, 1]])
+    logits = (torch.nn.functional.one_hot(called, 3).float() * 60).requires_grad_()
+    loss = group_lovasz(logits, codes, groups)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-4)
+    assert not logits.grad[0, 2:].any()
+    assert group_lovasz(logits, torch.full_like(codes, IGNORE), groups).item() == 0
 
 
 def test_boundary_target():
