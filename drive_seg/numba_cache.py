@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-COMPILED = ("core", "core/health", "replay")
+COMPILED = ("core", "core/health", "replay", "training")
 """Folders of this package with functions that Numba compiles."""
 
 

@@ -23,6 +23,7 @@ from drive_seg.core.classes import Group
 from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.training.road_teacher import BackgroundTeacher
+from drive_seg.yaml_file import read_yaml
 
 LEAST = 0.6
 """Probability of background from which an open pixel takes it."""
@@ -53,7 +54,7 @@ def build(dataset: Dataset, out: Path, teacher: BackgroundTeacher) -> float:
             settled, undecided = settled + int(sure.sum()), undecided + int(doubtful.sum())
             labels[sure] = new
             cv2.imwrite(str(target), labels)
-    facts = yaml.safe_load((dataset.root / "dataset.yaml").read_text(encoding="utf-8"))
+    facts = read_yaml(dataset.root / "dataset.yaml")
     facts["classes"][new] = {"name": "background", "group": "background"}
     (out / "dataset.yaml").write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
     return settled / max(1, undecided)

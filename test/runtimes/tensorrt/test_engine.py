@@ -61,7 +61,7 @@ def test_the_network_that_ships_gives_what_the_cpu_engine_gives(host_kernels, st
         if "DRIVE_SEG_FRAMES" in os.environ:
             assert (apart <= 2).mean() >= 0.995
         else:
-            assert (apart <= 5).mean() >= 0.94
+            assert (apart <= 5).mean() >= 0.9
     ours.close()
     cpu.close()
 
