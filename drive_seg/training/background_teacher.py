@@ -1,10 +1,10 @@
-"""Says what is background where a data set leaves open whether it is background or an obstacle.
+"""Labels background where a data set does not say whether a pixel is background or an obstacle.
 
     python -m drive_seg.training.background_teacher DATA --out DIR --background NETWORK.onnx
 
-A copy of the data set with one more class, `background`. In the train split it takes the pixels whose own class may be
-background or something else, where networks of this package together are sure that it is. Otherwise nothing tells the
-learner so, and it comes to call hedges and grass walls. The val split stays as it is.
+Writes a copy of the data set with one more class, `background`. In the train split, a pixel of a class with several
+groups gets it where the given networks together are sure. Without such labels a network comes to call hedges and grass
+walls. The val split is copied unchanged.
 """
 
 from __future__ import annotations
@@ -20,17 +20,45 @@ import numpy as np
 import yaml
 
 from drive_seg.core.classes import Group
+from drive_seg.core.frame import Frame
+from drive_seg.core.resize import network_input
 from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
-from drive_seg.training.road_teacher import BackgroundTeacher
+from drive_seg.network import STRIDE, Network
+from drive_seg.runtimes import open_engine
 from drive_seg.yaml_file import read_yaml
 
 LEAST = 0.6
-"""Probability of background from which an open pixel takes it."""
+"""Probability from which a pixel whose class leaves its group open is labelled background."""
+
+
+class BackgroundTeacher:
+    """Networks of this package, each asked at two sizes, once of the picture mirrored: surer than any of them alone."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Raises NetworkError, EngineError."""
+        self._engines = []
+        for network in map(Network.load, files):
+            for factor in (1.0, 1.25):
+                height, width = (round(factor * side / STRIDE) * STRIDE for side in network.input_size)
+                engine = open_engine("openvino", network, input_size=(height, width), precision="fp32")
+                self._engines.append((engine, network))
+
+    def background(self, bgr: np.ndarray) -> np.ndarray:
+        """The mean probability of background, (H, W) float32, for an image (H, W, 3) uint8 BGR."""
+        total = np.zeros(bgr.shape[:2], np.float32)
+        for number, (engine, network) in enumerate(self._engines):
+            picture = np.ascontiguousarray(bgr[:, ::-1]) if number % 2 else bgr
+            logits = engine.infer(network_input(Frame.from_array(picture), engine.input_size)) / network.temperature
+            scores = np.exp(logits - logits.max(0))
+            share = scores[network.table.group_lut[:len(scores)] == Group.BACKGROUND].sum(0) / scores.sum(0)
+            whole = cv2.resize(share, bgr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            total += whole[:, ::-1] if number % 2 else whole
+        return total / len(self._engines)
 
 
 def build(dataset: Dataset, out: Path, teacher: BackgroundTeacher) -> float:
-    """Write the data set. Returns the share of the open pixels that became background. Raises DatasetError, OSError."""
+    """Write the data set. Returns the share of the open pixels that is background now. Raises DatasetError, OSError."""
     open_ids = [c.id for c in dataset.classes
                 if c.id != dataset.ignore and Group.BACKGROUND in c.groups and len(c.groups) > 1]
     if not open_ids:

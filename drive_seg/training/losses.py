@@ -46,11 +46,11 @@ def marginal_cross_entropy(logits: torch.Tensor, codes: torch.Tensor, book: Code
     difference of two log-sum-exps: over the allowed classes and over all.
     """
     flat, codes = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1]), codes.reshape(-1)
-    weights = _by_code(book.weights.float(), 0.0)[codes]
+    weights = by_code(book.weights.float(), 0.0)[codes]
     if not weights.any():
         return logits.sum() * 0
     # One class or none: of all pixels at once, as picking some out takes longer.
-    classes = _by_code(torch.where(book.single, book.classes, IGNORE), IGNORE)[codes]
+    classes = by_code(torch.where(book.single, book.classes, IGNORE), IGNORE)[codes]
     loss = (F.cross_entropy(flat, classes, reduction="none", ignore_index=IGNORE) * weights).sum()
     vague = (classes == IGNORE) & (weights > 0)
     if vague.any():
@@ -60,8 +60,8 @@ def marginal_cross_entropy(logits: torch.Tensor, codes: torch.Tensor, book: Code
     return loss / weights.sum()
 
 
-def _by_code(values: torch.Tensor, ignored: float) -> torch.Tensor:
-    """(256,): the value of each code, `ignored` at IGNORE and where there is no such code."""
+def by_code(values: torch.Tensor, ignored: float) -> torch.Tensor:
+    """A table of 256 that label pictures can index: the value of each code, `ignored` for IGNORE and unused codes."""
     return torch.cat([values, values.new_full((IGNORE + 1 - len(values),), ignored)])
 
 
@@ -99,7 +99,7 @@ def group_lovasz(logits: torch.Tensor, codes: torch.Tensor, book: CodeBook) -> t
     logits: (N, P, C), of P pixels of each picture. codes: (N, P) int64, IGNORE where nothing is said. The probability
     of a group is that of all its classes together. Pixels whose code leaves the group open do not count.
     """
-    group = _by_code(book.group, -1)[codes]
+    group = by_code(book.group, -1)[codes]
     known = group >= 0
     probabilities = logits.softmax(2) @ book.members
     losses = []
@@ -126,7 +126,7 @@ def boundary_target(codes: torch.Tensor, book: CodeBook) -> tuple[torch.Tensor, 
     padded = F.pad(codes.float().unsqueeze(1), (1, 1, 1, 1), mode="replicate")
     highest = F.max_pool2d(padded, 3, 1)
     edge = F.max_pool2d((highest != -F.max_pool2d(-padded, 3, 1)).float(), 2).squeeze(1)
-    definite = _by_code(book.definite, False)
+    definite = by_code(book.definite, False)
     vague = F.max_pool2d((~definite[codes]).float().unsqueeze(1), 2).squeeze(1)
     unlabelled = F.max_pool2d((highest == IGNORE).float(), 2).squeeze(1)
     return edge, (1 - unlabelled) * (1 - vague * (1 - edge))

@@ -20,14 +20,11 @@ import cv2
 import numpy as np
 import yaml
 
-from drive_seg.core.classes import Group
-from drive_seg.core.frame import Frame, FrameError
-from drive_seg.core.resize import network_input
+from drive_seg.core.frame import FrameError
 from drive_seg.errors import DriveSegError
-from drive_seg.network import STRIDE, Network
 from drive_seg.openvino_core import CORE
-from drive_seg.runtimes import open_engine
 from drive_seg.sources.open import open_source
+from drive_seg.training.background_teacher import BackgroundTeacher
 
 ROAD, NOT_ROAD, BACKGROUND, IGNORE = 0, 1, 2, 255
 _CLASSES = {ROAD: {"name": "road", "group": "road"},
@@ -69,31 +66,6 @@ class RoadTeacher:
             scores = np.exp(scores - scores.max(0))
             scores /= scores.sum(0)
         return cv2.resize(scores[list(_ROAD_CLASSES)].sum(0), bgr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-
-
-class BackgroundTeacher:
-    """Networks of this package, each asked at two sizes, once of the picture mirrored: surer than any of them alone."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        """Raises NetworkError, EngineError."""
-        self._engines = []
-        for network in map(Network.load, files):
-            for factor in (1.0, 1.25):
-                height, width = (round(factor * side / STRIDE) * STRIDE for side in network.input_size)
-                engine = open_engine("openvino", network, input_size=(height, width), precision="fp32")
-                self._engines.append((engine, network))
-
-    def background(self, bgr: np.ndarray) -> np.ndarray:
-        """The mean probability of background, (H, W) float32, for an image (H, W, 3) uint8 BGR."""
-        total = np.zeros(bgr.shape[:2], np.float32)
-        for number, (engine, network) in enumerate(self._engines):
-            picture = np.ascontiguousarray(bgr[:, ::-1]) if number % 2 else bgr
-            logits = engine.infer(network_input(Frame.from_array(picture), engine.input_size)) / network.temperature
-            scores = np.exp(logits - logits.max(0))
-            share = scores[network.table.group_lut[:len(scores)] == Group.BACKGROUND].sum(0) / scores.sum(0)
-            whole = cv2.resize(share, bgr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-            total += whole[:, ::-1] if number % 2 else whole
-        return total / len(self._engines)
 
 
 def label(probability: np.ndarray, ego: np.ndarray | None, background: np.ndarray | None = None) -> np.ndarray:

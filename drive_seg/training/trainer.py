@@ -26,7 +26,13 @@ from drive_seg.evaluation.scores import Scores
 from drive_seg.network import Network
 from drive_seg.training import data, log, teacher
 from drive_seg.training.curves import draw_curves
-from drive_seg.training.losses import IGNORE, boundary_loss, group_lovasz, lovasz_softmax, marginal_cross_entropy
+from drive_seg.training.losses import (
+    boundary_loss,
+    by_code,
+    group_lovasz,
+    lovasz_softmax,
+    marginal_cross_entropy,
+)
 from drive_seg.training.model import Segmenter, double, load_imagenet
 from drive_seg.training.recipe import Recipe
 from drive_seg.training.restore import history, read_network, restore
@@ -225,7 +231,7 @@ class Trainer:
 
     def _lovasz(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Lovász-softmax on a random part of the pixels that are labelled as a class or its family."""
-        definite = torch.cat([self.book.definite, self.book.definite.new_zeros(IGNORE + 1 - len(self.book.definite))])
+        definite = by_code(self.book.definite, False)
         labelled = torch.nonzero(definite[codes].reshape(-1)).squeeze(1)
         # None twice: gradients of one pixel are summed in any order, so that no two runs would be alike.
         order = torch.randperm(len(labelled), generator=self._generator())[:self.recipe.lovasz_pixels]

@@ -1,4 +1,4 @@
-"""Background told apart where a data set leaves it open, by networks that have learnt it."""
+"""Networks label background where a data set does not say whether a pixel is background or an obstacle."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ ROAD, OTHER, NEW = 0, 1, 2
 
 
 def write(root, other=("background", "obstacle")):
-    """One picture in each split: grey road below sky with a car in it; what is above the road is not told apart."""
+    """One picture in each split: grey road below sky with a car in it. Sky and car have one class, `other`."""
     picture = np.full((72, 128, 3), 60, np.uint8)
     picture[:36] = rgb("sky")[::-1]
     picture[8:28, 96:120] = rgb("car")[::-1]
@@ -41,7 +41,7 @@ def test_open_pixels_become_background_in_train_alone(tmp_path, colour_network_p
     assert (val == former).all()
     assert (train[2:33, 30:90] == NEW).all(), "sky"
     assert (train[10:26, 98:118] == OTHER).all(), "a car"
-    assert (train[40:] == former[40:]).all() and (train[:, :20] == 255).all(), "what is told stays"
+    assert (train[40:] == former[40:]).all() and (train[:, :20] == 255).all(), "other labels stay"
 
 
 @pytest.mark.parametrize("what", ["nothing open", "there already", "no network"])
