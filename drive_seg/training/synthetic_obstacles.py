@@ -38,7 +38,8 @@ def add_thing(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]
         mask = mask[y0 - top:, x0 - left:x1 - left]
         if mask.sum() < 20 or is_road[y0:foot, x0:x1][mask > 0].mean() < 0.5:
             continue
-        texture = _texture(rng, mask.shape, other)
+        alike = rng.random() < 0.2
+        texture = _road_texture(rng, mask.shape, image[is_road]) if alike else _texture(rng, mask.shape, other)
         edge = rng.uniform(0.4, 1.4)
         if rng.random() < 0.6:
             _contact_shadow(rng, image, is_road, foot, x0, x1)
@@ -181,13 +182,15 @@ def _field(rng: Random, size: tuple[int, int], cells: int) -> np.ndarray:
 
 
 def _outline(rng: Random, tall: int, wide: int) -> np.ndarray:
-    """(tall, wide) uint8 0 or 1: a lump, a many-cornered thing, or several parts that hang together."""
+    """(tall, wide) uint8 0 or 1: a lump, a many-cornered thing, several parts that hang together, or a thin one."""
     mask = np.zeros((tall, wide), np.uint8)
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.2:
+        _thin(rng, mask)
+    elif kind < 0.45:
         y, x = np.mgrid[-1:1:tall * 1j, -1:1:wide * 1j].astype(np.float32)
         mask[np.hypot(x, y) < 0.55 + 0.7 * _field(rng, mask.shape, int(rng.integers(3, 6)))] = 1
-    elif kind < 0.65:
+    elif kind < 0.7:
         corners = rng.uniform(0, 1, (int(rng.integers(4, 9)), 2)) * (wide - 1, tall - 1)
         cv2.fillPoly(mask, [cv2.convexHull(corners.astype(np.int32))], 1)
     else:
@@ -201,6 +204,30 @@ def _outline(rng: Random, tall: int, wide: int) -> np.ndarray:
                 cv2.rectangle(mask, a.tolist(), b.tolist(), 1, -1)
     rows = np.flatnonzero(mask.any(1))
     return mask[:rows[-1] + 1] if rows.size else mask  # it stands on its lowest row
+
+
+def _thin(rng: Random, mask: np.ndarray) -> None:
+    """A post, or a board on legs that lean (a trestle, a stool), drawn onto the mask."""
+    tall, wide = mask.shape
+    thick = max(2, round(tall * rng.uniform(0.06, 0.2)))
+    if rng.random() < 0.4:
+        foot = int(wide * rng.uniform(0.3, 0.7))
+        cv2.line(mask, (foot + int(rng.normal(0, 0.05) * tall), 0), (foot, tall - 1), 1, thick)
+        return
+    board = int(tall * rng.uniform(0.1, 0.5))
+    cv2.rectangle(mask, (wide // 8, 0), (wide - wide // 8, board), 1, -1)
+    for _ in range(int(rng.integers(2, 5))):
+        top = int(wide * rng.uniform(0.15, 0.85))
+        cv2.line(mask, (top, board), (top + int(rng.normal(0, 0.1) * wide), tall - 1), 1, thick)
+
+
+def _road_texture(rng: Random, size: tuple[int, int], surface: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32: the colour of these pixels of the road, (N, 3), lighter or darker."""
+    away = rng.choice((-1, 1)) * rng.uniform(0.15, 0.8)
+    colour = surface.mean(0) * np.exp(away) + rng.normal(0, 5, 3)
+    cloud = 1 + (_field(rng, size, int(rng.integers(2, 9))) - 0.5)[..., None] * rng.uniform(0, 0.5)
+    grain = rng.normal(0, rng.uniform(1, 8), (*size, 1))
+    return (colour * cloud + grain).astype(np.float32)
 
 
 def _texture(rng: Random, size: tuple[int, int], other: np.ndarray) -> np.ndarray:
