@@ -150,7 +150,8 @@ class Settings:
         "network", "auto", "The network's arithmetic; auto takes the engine's fastest that keeps the accuracy.",
         choices=PRECISIONS)
     plan_folder: str = _setting(
-        "network", "", "Folder for TensorRT's plans and kernels; empty takes ~/.cache/drive_seg.")
+        "network", "", "Folder for TensorRT's plans and kernels; empty takes $XDG_CACHE_HOME/drive_seg, by default"
+        " ~/.cache/drive_seg.")
     input_height: int = _setting(
         "network", 0, "Height of the picture that the network sees, a multiple of 32, half of the network's own at"
         " least; 0 takes the network's own.", 0, 4096, "px")
@@ -178,7 +179,8 @@ class Settings:
         0.0, 1.0, live=True, own=True)
     speck_size: float = _setting(
         "masks", DrivableRule.speck,
-        "Patches that are smaller than this on the ground, across and up the image, end no road; 0 lets all end it.",
+        "Patches that are smaller than this on the ground, across and up the image, end no road; half of it where the"
+        " network is 80 % sure of them. 0 lets all end it.",
         0.0, 1.0, "m", live=True, own=True)
     temporal_filter: bool = _setting(
         "masks", False, "Hold back unsure label changes for one frame; road that ends never waits.", own=True)

@@ -37,18 +37,18 @@ from drive_seg.evaluation.dataset import Dataset
 from drive_seg.labelling.pick import expected, name_drives
 from drive_seg.network import Network
 from drive_seg.resources import default_network
-from drive_seg.sources.open import KINDS
+from drive_seg.sources.open import RECORDED_KINDS
 
 RECIPE = "adaptation.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg adapt`."""
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{KINDS}; left out with --resume")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{RECORDED_KINDS}; left out with --resume")
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="RUN", help="folder of the run")
     add_settings(parser, ("network",))
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="of training (default: 60)")
+    length.add_argument("--minutes", type=float, help="of training (default: the recipe's length, 60 without --recipe)")
     length.add_argument("--steps", type=int, help="of training, instead of minutes")
     parser.add_argument("--method", choices=METHODS, help="default: self-training; the others are to compare with")
     parser.add_argument("--data", type=Path, action="append", default=[], metavar="DIR",
@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of every random choice (default: 0)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, with its own recipe")
     parser.add_argument("--anyway", action="store_true", help="train on footage that is not fit for it")
-    parser.add_argument("--int8", action="store_true", help="also write adapted.int8.onnx (needs nncf)")
+    parser.add_argument("--int8", action="store_true",
+                        help="also write adapted.int8.onnx and adapted.int8_gpu.onnx (needs nncf)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("--topic", help="image topic, for bags with several cameras")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="look at so much of each input")
@@ -109,7 +110,7 @@ def _recipe(args: argparse.Namespace) -> AdaptRecipe:
             raise CommandError(f"{args.out} has no adaptation to go on with", "leave --resume out, or name its folder")
         return _loaded(args.out / RECIPE)
     if not args.inputs:
-        raise CommandError("there is no footage to adapt to", f"give {KINDS}")
+        raise CommandError("there is no footage to adapt to", f"give {RECORDED_KINDS}")
     if (args.out / "checkpoint.pt").exists() or (args.out / FOOTAGE / INDEX).exists():
         raise CommandError(f"{args.out} holds an adaptation already", "add --resume to go on with it, or name another"
                            " folder")

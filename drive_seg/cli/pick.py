@@ -25,12 +25,12 @@ from tqdm import tqdm
 from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder, positive
 from drive_seg.labelling.pick import expected, lines, name_drives, pick
 from drive_seg.labelling.select import NEAR
-from drive_seg.sources.open import KINDS
+from drive_seg.sources.open import RECORDED_KINDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg pick`."""
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=KINDS)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=RECORDED_KINDS)
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("-n", "--count", type=positive, default=50, metavar="N", help="frames to pick (default: 50)")
     add_settings(parser, ("network", "masks"), without=("output_size", "temporal_filter"))

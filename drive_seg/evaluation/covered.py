@@ -4,7 +4,7 @@ Each drive is played to the health check from where the cover appears, at its fu
 of the table is a shape: in how many cases it was a FAULT within two seconds, and the median time. The last rows are the
 clean drives, all of their frames.
 
-    python -m drive_seg.evaluation.covered            # all of it, some minutes
+    python -m drive_seg.evaluation.covered            # all of it, 20 minutes
     python -m drive_seg.evaluation.covered --clips hills --rates 1
 """
 

@@ -59,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="camera_player", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default=DEFAULT, help=f"{KINDS}, or clip:NAME (default: {DEFAULT})")
+    parser.add_argument("--source", default=DEFAULT, help=f"{KINDS} (default: {DEFAULT})")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="stop after so much footage")
     parser.add_argument("--topic", help="image topic, for a bag with several cameras")
     parser.add_argument("--rate", type=float, metavar="HZ", help="of a folder of images (default: 10)")

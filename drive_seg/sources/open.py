@@ -10,7 +10,8 @@ from drive_seg.sources.frame_source import FrameSource, Section, SourceError
 from drive_seg.sources.images import ImageSource, is_image
 from drive_seg.sources.video import CameraSource, VideoSource
 
-KINDS = "a video, an image, a folder of images, a rosbag2 or /dev/videoN"
+RECORDED_KINDS = "a video, an image, a folder of images, a ROS bag or clip:NAME"
+KINDS = RECORDED_KINDS + ", or a camera, /dev/videoN"
 
 
 def open_source(source: str | Path, *, duration: float | None = None, topic: str | None = None,

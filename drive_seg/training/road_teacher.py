@@ -1,6 +1,6 @@
 """Footage without labels to a data set of road and not road, by another network that knows road better.
 
-    python -m drive_seg.training.road_teacher MODEL.xml INPUT... --out DIR --background drive_seg.onnx
+    python -m drive_seg.training.road_teacher MODEL.xml INPUT... --out DIR [--background drive_seg.onnx]
 
 MODEL: OpenVINO's road-segmentation-adas-0001 (Apache-2.0: background, road, kerb, marking), or another network of four
 such classes, in OpenVINO's format. Where it is sure the pixel is `road` or `not_road`, which says nothing of what else

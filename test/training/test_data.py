@@ -278,6 +278,29 @@ def test_things_on_the_road_are_obstacles_and_paint_stays_road():
     assert (painted[:40] == 90).all()
 
 
+def test_some_things_are_thin_and_some_have_the_roads_colour():
+    rng = np.random.default_rng(1)
+    codes = np.ones((192, 256), np.uint8)
+    codes[:40] = 0
+    image = np.full((192, 256, 3), (80, 90, 100), np.uint8)
+    texture = np.full_like(image, (0, 0, 255))
+    thin, alike = [], []
+    for _ in range(200):
+        thing, marked = image.copy(), codes.copy()
+        synthetic_obstacles.add_thing(rng, thing, marked, [1], 7, texture)
+        mask = marked == 7
+        if not mask.any():
+            continue
+        tall = np.ptp(np.flatnonzero(mask.any(1))) + 1
+        thin.append(2 * cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3).max() < tall / 3)
+        inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3))) > 0
+        factors = thing[inside].mean(0) / image[0, 0] if inside.any() else np.zeros(3)
+        alike.append(np.ptp(factors) < 0.15 and abs(factors.mean() - 1) > 0.08)
+    assert len(thin) > 150
+    assert np.mean(thin) > 0.05
+    assert np.mean(alike) > 0.15
+
+
 def test_a_thing_may_be_any_obstacle(loaded):
     _, table, sources, allowed = loaded
     samples = data.Samples(sources, table, Recipe(thing_share=1), allowed)

@@ -95,7 +95,7 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
     assert [d["name"] for d in loaded.provenance["data"]] == ["labelled", "partly"]
     assert loaded.provenance["recipe"]["seed"] == recipe.seed
     assert loaded.provenance["quick_val"]["labelled"]["images"] == 3 and "val" not in loaded.provenance
-    assert loaded.trust is not None
+    assert loaded.trust is not None and loaded.typical is not None and loaded.self_test is not None
     for arithmetic in ("fp32", "int8"):
         engine = open_engine("openvino", loaded, precision=arithmetic)
         result = Core(engine, loaded.table).segment(pictures[0])
