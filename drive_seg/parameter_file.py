@@ -250,12 +250,12 @@ def config_text() -> str:
 _DOCS_HEAD = """\
 # Parameters
 
-The node takes these as ROS 2 parameters. Commands that run a network read them from the same file (`--params-file`) and
-have them as options, with `-` for `_` (`--min-confidence 0.8`; the input size is `--size HxW`). *Live* ones can change
-while the node runs (`ros2 param set`); the others are read when it is configured, and a change is refused with the way to
-do it. A file of them can be loaded again (`ros2 param load`): values that stay the same are accepted. *Own* ones may
-differ between the cameras of one node, as `front.min_confidence` ([several cameras](cameras.md)). `config/drive_seg.yaml`
-lists them all with their defaults.
+The node takes these as ROS 2 parameters. Commands that run a network read them from the same file (`--params-file`)
+and have them as options, with `-` for `_` (`--min-confidence 0.8`; the input size is `--size HxW`). *Live* ones can
+change while the node runs (`ros2 param set`); the others are read when it is configured, and a change is refused with
+the way to do it. A file of them can be loaded again (`ros2 param load`): values that stay the same are accepted.
+*Own* ones may differ between the cameras of one node, as `front.min_confidence` ([several cameras](cameras.md)).
+`config/drive_seg.yaml` lists them all with their defaults.
 
 Sections of a file belong to nodes as for ROS 2: `/**`, `/*`, `/**/drive_seg`, namespaces, nested names; of several that
 fit, the later wins. A command takes the section of `/drive_seg`, or the only node that the file names, or that of
