@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, cast
 
-from drive_seg.core.drivable import DrivableRule
+from drive_seg.core.drivable import ASSUMED_HEIGHT, DrivableRule
 from drive_seg.core.frame import MAX_IMAGE_PIXELS
 from drive_seg.core.health.camera import CameraLimits
 from drive_seg.core.mounted import Mount
@@ -180,7 +180,8 @@ class Settings:
     speck_size: float = _setting(
         "masks", DrivableRule.speck,
         "Patches that are smaller than this on the ground, across and up the image, end no road; half of it where the"
-        " network is 80 % sure of them. 0 lets all end it.",
+        " network is 80 % sure of them. The camera is taken to be 2 m high, or camera_height where that is more. 0 lets"
+        " all end it.",
         0.0, 1.0, "m", live=True, own=True)
     temporal_filter: bool = _setting(
         "masks", False, "Hold back unsure label changes for one frame; road that ends never waits.", own=True)
@@ -302,7 +303,8 @@ class Settings:
     @property
     def rule(self) -> DrivableRule:
         """What makes a pixel drivable."""
-        return DrivableRule(self.min_confidence, self.start_width, self.start_height, self.speck_size)
+        height = max(ASSUMED_HEIGHT, self.camera_height - self.ground_z)
+        return DrivableRule(self.min_confidence, self.start_width, self.start_height, self.speck_size, height)
 
     @property
     def limits(self) -> CameraLimits:

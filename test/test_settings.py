@@ -75,5 +75,7 @@ def test_parts_follow_from_the_values(tmp_path):
     assert (settings.input_size, Settings().input_size) == ((96, 160), None)
     assert (settings.rule.min_confidence, settings.limits.timeout) == (0.5, 3.0)
     assert (settings.mount.camera_height, settings.mount.shape.left) == (1.2, 4.0)
+    heights = [Settings(camera_height=height, ground_z=0.2).rule.camera_height for height in (0.0, 1.2, 3.4)]
+    assert heights == pytest.approx([2.0, 2.0, 3.2]), "specks are judged too large rather than too small"
     with pytest.raises(ParameterError, match=r"ego_mask: there is no file .*nothing.png"):
         Settings(ego_mask=str(tmp_path / "nothing.png")).check_files()

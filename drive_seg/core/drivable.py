@@ -12,6 +12,10 @@ from drive_seg.errors import ParameterError
 
 _ROAD, _PAVEMENT = np.uint8(Group.ROAD), np.uint8(Group.PAVEMENT)  # bytes, for vector instructions
 
+ASSUMED_HEIGHT = 2.0
+"""Metres of the camera above the road that are assumed at least: more than cars have, so that sizes are judged too
+large rather than too small."""
+
 
 @dataclass(frozen=True)
 class DrivableRule:
@@ -20,23 +24,22 @@ class DrivableRule:
     min_confidence: 0..1, least probability of its label. start_width: share of the image width, centred, and
     start_height: share of the image height from the bottom, in which the road in front of the vehicle begins.
     speck: metres; what is neither ground nor this large, both across and up the image, is a speck and ends no column;
-    0 lets every pixel end one.
+    0 lets every pixel end one. camera_height: metres above the road, by which that is measured.
     """
 
     min_confidence: float = 0.65
     start_width: float = 0.6
     start_height: float = 0.15
     speck: float = 0.15
+    camera_height: float = ASSUMED_HEIGHT
 
     def __post_init__(self) -> None:
         for name in ("min_confidence", "start_width", "start_height", "speck"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ParameterError(f"{name} must be in 0..1, it is {getattr(self, name)}")
+        if not self.camera_height > 0:
+            raise ParameterError(f"camera_height must be above 0, it is {self.camera_height}")
 
-
-ASSUMED_HEIGHT = 2.0
-"""Metres of the camera above the road where its pose is not known: more than cars have, so that sizes are judged too
-large rather than too small."""
 
 _ONE, _TWO, _THREE, _FOUR = (np.uint64(n) for n in (1, 2, 3, 4))
 _FEWEST_GROUND = 0.02  # share of the width that must be ground in the row that is taken for the horizon
@@ -52,7 +55,7 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
 
     labels, classes, confidence: (H, W) uint8 as Decoder gives them. ego: (H, W) bool, True where the vehicle itself is
     seen. scale: (H,) float32, pixels a metre on the ground in each row, 0 above the horizon (GroundView.scale); without
-    it, by the highest row that shows ground and ASSUMED_HEIGHT. Returns (H, W) uint8, 255 drivable and 0 not.
+    it, by the highest row that shows ground and rule.camera_height. Returns (H, W) uint8, 255 drivable and 0 not.
 
     Going up an image column, the first contact with something that is neither ground (road or pavement) nor the vehicle
     itself ends it; what lies behind is never drivable. Unknown is not ground. Something is a connected patch that is at
@@ -81,7 +84,7 @@ def drivable_area(labels: np.ndarray, classes: np.ndarray, confidence: np.ndarra
     if rule.speck > 0:
         if scale is None:
             scale = np.maximum(np.arange(height) - _horizon(labels, max(1, int(width * _FEWEST_GROUND))), 0
-                               ) / ASSUMED_HEIGHT
+                               ) / rule.camera_height
         limit = (rule.speck * scale).astype(np.float32)
     return _reach(labels, classes, confidence, drivable, ego, world, limit, np.uint8(round(rule.min_confidence * 255)),
                   start)

@@ -122,7 +122,7 @@ class Frame:
         layout = _layout(encoding)
         if height <= 0 or width <= 0:
             raise FrameError(f"the image is empty: width {width}, height {height}")
-        _check_pixels(height, width, max_pixels)
+        check_pixels(height, width, max_pixels)
         _check_even(layout, encoding, height, width)
         row_bytes = width * layout.channels
         if step < row_bytes:
@@ -194,7 +194,7 @@ def decode(data: np.ndarray, flags: int, max_pixels: int = MAX_IMAGE_PIXELS, *, 
         raise (CutShortError if "cut short" in str(error) else FrameError)(str(error)) from error
     if checked_only and header.kind not in (JPEG, PNG):
         raise FrameError(f"a {header.kind}, in which lost data does not show")
-    _check_pixels(header.height, header.width, max_pixels)
+    check_pixels(header.height, header.width, max_pixels)
     if checked_only and header.kind == PNG:
         data = np.frombuffer(png_pixels(view), np.uint8)
     image = _decode_jpeg(data, view, flags) if header.kind == JPEG else _decode_other(data, flags)
@@ -232,7 +232,8 @@ def _decode_other(data: np.ndarray, flags: int) -> np.ndarray | None:
         return None
 
 
-def _check_pixels(height: int, width: int, max_pixels: int) -> None:
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """Raises TooLargeError for an image of more pixels."""
     if height * width > max_pixels:
         raise TooLargeError(f"the image has {width}x{height} pixels, more than {max_pixels}",
                             "check the camera's settings, or raise max_image_pixels")

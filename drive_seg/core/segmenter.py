@@ -33,9 +33,6 @@ class Segmenter:
         self.temporal = temporal
         self._ego = None if ego is None else (np.asarray(ego) != 0).astype(np.uint8)
         self._scaled_ego: np.ndarray | None = None
-        self.scale: np.ndarray | None = None
-        """GroundView.scale of the labels' size, where camera and pose are known: what is a speck is then judged in true
-        metres. Not used for labels of another height."""
         warm_up(table)  # the engine is warm; let the first frame find this compiled as well
 
     def segment(self, frame: Frame | np.ndarray, *, size: tuple[int, int] | None = None,
@@ -67,11 +64,8 @@ class Segmenter:
         if drivable:
             with stage(stages, "drivable"):
                 mask = drivable_area(decoded.labels, decoded.classes, decoded.confidence, self.table, self.rule,
-                                     self._ego_mask(decoded.labels.shape), self._scale(len(decoded.labels)))
+                                     self._ego_mask(decoded.labels.shape))
         return Segmentation(decoded.labels, decoded.classes, mask, decoded.confidence, stages)
-
-    def _scale(self, height: int) -> np.ndarray | None:
-        return self.scale if self.scale is not None and self.scale.shape == (height,) else None
 
     def _ego_mask(self, size: tuple[int, int]) -> np.ndarray | None:
         if self._ego is None:

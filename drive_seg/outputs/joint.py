@@ -187,9 +187,10 @@ class JointGround:
         """The tables of the cameras as they are: those of before, while no camera or pose changed."""
         changed = [name for name, seen in frames.items() if self._of.get(name) is not seen.mounted]
         for name in changed:
+            self._around = None  # not of these any more, should what follows fail
             self._of[name] = frames[name].mounted
             self._overlap.forget(name)
-        if changed or self._around is None:
+        if self._around is None:
             self._around = Around({name: mounted.view for name, mounted in self._of.items()},
                                   {name: mounted.grid for name, mounted in self._of.items()},
                                   increment=self._mount.scan_increment,

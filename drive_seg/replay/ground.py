@@ -59,7 +59,7 @@ class BagCamera:
             return None
         frame, transforms = self._odom
         try:
-            return transforms.pose(frame, self.mount.base_frame, image.stamp_ns or image.log_ns)
+            return transforms.pose(frame, self.mount.base_frame, image.stamp_ns or image.log_ns, moves_on=True)
         except TransformError:
             return None
 
@@ -93,7 +93,10 @@ def open_camera(bag: Bag, topic: Topic, mount: Mount, outputs: Collection[str], 
     for name, window in ((_TF_STATIC, ()), (_TF, (image.log_ns - _AROUND_NS, image.log_ns + _AROUND_NS))):
         for message in _messages(bag, name, *window):
             whole.add(message, static=name == _TF_STATIC)
-    if not whole.connected(mount.base_frame, image.frame_id):
+    try:
+        if not whole.connected(mount.base_frame, image.frame_id):
+            return None
+    except TransformError:  # frames in a circle: nothing is known of the pose, the masks are as good as ever
         return None
     return BagCamera(mount, info, topic, transforms, there, _odometry(bag, odom_frame))
 

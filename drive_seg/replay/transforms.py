@@ -68,18 +68,20 @@ class Transforms:
         """Whether a chain leads from one frame to the other, at some time."""
         return bool(set(self._names(_name(target), None)) & set(self._names(_name(source), None)))
 
-    def pose(self, target: str, source: str, stamp_ns: int) -> CameraPose:
+    def pose(self, target: str, source: str, stamp_ns: int, *, moves_on: bool = False) -> CameraPose:
         """target <- source at a time. Raises TransformError.
 
-        What moves is taken between its two neighbours in time; the newest serves while TF is a little behind. As with
-        tf2, nothing needs to be known of what is above the frame where the two chains meet.
+        What moves is taken between its two neighbours in time; the newest serves while TF is a little behind, or with
+        moves_on the place to which it has moved on since, as it did between the last two. As with tf2, nothing needs to
+        be known of what is above the frame where the two chains meet.
         """
         target, source = _name(target), _name(source)
         up, down = self._names(source, stamp_ns), self._names(target, stamp_ns)
         common = next((frame for frame in up if frame in down), None)
         if common is None:
             raise TransformError(f"TF does not connect {source!r} and {target!r}")
-        to_common, from_common = (self._product(names[: names.index(common)], stamp_ns) for names in (up, down))
+        to_common, from_common = (self._product(names[: names.index(common)], stamp_ns, moves_on)
+                                  for names in (up, down))
         whole = np.linalg.inv(from_common) @ to_common
         return CameraPose(whole[:3, :3], whole[:3, 3])
 
@@ -98,11 +100,11 @@ class Transforms:
                 raise TransformError(f"TF leads from {frame!r} in a circle")
             names.append(frame)
 
-    def _product(self, names: list[str], stamp_ns: int) -> np.ndarray:
+    def _product(self, names: list[str], stamp_ns: int, moves_on: bool) -> np.ndarray:
         """The (4, 4) transform from the first of these frames to the parent of the last."""
         whole = np.eye(4)
         for frame in names:
-            link = self._static[frame] if frame in self._static else _at(frame, self._moving[frame], stamp_ns)
+            link = self._static[frame] if frame in self._static else _at(frame, self._moving[frame], stamp_ns, moves_on)
             whole = _matrix(link) @ whole
         return whole
 
@@ -112,13 +114,17 @@ def _after(links: deque[_Link], stamp_ns: int) -> int:
     return bisect_right(links, stamp_ns, key=lambda link: link.stamp_ns)
 
 
-def _at(frame: str, links: deque[_Link], stamp_ns: int) -> _Link:
+def _at(frame: str, links: deque[_Link], stamp_ns: int, moves_on: bool) -> _Link:
     after = _after(links, stamp_ns)
     if after == len(links):
         if stamp_ns - links[-1].stamp_ns > POSE_LAG * 1e9:
             raise TransformError(f"the newest transform of {frame!r} is {(stamp_ns - links[-1].stamp_ns) / 1e9:.2f} s"
                                  " older than the image")
-        return links[-1]
+        if not moves_on or stamp_ns == links[-1].stamp_ns:
+            return links[-1]
+        if len(links) == 1 or links[-2].parent != links[-1].parent:
+            raise TransformError(f"there is only one transform of {frame!r} yet: how it moves is not known")
+        after -= 1
     if not after:
         raise TransformError(f"the transforms of {frame!r} begin after the image")
     first, second = links[after - 1], links[after]

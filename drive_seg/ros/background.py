@@ -28,9 +28,10 @@ def attempt(node: LifecycleNode, trigger: Callable[[], TransitionCallbackReturn]
         return TransitionCallbackReturn.ERROR
 
 
-def configure_in_background(node: LifecycleNode) -> None:
+def configure_in_background(node: LifecycleNode, began: Callable[[threading.Thread], None]) -> None:
     """Let `change_state` run the transition `configure` in a thread of its own; its answer comes when that is done.
 
+    began: told of each such thread, before it starts.
     Another `change_state` waits for it; all else the node goes on with. One that the state does not allow is answered
     with success = false on every ROS distribution, see `attempt`.
     """
@@ -58,7 +59,9 @@ def configure_in_background(node: LifecycleNode) -> None:
             except Exception as error:  # the executor raises it, as it would have without us
                 done.set_exception(error)
 
-        threading.Thread(target=work, name="configure", daemon=True).start()
+        thread = threading.Thread(target=work, name="configure", daemon=True)
+        began(thread)
+        thread.start()
         return await done
 
     service.callback = answer

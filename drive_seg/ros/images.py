@@ -6,7 +6,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from drive_seg.core.frame import ENCODINGS, MAX_IMAGE_PIXELS, Frame, FrameError
+from drive_seg.core.frame import ENCODINGS, MAX_IMAGE_PIXELS, Frame, FrameError, check_pixels
 from drive_seg.ros.messages import ROS
 
 
@@ -18,7 +18,7 @@ def to_frame(message: Image | CompressedImage, max_pixels: int = MAX_IMAGE_PIXEL
     if isinstance(message, CompressedImage):
         return Frame.from_compressed(message.data, message.format, max_pixels)
     if message.encoding not in ENCODINGS:
-        return _through_cv_bridge(message)
+        return _through_cv_bridge(message, max_pixels)
     return Frame.from_bytes(message.data, message.encoding, message.height, message.width, message.step,
                             max_pixels)
 
@@ -28,8 +28,9 @@ def to_image(image: np.ndarray, header: Header, encoding: str) -> Image:
     return ROS.image(header, image, encoding)
 
 
-def _through_cv_bridge(message: Image) -> Frame:
+def _through_cv_bridge(message: Image, max_pixels: int) -> Frame:
     """Encodings beyond our own, where the ROS distribution brings cv_bridge."""
+    check_pixels(message.height, message.width, max_pixels)
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from geometry_msgs.msg import TransformStamped
 from rclpy.callback_groups import CallbackGroup
 from rclpy.lifecycle import LifecyclePublisher
 from std_msgs.msg import Header
@@ -24,7 +25,7 @@ from drive_seg.ros.log import Throttle
 from drive_seg.ros.messages import ROS
 from drive_seg.ros.outputs import IMAGE_QOS
 from drive_seg.ros.pose import camera_pose
-from drive_seg.ros.transforms import TransformError, Transforms
+from drive_seg.ros.transforms import Transforms
 
 if TYPE_CHECKING:
     from drive_seg.ros.node import SegmentationNode
@@ -141,17 +142,24 @@ class JointGround:
             self._statuses, self._made_at = statuses, self._node.now()
 
     def _motion(self, before_ns: int, after_ns: int) -> Motion | None:
+        """Where odometry lags a little behind the cameras, the motion over as long a time just before: at constant
+        speed the same."""
         if self._transforms is None:
             return None
-        poses = []
-        for stamp_ns in (before_ns, after_ns):
-            header = Header(frame_id=self._base)
-            header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
-            try:
-                poses.append(camera_pose(self._transforms.at(self._odom, header)))
-            except (TransformError, DriveSegError):
-                return None
-        return Motion.between(*poses)
+        later = max(before_ns, after_ns)
+        try:
+            newest = self._place(later).header.stamp
+            lag = later - (newest.sec * 10**9 + newest.nanosec)
+            return Motion.between(*(camera_pose(self._place(stamp_ns - lag)) for stamp_ns in (before_ns, after_ns)))
+        except DriveSegError:
+            return None
+
+    def _place(self, stamp_ns: int) -> TransformStamped:
+        """Of the vehicle in the frame in which it moves. Raises TransformError."""
+        assert self._transforms is not None
+        header = Header(frame_id=self._base)
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        return self._transforms.at(self._odom, header)
 
     def statuses(self, now: float) -> list[Status]:
         """One status a camera, and those of the joint ground while it is made."""

@@ -76,13 +76,13 @@ def main(args: list[str] | None = None, at_end: Callable[[SegmentationNode], Non
         if node is not None:
             if at_end is not None:
                 at_end(node)
-            if starting is not None:  # or it would make publishers for a node that is being destroyed
-                starting.join(_LONGEST_START)
+            for thread in _beginning(starting, node):  # or it would make publishers for a node that is being destroyed
+                thread.join(_LONGEST_START)
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
         _ignore_signals()  # again: rclpy has just put back the handlers that it found
-        if starting is not None and starting.is_alive() and sys.exc_info()[0] is None:
+        if any(thread.is_alive() for thread in _beginning(starting, node)) and sys.exc_info()[0] is None:
             # It is in native code, whose libraries must not be unloaded meanwhile.
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
@@ -133,6 +133,12 @@ def spin(executor: Executor, node: Node) -> None:
             if line is not None:
                 node.get_logger().error(line)
             time.sleep(0.01)  # whatever keeps coming, other threads get their turn
+
+
+def _beginning(starting: threading.Thread | None, node: SegmentationNode | None) -> list[threading.Thread]:
+    """The threads that configure the node, if they have begun."""
+    asked_for = None if node is None else node.configuring
+    return [thread for thread in (starting, asked_for) if thread is not None and thread.ident is not None]
 
 
 def _ignore_signals() -> None:

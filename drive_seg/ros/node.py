@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 import traceback
 from typing import Any
@@ -53,13 +54,15 @@ class SegmentationNode(LifecycleNode):
         """options: what rclpy.node.Node takes besides its name. Raises ParameterError for a value that can't be one."""
         self._guard = Guard(self)  # before rclpy makes its own services
         super().__init__("drive_seg", **options)
-        configure_in_background(self)
+        self.configuring: threading.Thread | None = None  # since somebody asked for it by the life cycle's service
+        configure_in_background(self, functools.partial(setattr, self, "configuring"))
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self.rig: Rig | None = None
         self.configured: Configured | None = None
         self.cameras: dict[str, Active] = {}
         self._listens = False
+        self._listening = threading.RLock()  # the life cycle and the services that switch cameras run in two threads
         self._joint_health: HealthPublisher | None = None
         self._health_topic = HealthTopic(self)
         self._enable = self.create_service(SetBool, "~/enable", self._on_enable)
@@ -136,7 +139,7 @@ class SegmentationNode(LifecycleNode):
         except BaseException:
             self._stop_listening()
             raise
-        topics = ", ".join(active.topic for active in self.cameras.values())
+        topics = ", ".join(active.topic for active in list(self.cameras.values()))
         self.get_logger().info(f"active: waiting for images on {topics}")
         return super().on_activate(state)
 
@@ -182,13 +185,16 @@ class SegmentationNode(LifecycleNode):
 
     def _start_listening(self) -> None:
         assert self.configured is not None  # the life cycle configures first
-        self._listens, joint = True, self.configured.joint
-        if joint is not None:
-            joint.start()
-            self._joint_health = HealthPublisher(self, joint, self._health_topic)
-        for name in self._names:
-            if name not in self._off:
-                self._start_camera(name)
+        with self._listening:
+            self._listens, joint = True, self.configured.joint
+            if joint is not None:
+                for name in self._names:  # switched perhaps before there was this joint ground
+                    joint.switch(name, name not in self._off)
+                joint.start()
+                self._joint_health = HealthPublisher(self, joint, self._health_topic)
+            for name in self._names:
+                if name not in self._off:
+                    self._start_camera(name)
 
     def _start_camera(self, name: str) -> None:
         assert self.configured is not None
@@ -196,12 +202,13 @@ class SegmentationNode(LifecycleNode):
                                     self.configured.joint)
 
     def _stop_listening(self) -> None:
-        self._listens = False
-        for name in list(self.cameras):
-            self.cameras.pop(name).close()
-        if self._joint_health is not None:
-            self._joint_health.close()
-            self._joint_health = None
+        with self._listening:
+            self._listens = False
+            for name in list(self.cameras):
+                self.cameras.pop(name).close()
+            if self._joint_health is not None:
+                self._joint_health.close()
+                self._joint_health = None
 
     def _use(self, rig: Rig) -> None:
         assert self.configured is not None
@@ -210,14 +217,15 @@ class SegmentationNode(LifecycleNode):
 
     def _on_enable_camera(self, name: str, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Listen to one of several cameras, or not; also while the node is inactive, for when it is active again."""
-        before = name not in self._off
-        (self._off.discard if request.data else self._off.add)(name)
-        if self.configured is not None and self.configured.joint is not None:
-            self.configured.joint.switch(name, request.data)
-        if self._listens and request.data and name not in self.cameras:
-            self._start_camera(name)
-        elif not request.data and name in self.cameras:
-            self.cameras.pop(name).close()
+        with self._listening:
+            before = name not in self._off
+            (self._off.discard if request.data else self._off.add)(name)
+            if self.configured is not None and self.configured.joint is not None:
+                self.configured.joint.switch(name, request.data)
+            if self._listens and request.data and name not in self.cameras:
+                self._start_camera(name)
+            elif not request.data and name in self.cameras:
+                self.cameras.pop(name).close()
         word = "active" if request.data else "inactive"
         response.success, response.message = True, word if before != request.data else f"{word} already"
         return response

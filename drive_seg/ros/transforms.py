@@ -106,6 +106,7 @@ class _ForgetfulBuffer:
         stamp = transform.header.stamp.sec + transform.header.stamp.nanosec / 1e9
         if stamp < self._stamps.get(transform.child_frame_id, stamp) - TIME_JUMP:
             self._buffer.clear()
+            self._stamps.clear()  # or what comes next of another frame would clear it again
         self._stamps[transform.child_frame_id] = stamp
         self._buffer.set_transform(transform, authority)
 

@@ -1,8 +1,12 @@
-"""Which frames of several cameras belong together."""
+"""Which frames of several cameras belong together, and the tables of their ground."""
+
+from types import SimpleNamespace
 
 import pytest
 
-from drive_seg.outputs.joint import Rounds, Seen
+from drive_seg.core.mounted import Mount
+from drive_seg.outputs import joint
+from drive_seg.outputs.joint import JointGround, Rounds, Seen
 
 CAMERAS = ("front", "left", "right")
 
@@ -57,3 +61,25 @@ def test_a_dead_camera_is_waited_for_once():
     frames = [(camera, stamp) for camera, stamp in drive() if camera != "right" or stamp < 1]
     rounds = rounds_of(frames)
     assert 59 <= len(rounds) <= 61 and rounds[-1].missing == ("right",)
+
+
+def test_tables_that_could_not_be_made_are_not_those_of_before(monkeypatch):
+    made = ["of the camera as it was", MemoryError(), "of the camera as it is"]
+
+    def around(views, grids, **settings):
+        result = made.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(joint, "Around", around)
+    ground = JointGround(None, Mount(1.2, 0.3), lambda before, after: None)
+
+    def camera():
+        return {"front": Seen("front", 0, SimpleNamespace(view=None, grid=None), None)}
+
+    before, after = camera(), camera()
+    assert ground._around_of(before) == "of the camera as it was"
+    with pytest.raises(MemoryError):
+        ground._around_of(after)
+    assert ground._around_of(after) == "of the camera as it is"

@@ -268,6 +268,24 @@ def test_stale_odometry_does_not_end_a_replay_s_grid(replay, tmp_path):
     check_grids(replay, [view(POSE)] * 12)
 
 
+def test_frames_in_a_circle_cost_the_ground_alone(replay, tmp_path):
+    circle = [("/tf_static", stamp(0), transform("base_link", "camera_front", (0, 0, 1), LEVEL)),
+              ("/tf_static", stamp(0), transform("camera_front", "base_link", (0, 0, 1), LEVEL))]
+    assert replay(write_bag(tmp_path / "street", transforms=circle)) == 0
+    assert len(replay.masks(outputs=("labels",))) == 12
+
+
+def test_what_moves_has_moved_on_where_odometry_lags():
+    tf = transforms(*(("odom", "base_link", (x, 0, 0), LEVEL, at, False) for x, at in ((0, 0), (1.5, 10**8))))
+    newest, later = (tf.pose("odom", "base_link", at, moves_on=True).translation[0] for at in (10**8, 190_000_000))
+    assert (newest, later) == pytest.approx((1.5, 2.85))
+    assert tf.pose("odom", "base_link", 190_000_000).translation[0] == 1.5
+    with pytest.raises(TransformError, match="older than the image"):
+        tf.pose("odom", "base_link", 310_000_000, moves_on=True)
+    with pytest.raises(TransformError, match="how it moves is not known"):
+        transforms(("odom", "base_link", (0, 0, 0), LEVEL, 0, False)).pose("odom", "base_link", 10**8, moves_on=True)
+
+
 def test_between_two_transforms_it_turns_evenly():
     tf = transforms(("base_link", "camera", (0, 0, 1), about_y(0.2), 10**9, False),
                     ("base_link", "camera", (0, 0, 3), tuple(-v for v in about_y(0.6)), 2 * 10**9, False))

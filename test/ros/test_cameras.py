@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +22,9 @@ from drive_seg.core.around import Motion, moved
 from drive_seg.core.frame import Frame
 from drive_seg.core.ground import CameraPose
 from drive_seg.core.health.status import Health
+from drive_seg.ros.joint import JointGround
 from drive_seg.ros.label_info import LATCHED
+from drive_seg.ros.transforms import TransformError
 from drive_seg.runtimes.tensorrt.builder import batch_sizes
 from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
 
@@ -154,6 +156,35 @@ def test_one_ground_around_the_vehicle_and_a_camera_that_is_switched_off(vehicle
     assert graph.call(SetBool, "/drive_seg/left/enable", SetBool.Request(data=True)).success
     left = len(car.labels["left"])
     assert car.drive(dict.fromkeys(YAWS, scene), lambda: len(car.labels["left"]) > left)
+
+
+def test_a_camera_that_was_switched_off_stays_so_when_the_node_is_configured_again(vehicle, graph):
+    node = vehicle().node
+    assert graph.call(SetBool, "/drive_seg/left/enable", SetBool.Request(data=False)).success
+    for trigger in (node.trigger_deactivate, node.trigger_cleanup, node.trigger_configure, node.trigger_activate):
+        trigger()
+    assert set(node.cameras) == {"front", "right"}
+    (left,) = (status for status in node.configured.joint.statuses(node.now()) if status.name == "left")
+    assert "switched off" in left.reason
+
+
+@pytest.mark.parametrize("newest, moved", [(2.1, 1.05), (2.0, 1.05), (1.8, None)])
+def test_odometry_that_lags_moves_as_it_did_just_before(newest, moved):
+    """15 m/s; the pictures are of 2.02 and 2.09 s."""
+    def at(target, header):
+        asked = header.stamp.sec + header.stamp.nanosec / 1e9
+        if asked > newest + 0.2:
+            raise TransformError("too old")
+        message = TransformStamped(child_frame_id=header.frame_id)
+        time_ns = round(min(asked, newest) * 1e9)
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(time_ns, 10**9)
+        message.transform.translation.x = 15 * time_ns / 1e9
+        return message
+
+    ground = object.__new__(JointGround)
+    ground._transforms, ground._base, ground._odom = SimpleNamespace(at=at), "base_link", "odom"
+    motion = ground._motion(2_020_000_000, 2_090_000_000)
+    assert (motion is None) if moved is None else abs(motion.x) == pytest.approx(moved)
 
 
 @pytest.fixture

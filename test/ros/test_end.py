@@ -40,6 +40,41 @@ def test_an_end_of_ros_that_wakes_nobody_is_noticed(domain, colour_network_path,
     assert "Traceback" not in done.stderr
 
 
+CONFIGURING = """
+import os, signal, threading, time
+import rclpy
+from lifecycle_msgs.srv import ChangeState
+from drive_seg.ros import main, node
+
+def configure(self, state):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1.5)
+    print("has ended", flush=True)
+    return node._FAILED
+
+def ask():
+    while not rclpy.ok():
+        time.sleep(0.1)
+    client = rclpy.create_node("manager").create_client(ChangeState, "/drive_seg/change_state")
+    assert client.wait_for_service(20)
+    request = ChangeState.Request()
+    request.transition.id = 1
+    client.call_async(request)
+
+node.SegmentationNode.on_configure = configure
+threading.Thread(target=ask, daemon=True).start()
+main.main(at_end=lambda node: print("ends", flush=True))
+print("ended", flush=True)
+"""
+
+
+def test_an_end_waits_for_a_life_cycle_manager_s_configuring(domain):
+    words = ["--ros-args", "-p", "autostart:=false"]
+    done = subprocess.run([sys.executable, "-c", CONFIGURING, *words], env=transport.environment(os.environ),
+                          timeout=60, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "ends\nhas ended\nended\n"), done.stderr
+
+
 IMPOSSIBLE = {
     "latency_budget:=50": "latency_budget must be a number with a point, e.g. 50.0, not 50",
     "latency_budget:=fast": "latency_budget must be a number with a point, e.g. 0.0, not 'fast'",

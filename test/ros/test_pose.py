@@ -113,6 +113,8 @@ def test_a_jump_back_in_time_empties_the_buffer(tf, node):
     tf.tell(mounted(at(90.0), "camera"))
     tf.tell(mounted(at(90.1), "camera"))
     assert [t.header.stamp.sec for t in tf.held] == [90, 90]
+    tf.tell(mounted(at(89.5), "wheel"))
+    assert len(tf.held) == 3, "each frame that jumps back would empty it again"
 
 
 def test_tf_is_listened_to_while_somebody_asks(tf, node, monkeypatch):

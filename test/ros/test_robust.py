@@ -1,6 +1,8 @@
 """One message must not end or fill the node: a callback that raises, a flood of the same fault, texts from outside."""
 
+import sys
 import threading
+from types import ModuleType
 
 import pytest
 import rclpy
@@ -10,10 +12,12 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.executors import ExternalShutdownException
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool
 
+from drive_seg.core.frame import TooLargeError
 from drive_seg.ros.active import compressed_topic
+from drive_seg.ros.images import to_frame
 from drive_seg.ros.log import Throttle
 from drive_seg.ros.main import executor_for, spin
 from drive_seg.ros.node import SegmentationNode
@@ -150,3 +154,12 @@ def test_where_compressed_images_come(graph, remappings, topic):
     node = graph.add(SegmentationNode(context=graph.context, cli_args=["--ros-args", *arguments],
                                       parameter_overrides=[Parameter("autostart", value=False)]))
     assert compressed_topic(node) == topic
+
+
+def test_an_image_for_cv_bridge_is_no_larger_than_others_may_be(monkeypatch):
+    bridge = ModuleType("cv_bridge")
+    bridge.CvBridge = bridge.CvBridgeError = None
+    monkeypatch.setitem(sys.modules, "cv_bridge", bridge)
+    message = Image(encoding="mono16", height=100, width=100, step=200)
+    with pytest.raises(TooLargeError, match="100x100 pixels, more than 9999"):
+        to_frame(message, 9999)

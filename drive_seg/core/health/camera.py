@@ -53,6 +53,7 @@ class CameraHealth:
     """
 
     _RATE_WINDOW = 2.0
+    _STAMP_JUMP = 1.0  # seconds back, as of a bag in a loop; less is a stamp that is a little late
     _UNTIMED = 10  # images at one and the same time, after which the clock is said to stand still
 
     def __init__(self, limits: CameraLimits | None = None, *, start: float | None = 0.0,
@@ -102,11 +103,12 @@ class CameraHealth:
         if self._stamp is not None and stamp < self._stamp - 1e-6:
             self.jumped = True
             self._jump = (now, self._stamp - stamp)
-            self._forget_images()
+            if self._stamp - stamp > self._STAMP_JUMP:
+                self._forget_images()
         self._stamp = stamp
         if self._size is not None and self._size != frame.size:
             self._resized = (now, f"{self._size[1]}x{self._size[0]} to {frame.width}x{frame.height}")
-            self._forget_images()
+            self._forget_lens()
         self._size = frame.size
         new = look(frame)
         # The means of the tiles first: they are few, and differ in nearly every image.
@@ -249,12 +251,18 @@ class CameraHealth:
 
     def _forget_images(self) -> None:
         """Those before don't belong with what follows."""
-        self._coverage.reset()
-        self._cover = Cover(unknown="too few images yet")
+        self._forget_lens()
         self._gaps.clear()
         self._same_since = None
         for fault in self._faults.values():
             fault.reset()
+
+    def _forget_lens(self) -> None:
+        """Those before can't be compared with what follows; what one alone shows still holds."""
+        self._coverage.reset()
+        self._cover = Cover(unknown="too few images yet")
+        for name in ("blocked", "strip"):
+            self._faults[name].reset()
 
 
 class _Held:

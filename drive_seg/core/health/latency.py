@@ -12,6 +12,7 @@ class LatencyHealth:
     """Feed it every finished frame; it looks at the last ten seconds."""
 
     _WINDOW = 10.0
+    _LEAST_LATE = 5  # frames in a row: one or two after a pause say nothing of the machine
 
     def __init__(self, budget: float | None = None) -> None:
         """budget: seconds from receiving a frame to publishing its masks; None for no budget."""
@@ -19,6 +20,7 @@ class LatencyHealth:
         self._frames: deque[tuple[float, float]] = deque()  # when finished, seconds taken
         self._drops: deque[tuple[float, int]] = deque()  # time of the report, drops until then
         self._over_since: float | None = None
+        self._late = 0  # frames since then
 
     def observe(self, took: float, drops: int, now: float) -> None:
         """A frame's masks were published. took: seconds since it was received. drops: frames replaced by newer ones so
@@ -26,19 +28,21 @@ class LatencyHealth:
         self._frames.append((now, took))
         self._drops.append((now, drops))
         if self.budget is None or took <= self.budget:
-            self._over_since = None
-        elif self._over_since is None:
+            self._over_since, self._late = None, 0
+            return
+        self._late += 1
+        if self._over_since is None:
             self._over_since = now
 
     def restart(self) -> None:
         """Forget earlier frames: something has changed."""
         self._frames.clear()
         self._drops.clear()
-        self._over_since = None
+        self._over_since, self._late = None, 0
 
     def over_budget_for(self, now: float) -> float:
-        """Seconds since when every frame missed the budget; 0 when the last one met it."""
-        return 0.0 if self._over_since is None else now - self._over_since
+        """Seconds since when every frame missed the budget; 0 when the last one met it, or there were few."""
+        return 0.0 if self._over_since is None or self._late < self._LEAST_LATE else now - self._over_since
 
     def status(self, now: float) -> Status:
         """p50, p99, drops and missed deadlines of the last ten seconds."""

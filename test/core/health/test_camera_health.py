@@ -219,6 +219,16 @@ def test_time_that_jumps_back_is_reported_at_once_and_forgotten(drive):
     assert health.status(3.0 + i / FPS).level == Level.OK
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2)], ids=["late stamps", "late stamps and sizes by turns"])
+def test_stamps_that_are_often_a_little_late_hide_no_black_image(drive, sizes):
+    health = CameraHealth()
+    for i in range(60):
+        now, step = i / FPS, sizes[i % 2]
+        black = np.zeros_like(drive[i]) + noise(drive[i])
+        show(health, black[::step, ::step].copy(), now - (0.047 if i % 5 == 4 else 0.0), now)
+    assert health.status(now).level == Level.ERROR and "black" in health.status(now).reason
+
+
 def test_a_change_of_resolution_is_reported(drive):
     health = CameraHealth()
     play(health, drive[:30])

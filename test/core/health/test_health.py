@@ -46,6 +46,16 @@ def test_latency_is_measured_against_its_budget():
     assert health.over_budget_for(6.0) == 0
 
 
+def test_two_late_frames_with_a_pause_between_miss_no_budget_for_long():
+    health = LatencyHealth(budget=0.05)
+    health.observe(0.2, 0, 1.0)
+    health.observe(0.2, 0, 11.0)
+    assert health.over_budget_for(11.0) == 0
+    for i in range(5):
+        health.observe(0.2, 0, 11.2 + i / 5)
+    assert health.over_budget_for(12.0) > 0
+
+
 def test_without_a_budget_only_drops_count():
     health = LatencyHealth()
     for i in range(20):
