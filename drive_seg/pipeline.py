@@ -70,8 +70,9 @@ class Model:
         threads = available // count if several or cores else None
         engines = [_open(settings, network, settings.input_size, threads, progress, cameras)]
         model = cls(network, engines, [])
-        # What `auto` found is what the others are, too.
-        found = replace(settings, engine=engines[0].name, precision=engines[0].precision)
+        # What `auto` found is what the others are, too. Its precision is left to `auto` again, which finds the same: it
+        # may be one that can't be asked for by name (OpenVINO's fp16 on ARM).
+        found = replace(settings, engine=engines[0].name)
         try:
             _check(network, engines[0])
             while len(engines) < count and engines[0].on_cpu:

@@ -12,6 +12,7 @@ from drive_seg.core.health.status import Health
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.errors import ParameterError
 from drive_seg.pipeline import Model, Pipeline
+from drive_seg.runtimes import openvino
 from drive_seg.settings import Settings
 
 
@@ -136,6 +137,18 @@ def test_a_missed_budget_takes_a_smaller_size_until_the_next_start(make, model, 
     assert pipeline.segmenter.engine is model.spares[1] and pipeline.size_of(frame) == frame.size
     pipeline.start(10.0)
     assert pipeline.segmenter.engine is model.engine and pipeline.monitor.latency.over_budget_for(10.0) == 0
+
+
+def test_several_engines_open_in_what_auto_finds_also_where_it_has_no_name(colour_network_path, monkeypatch):
+    monkeypatch.setattr(openvino, "_SHORT", {"f32": "fp16", "bf16": "fp16"})  # as on ARM, where OpenVINO takes fp16
+    with Model.open(Settings(network=str(colour_network_path), engine="openvino"), cores=2, several=True) as model:
+        assert [engine.precision for engine in model.engines] == ["fp16", "fp16"]
+
+
+def test_several_engines_take_the_precision_that_is_named(colour_network_path):
+    settings = Settings(network=str(colour_network_path), engine="openvino", precision="fp32")
+    with Model.open(settings, cores=2, several=True) as model:
+        assert [engine.precision for engine in model.engines] == ["fp32", "fp32"]
 
 
 def test_opened_from_settings_it_closes_what_it_opened(colour_network_path, tmp_path, monkeypatch):
