@@ -27,7 +27,8 @@ class OpenVinoEngine(HostEngine):
 
     def __init__(self, network: Network, input_size: tuple[int, int] | None = None, threads: int | None = None,
                  precision: str = "auto") -> None:
-        """precision: `auto`, or one that RUNTIMES names. Raises EngineError when the network can't be compiled."""
+        """precision: `auto`, or one that RUNTIMES names. Raises EngineError when the network can't be compiled, or this
+        processor does not run that precision."""
         super().__init__(network, input_size, threads)
         self.device = CORE.get_property("CPU", "FULL_DEVICE_NAME")
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
@@ -49,7 +50,11 @@ class OpenVinoEngine(HostEngine):
             hint = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"OpenVINO can't compile {path} ({_first_line(error)})", fix_for_memory(error)) from error
-        self.precision = "int8" if precision == "int8" else _SHORT.get(hint, hint)
+        found = _SHORT.get(hint, hint)
+        if precision in ("fp32", "bf16") and found != precision:  # of an int8 network it is that of its float layers
+            raise EngineError(f"OpenVINO doesn't run {precision} on this processor, it takes {found}",
+                              "set precision to auto, which takes what it runs")
+        self.precision = "int8" if precision == "int8" else found
         self._request = compiled.create_infer_request()
         height, width = self.input_size
         self._input = ov.Tensor(np.zeros((1, height, width, 3), np.uint8))

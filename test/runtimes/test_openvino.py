@@ -16,8 +16,9 @@ from drive_seg.core.frame import Frame
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.core.selftest import check_answer, picture
 from drive_seg.network import Network, NetworkError
+from drive_seg.openvino_core import CORE
 from drive_seg.resources import default_network
-from drive_seg.runtimes import open_engine
+from drive_seg.runtimes import open_engine, openvino
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,25 @@ def test_a_precision_that_cannot_run_is_refused(tmp_path, engine, precision, mes
     network = Network.load(write_colour_network(tmp_path))
     with pytest.raises(EngineError, match=message):
         open_engine(engine, network, precision=precision)
+
+
+class WithoutBf16:
+    """OpenVINO as on a processor without bf16: what is asked for is overruled, without a word."""
+
+    def __getattr__(self, name):
+        return getattr(CORE, name)
+
+    def compile_model(self, model, device, settings):
+        return CORE.compile_model(model, device, {**settings, "INFERENCE_PRECISION_HINT": "f32"})
+
+
+def test_bf16_where_the_processor_has_none_is_refused(colour_network, monkeypatch):
+    monkeypatch.setattr(openvino, "CORE", WithoutBf16())
+    with pytest.raises(EngineError, match="doesn't run bf16 on this processor, it takes fp32: set precision to auto"):
+        open_engine("openvino", colour_network, precision="bf16")
+    for precision in ("auto", "fp32"):
+        with open_engine("openvino", colour_network, precision=precision) as engine:
+            assert engine.precision == "fp32"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
