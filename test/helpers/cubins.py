@@ -1,6 +1,6 @@
 """python3 test/helpers/cubins.py: compile the kernels that ship, with NVRTC from PyPI (`make cubins` installs it).
 
-NVRTC of CUDA 12.6 for what JetPack 6's driver loads, of CUDA 13.0 for GPUs that 12.6 doesn't know.
+NVRTC of CUDA 12.6 for what the drivers of CUDA 12 load, JetPack 6's too; of CUDA 13.0 for GPUs that 12.6 doesn't know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pytest
 
 from drive_seg.runtimes.tensorrt.kernels import COMPILED, OPTIONS, PTX, SOURCE, compile_kernels, load_nvrtc
 
-CUDA_12 = ("12.6", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12", ("sm_87", "sm_89", "sm_90", PTX))  # Orin, Ada, Hopper
+CUDA_12 = ("12.6", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12",
+           ("sm_80", "sm_86", "sm_87", "sm_89", "sm_90", PTX))  # Ampere, Orin, Ada, Hopper
 CUDA_13 = ("13.0", "nvidia/cu13/lib/libnvrtc.so.13", ("sm_110", "sm_120"))  # Thor, Blackwell
 STAMP = COMPILED / "source.sha256"
 

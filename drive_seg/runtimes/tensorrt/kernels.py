@@ -15,7 +15,7 @@ from drive_seg.runtimes.tensorrt.gpu import Gpu
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 COMPILED = Path(__file__).with_name("compiled")  # sm_87.cubin and so on; `make cubins` writes them
-PTX = "compute_80"  # for the other GPUs of compute capability 8.0 or newer
+PTX = "compute_80"  # for newer GPUs; drivers before CUDA 12.5, which know none of those, refuse PTX of CUDA 12.6
 OPTIONS = ("--std=c++17", "--fmad=false")  # without contraction of a*b+c they compute what core/ does, bit for bit
 NOT_FINITE = 255  # a tile's report in place of the frame's ticket when a logit is not a finite number
 

@@ -35,6 +35,14 @@ def test_they_were_made_from_this_source():
         assert b"prepare" in image and b"decode" in image
 
 
+def test_no_gpu_that_an_older_driver_runs_needs_the_ptx():
+    """A driver refuses PTX that is newer than itself, but loads what any compiler of its CUDA 12 made for its GPU."""
+    version = re.search(rb"^\.version (\d+)\.(\d+)$", cubins.file_for(kernels.PTX).read_bytes(), re.MULTILINE)
+    assert version is not None and (int(version[1]), int(version[2])) <= (8, 5)  # CUDA 12.5
+    known_to_cuda_12_0 = {"sm_80", "sm_86", "sm_87", "sm_89", "sm_90"}  # CUDA 12.8 brought the next ones
+    assert known_to_cuda_12_0 <= set(CUBINS)
+
+
 @pytest.mark.parametrize("group", [cubins.CUDA_12, cubins.CUDA_13], ids=lambda group: group[0])
 def test_the_compiler_makes_the_same_again(group):
     for architecture, image in cubins.compile_all(*group).items():
