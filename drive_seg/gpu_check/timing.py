@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
         # As many frames as don't fit into the cache together: a camera's pixels are not in it either.
         count = int(np.clip(2 * gpu.device.cache // (3 * height * width) + 1, 2, 64))
         memories = [FrameMemory(gpu) for _ in range(count)]
-        slots = [Slot(gpu, runner, network, Intake.of(frame, network.input_size), frame.size, memory)
+        slots = [Slot(gpu, runner, network, Intake.of(frame, runner.input_size), frame.size, memory)
                  for memory in memories]
         for slot in slots:
             slot.put(frame)
@@ -103,7 +104,7 @@ def time_frames(gpu: Gpu, runner: NetworkRunner, network: Network, findings: Fin
         whole = milliseconds(gpu, [path.enqueue])
         classes, grid_height, grid_width = runner.logits_shape
         grid = channels(classes) * grid_height * grid_width
-        floor_pre = (3 * height * width + 2 * channels(3) * network.input_size[0] * network.input_size[1]) / rate
+        floor_pre = (3 * height * width + 2 * channels(3) * prod(runner.input_size)) / rate
         floor_post = (2 * grid + 3 * height * width) / rate
         findings.row(size=f"{width}x{height}", runtime=title, pre=steps["pre"], pre_floor=floor_pre, network=network_ms,
                      post=steps["post"], post_floor=floor_post, copies=copies, whole=whole,

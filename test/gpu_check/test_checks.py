@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ from drive_seg.network import Network
 from drive_seg.resources import default_network
 from drive_seg.runtimes.onnxruntime import OnnxRuntimeEngine
 from drive_seg.runtimes.tensorrt.engine import TensorRtEngine
+from drive_seg.runtimes.tensorrt.frame_path import Slot
 
 FLAVOURS = [("tensorrt", "TensorRT"), ("tensorrt_rtx", "TensorRT for RTX")]
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +96,24 @@ def test_times_every_piece_at_every_size(library, colour_network, monkeypatch):
     assert findings.failed == 0
     kernels = [line["result"] for line in findings.lines if "within 2x of its memory floor" in line["what"]]
     assert len(kernels) == 4 and all(result.endswith("NO") for result in kernels)
+    gpu.close()
+
+
+def test_another_input_size_than_the_file_s_own_is_timed_as_it_runs(library, colour_network, monkeypatch):
+    monkeypatch.setattr(timing, "SIZES", ((360, 640),))
+    monkeypatch.setattr(timing, "_REPEATS", 1)
+    monkeypatch.setattr(timing, "bandwidth", lambda gpu: 1e9)
+    gpu, intakes = HostGpu(library), []
+    monkeypatch.setattr(timing, "Slot", lambda *args: intakes.append(args[3]) or Slot(*args))
+    runner = HostRunner(gpu, colour_network)
+    height, width = colour_network.input_size
+    floors = []
+    for size in ((height, width), (4 * height, 4 * width)):
+        findings = Findings()
+        timing.time_frames(gpu, runner, replace(colour_network, input_size=size), findings, "this test")
+        floors.append(findings.table[0]["pre_floor"])
+    assert floors[0] == floors[1] == (3 * 360 * 640 + 16 * height * width) / 1e9
+    assert {intake.halvings for intake in intakes} == {intakes[0].halvings} != {0}
     gpu.close()
 
 
