@@ -91,21 +91,27 @@ lint: setup
 
 # TensorRT for RTX builds plans on machines without a GPU, so the tests build them for real. It is large (95 MB), and
 # there is none but for x86-64 Linux: without it those tests skip and say why.
-rtx: setup
-	@test -e $(VENV)/.ready-rtx || { echo "installing TensorRT for RTX, to build plans in the tests"; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[rtx]' && touch $(VENV)/.ready-rtx; } || \
+rtx: $(VENV)/.ready-rtx
+
+# Where an install fails the file is not made, and the next time tries again.
+$(VENV)/.ready-rtx: $(VENV)/.ready
+	@echo "installing TensorRT for RTX, to build plans in the tests"
+	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[rtx]' && touch $@; } || \
 	  echo "TensorRT for RTX can't be installed here: the tests that build plans are skipped"
 
 # What the GPU path is tested with where there is no GPU: cuda-bindings, NVIDIA's compiler and disassembler, and the Python
 # bindings of two TensorRTs (each in a folder of its own: they share a name). 45 MB.
-gpu-tools: setup
-	@test -e $(VENV)/.ready-gpu-tools || { echo "installing what tests the GPU path without a GPU"; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu-test]' && \
-	  { for package in cu12-bindings==10.3.0 cu13-bindings==11.4.0.106; do \
-	      $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
-	        --target $(VENV)/tensorrt/$${package##*==} tensorrt-$$package || true; done; \
-	    touch $(VENV)/.ready-gpu-tools; }; } || \
-	  echo "the tools can't be installed here: tests that need them are skipped"
+gpu-tools: $(VENV)/.ready-gpu-tools
+
+$(VENV)/.ready-gpu-tools: $(VENV)/.ready
+	@echo "installing what tests the GPU path without a GPU"
+	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gpu-test]' && \
+	  { missing=; for package in cu12-bindings==10.3.0 cu13-bindings==11.4.0.106; do \
+	      folder=$(VENV)/tensorrt/$${package##*==}; \
+	      test -d $$folder/tensorrt_bindings || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	        --no-deps --upgrade --target $$folder tensorrt-$$package || missing=1; done; \
+	    test -z "$$missing" && touch $@; }; } || \
+	  echo "not all of the tools can be installed here: tests that need them are skipped"
 
 # After a change of kernels.cu. With a second NVRTC (90 MB), for GPUs that CUDA 12.6 doesn't know.
 cubins: gpu-tools

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 @pytest.fixture
 def make(tmp_path):
-    """Runs `make setup` in a folder with stand-ins; returns its result and what it called since."""
+    """Runs a target, by default `setup`, in a folder with stand-ins; returns its result and what it called since."""
     shutil.copy(SOURCE / "Makefile", tmp_path)
     for name, text in {"setup.py": "", "pyproject.toml": "", "python": PYTHON, "venv-python": VENV_PYTHON,
                        "before.py": X86, "log": ""}.items():
@@ -39,8 +39,8 @@ def make(tmp_path):
     for name in ("python", "venv-python"):
         (tmp_path / name).chmod(0o755)
 
-    def run():
-        done = subprocess.run(["make", "setup", "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True,
+    def run(target="setup"):
+        done = subprocess.run(["make", target, "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True,
                               check=False)
         calls = (tmp_path / "log").read_text().splitlines()
         (tmp_path / "log").write_text("")
@@ -51,7 +51,7 @@ def make(tmp_path):
 
 def leave(folder: Path, text: str) -> None:
     """A virtual environment's Python, as something left it."""
-    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/bin").mkdir(parents=True, exist_ok=True)
     (folder / ".venv/bin/python").write_text(text)
     (folder / ".venv/bin/python").chmod(0o755)
 
@@ -77,6 +77,35 @@ def test_an_interrupted_install_is_taken_up_again(make, tmp_path):
     done, calls = make()
     assert done.returncode == 0 and "-m pip install" in calls[-1]
     assert not [call for call in calls if "venv --clear" in call], "what was installed is kept"
+
+
+@pytest.mark.parametrize(("target", "extra"), [("rtx", "rtx"), ("gpu-tools", "gpu-test")])
+def test_pinned_extras_are_installed_again_when_setup_py_changes(make, tmp_path, target, extra):
+    def installs():
+        done, calls = make(target)
+        assert done.returncode == 0, done.stderr
+        return [call for call in calls if call.endswith(f"-e .[{extra}]")]
+
+    assert len(installs()) == 1 and installs() == []
+    for ready in (tmp_path / ".venv").glob(".ready*"):
+        os.utime(ready, (ready.stat().st_mtime - 10,) * 2)
+    (tmp_path / "setup.py").touch()
+    assert len(installs()) == 1 and installs() == []
+
+
+@pytest.mark.parametrize(("target", "fails"), [("rtx", ".[rtx]"), ("gpu-tools", ".[gpu-test]"),
+                                               ("gpu-tools", "tensorrt-cu12-bindings"),
+                                               ("gpu-tools", "tensorrt-cu13-bindings")])
+def test_what_can_not_be_downloaded_is_said_and_tried_again(make, tmp_path, target, fails):
+    leave(tmp_path, VENV_PYTHON + f'case "$*" in *"{fails}"*) exit 1;; esac\n')
+    for _ in range(2):
+        done, calls = make(target)
+        assert done.returncode == 0, done.stderr
+        assert any(fails in call for call in calls) and "be installed here" in done.stdout
+    leave(tmp_path, VENV_PYTHON)
+    done, calls = make(target)
+    assert any(fails in call for call in calls) and "be installed here" not in done.stdout
+    assert make(target)[1] == []
 
 
 @pytest.mark.parametrize(("before", "line"), [
