@@ -157,6 +157,10 @@ torture: setup
 bench: setup
 	@$(BIN)/drive-seg bench
 
+# PyPI's `tensorrt` is for CUDA 13. For an older driver this is what to add to its name.
+for_cuda_12 = $$($(PYTHON) -c 'import ctypes; cuda = ctypes.c_int(); \
+  ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(cuda)); print("-cu12" if cuda.value < 13000 else "")')
+
 # In an environment that sees the system's packages: on a Jetson TensorRT is there, and nowhere else. Elsewhere pip has it.
 # The one for RTX is tried beside it (there is none for a Jetson). GPU_PYTHON names a Python that has all of it already.
 $(GPU_VENV)/.ready: setup.py pyproject.toml
@@ -166,7 +170,7 @@ $(GPU_VENV)/.ready: setup.py pyproject.toml
 	@echo "installing into $(GPU_VENV)"
 	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu]'
 	@$(GPU_VENV)/bin/python -c 'import tensorrt' 2>/dev/null || \
-	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,tensorrt]' || \
+	  $(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[gpu,tensorrt$(for_cuda_12)]" || \
 	  echo "TensorRT can't be installed here: without one, the network between the kernels needs PyTorch"
 	@$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,rtx]' || \
 	  echo "TensorRT for RTX can't be installed here"

@@ -96,7 +96,8 @@ setup(
         "bench": ["onnxruntime>=1.18,<2", "onnx>=1.16,<2"],
         # Prebuilt for x86-64 and aarch64. 12.9 runs on drivers from CUDA 12 on, 13 needs driver 580.
         "gpu": ["cuda-bindings>=12.9.2,<13"],
-        "tensorrt": ["tensorrt>=10.3,<12"],
+        "tensorrt": ["tensorrt>=10.3,<12"],  # pip takes the newest: for CUDA 13, which needs driver 580
+        "tensorrt-cu12": ["tensorrt-cu12>=10.3,<12"],
         "rtx": [f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
                 for part in ("libs", "bindings")],
         # What builds and looks into the compiled kernels, for the tests.

@@ -126,10 +126,13 @@ def _open(name: str, network: Network, options: Options) -> Engine:
 
 
 def describe_gpu() -> str:
-    """The GPU and the TensorRT that would run on it. Raises EngineError, naming the fix, where one is missing."""
+    """The GPU and the TensorRT that would run on it. Raises EngineError, naming the fix, where one is missing or the
+    driver is too old for it."""
     from drive_seg.runtimes.cuda_driver import first_gpu, open_backend
-    from drive_seg.runtimes.tensorrt.library import load_library
+    from drive_seg.runtimes.tensorrt.library import check_driver, load_library
 
     device = first_gpu()
     open_backend()
-    return f"{device.title}, {load_library().title}"
+    library = load_library()
+    check_driver(library)
+    return f"{device.title}, {library.title}"

@@ -68,6 +68,15 @@ def first_gpu() -> Device:
                   bool(integrated), bus_id)
 
 
+def newest_cuda() -> tuple[int, int] | None:
+    """The newest CUDA that the driver runs, e.g. (12, 4); None where there is no driver to ask."""
+    try:
+        version = _get(ctypes.CDLL("libcuda.so.1"), "cuDriverGetVersion", c_int, ...)
+    except (OSError, AttributeError, EngineError):
+        return None
+    return version // 1000, version % 1000 // 10
+
+
 def _get(driver: ctypes.CDLL, function: str, kind: Any, *arguments: Any) -> Any:
     """Call a function of the driver; what it puts where its arguments have `...`, as a ctypes kind. Raises EngineError.
     """

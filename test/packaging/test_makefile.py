@@ -121,6 +121,23 @@ def test_a_machine_that_can_not_do_it_is_reported_the_fix_before_anything_is_mad
     assert len(done.stderr.splitlines()) == 2, "one line, and make's own"
 
 
+@pytest.mark.parametrize(("cuda", "extra"), [(12040, "tensorrt-cu12"), (13000, "tensorrt")])
+def test_gpu_check_takes_the_tensorrt_that_the_driver_runs(make, tmp_path, cuda, extra):
+    (tmp_path / ".venv-gpu/bin").mkdir(parents=True)
+    (tmp_path / ".venv-gpu/bin/python").write_text(VENV_PYTHON + 'test "$*" != "-c import tensorrt"\n')
+    (tmp_path / ".venv-gpu/bin/python").chmod(0o755)
+    (tmp_path / "before.py").write_text(f"""
+import ctypes, types
+def tell(out):
+    out._obj.value = {cuda}
+ctypes.CDLL = lambda name: types.SimpleNamespace(cuDriverGetVersion=tell)
+""")
+    done, calls = make("gpu-check")
+    assert done.returncode == 0, done.stderr
+    assert [call.rpartition(" ")[2] for call in calls if "-m pip install" in call] == [
+        ".[gpu]", f".[gpu,{extra}]", ".[gpu,rtx]"]
+
+
 @pytest.fixture
 def arguments(make, tmp_path):
     """Runs a target with a stand-in for the command; returns the words that it was called with."""

@@ -23,7 +23,7 @@ from drive_seg.core.engine import EngineError, LogFunction
 from drive_seg.files import locked, write_whole
 from drive_seg.network import STAYS_FP32, Network
 from drive_seg.runtimes.tensorrt import plan as plans
-from drive_seg.runtimes.tensorrt.library import Library, load_library
+from drive_seg.runtimes.tensorrt.library import Library, check_driver, load_library
 from drive_seg.runtimes.tensorrt.plan import PlanKey, StoredPlan, plan_path
 
 ANY_GPU = "any"
@@ -163,6 +163,7 @@ def build(library: Library, key: PlanKey, onnx: Path, timing_cache: Path) -> tup
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # pybind11's word for a null pointer
+        check_driver(library)
         raise EngineError(f"{library.title} can't start a builder") from error
     flags = trt.NetworkDefinitionCreationFlag  # TensorRT 11 has strongly typed networks only, and may drop the flag
     network = builder.create_network(1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0)

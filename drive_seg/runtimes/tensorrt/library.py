@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import re
 from dataclasses import dataclass
 from types import ModuleType
 
 from drive_seg.core.engine import EngineError
+from drive_seg.runtimes.cuda_driver import newest_cuda
 
 OLDEST = (10, 3)  # the first that builds strongly typed networks as needed here; JetPack 6 has it
 
 _MODULES = (("tensorrt", "tensorrt"), ("tensorrt_rtx", "tensorrt_rtx"), ("tensorrt_rtx", "tensorrt_rtx_bindings"))
 
 INSTALL = ("on a Jetson it comes with JetPack 6 or 7 (a virtual environment needs --system-site-packages); on a PC"
-           " `pip install tensorrt`, or for RTX cards"
-           " `pip install --no-deps tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings`")
+           " `pip install 'drive-seg[tensorrt]'`, or for RTX cards"
+           " `pip install --no-deps tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings`; where the driver is older than"
+           " 580, `pip install 'drive-seg[tensorrt-cu12]'`, or those for RTX with cu12 in place of cu13")
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,27 @@ def load_library(flavour: str | None = None) -> Library:
     if problems:
         raise EngineError("; ".join(problems))
     raise EngineError("TensorRT is not installed", INSTALL)
+
+
+def check_driver(library: Library) -> None:
+    """Raises EngineError naming the fix where this TensorRT is PyPI's for CUDA 13 and the driver is older than that.
+
+    It imports all the same, and then starts neither a builder nor a runtime. pip takes it unless asked for another.
+    """
+    name, driver = library.flavour.replace("_", "-"), newest_cuda()
+    if driver is None or driver >= (13, 0) or not _installed(f"{name}-cu13-bindings") or _installed(
+            f"{name}-cu12-bindings"):  # with both, whose files are there can't be told
+        return
+    old = " ".join(f"{name}-cu13{part}" for part in ("", "-libs", "-bindings"))
+    new = f"--no-deps {name}-cu12-libs {name}-cu12-bindings" if library.is_rtx else "'drive-seg[tensorrt-cu12]'"
+    raise EngineError(f"{library.title} is made for CUDA 13, the NVIDIA driver runs CUDA {driver[0]}.{driver[1]}",
+                      "update the driver to 580 or newer, or take the packages for CUDA 12:"
+                      f" `pip uninstall -y {name} {old} && pip install {new}`")
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from drive_seg.core.engine import EngineError
 from drive_seg.files import write_whole
 from drive_seg.runtimes.tensorrt.frame_path import channels
 from drive_seg.runtimes.tensorrt.gpu import Gpu
-from drive_seg.runtimes.tensorrt.library import Library
+from drive_seg.runtimes.tensorrt.library import Library, check_driver
 
 
 class PlanRefusedError(EngineError):
@@ -34,6 +34,7 @@ class PlanRunner:
         try:
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         except TypeError as error:  # pybind11's word for a null pointer
+            check_driver(library)
             raise EngineError(f"{title} doesn't start; it said why on stderr") from error
         self._runtime.error_recorder = self._errors
         self._engine = engine = self._runtime.deserialize_cuda_engine(plan)
