@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg adapt`."""
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{RECORDED_KINDS}; left out with --resume")
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="RUN", help="folder of the run")
-    add_settings(parser, ("network",))
+    add_settings(parser, ("network",), without=("output_size", "temporal_filter"))
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="of training (default: the recipe's length, 60 without --recipe)")
     length.add_argument("--steps", type=int, help="of training, instead of minutes")

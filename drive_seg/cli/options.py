@@ -29,8 +29,9 @@ _LETTER = {int: "N", float: "X", str: "NAME", tuple: "A,B,..."}
 def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str], without: Collection[str] = ()) -> None:
     """An option for each setting of some groups, --params-file and --node. See `settings_of`.
 
-    without: names of settings that the command has no use for.
+    without: names of settings that the command has no use for; what the file has of them is left out.
     """
+    parser.set_defaults(without=tuple(without))
     added = parser.add_argument_group("settings", "the node's parameters; an option overrides --params-file")
     added.add_argument("--params-file", type=Path, metavar="FILE", help="the node's YAML file of parameters")
     added.add_argument("--node", metavar="NAME",
@@ -80,11 +81,21 @@ def _parse(setting: Setting, text: str) -> Any:
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     """What the options of add_settings say, by name: options before the parameter file. Raises ParameterError."""
-    given = read_parameters(args.params_file, args.node, _warn) if args.params_file else {}
+    given = _of_file(args) if args.params_file else {}
     given |= {name: value for name in TABLE if (value := getattr(args, name, None)) is not None}
     if args.size:
         given["input_height"], given["input_width"] = args.size
     return given
+
+
+def _of_file(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the parameter file, without those that the command has no use for."""
+    found = read_parameters(args.params_file, args.node, _warn)
+    unused = {name: value for name, value in found.items() if split(name)[1] in args.without}
+    # Of a file that lists every default nothing is lost, so nothing is said.
+    if lost := [name for name, value in unused.items() if value != TABLE[split(name)[1]].default]:
+        _warn(f"{args.params_file}: this command has no use for {', '.join(lost)}, left out")
+    return {name: value for name, value in found.items() if name not in unused}
 
 
 def rig_of(args: argparse.Namespace) -> Rig:

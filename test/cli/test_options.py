@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from bags import write_bag
 
-from drive_seg.cli.main import main
-from drive_seg.cli.options import add_settings, node_parameters, out_file, out_folder
+from drive_seg.cli.main import load, main
+from drive_seg.cli.options import add_settings, given_settings, node_parameters, out_file, out_folder
 from drive_seg.core.engine import EngineError
 from drive_seg.replay.settings import that_count
 from drive_seg.settings import Settings
@@ -22,6 +22,31 @@ def test_every_choice_of_network_reaches_the_node(tmp_path):
     assert node_parameters(args) == {"engine": "openvino", "precision": "fp32", "network": str(tmp_path / "n.onnx"),
                                      "input_height": 96, "input_width": 160, "plan_folder": str(tmp_path)}
     assert node_parameters(parser.parse_args([])) == {}
+
+
+def test_what_a_command_has_no_use_for_is_left_out_of_the_file_too(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_settings(parser, ("network", "masks"), without=("output_size", "temporal_filter", "ego_mask"))
+    (tmp_path / "robot.yaml").write_text(
+        "/**: {ros__parameters: {cameras: [front], output_size: network, temporal_filter: true, ego_mask: '',"
+        " min_confidence: 0.5, front: {ego_mask: hood.png}}}")
+    args = parser.parse_args(["--params-file", str(tmp_path / "robot.yaml")])
+    assert given_settings(args) == {"cameras": ["front"], "min_confidence": 0.5}
+    assert capsys.readouterr().err == (f"warning: {tmp_path}/robot.yaml: this command has no use for output_size,"
+                                       " temporal_filter, front.ego_mask, left out\n"), "of a default nothing is lost"
+
+
+@pytest.mark.parametrize(("command", "settings"), [
+    ("segment in.png -o out", "output_size"), ("pick in.png -o out", "output_size temporal_filter"),
+    ("adapt in.png -o out", "output_size temporal_filter"), ("bench", "ego_mask"),
+    ("evaluate --data d --split val", "output_size temporal_filter ego_mask"),
+    ("compare a.onnx b.onnx", "output_size temporal_filter ego_mask"),
+])
+def test_settings_that_would_spoil_a_command_s_results_are_not_taken(command, settings):
+    name, *words = command.split()
+    parser = argparse.ArgumentParser()
+    load(name).add_arguments(parser)
+    assert set(settings.split()) <= set(parser.parse_args(words).without)
 
 
 def test_every_command_keeps_plans_where_it_is_asked_to(tmp_path, monkeypatch):
