@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from drive_seg.cli.options import out_file
 from drive_seg.core.ego import Ego, EgoError, EgoFinder
 from drive_seg.core.frame import FrameError
 from drive_seg.errors import CommandError
@@ -31,7 +32,7 @@ _LIVE_S = 120.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `drive-seg ego-mask`."""
     parser.add_argument("input", metavar="INPUT", help=f"{KINDS}; of one drive")
-    parser.add_argument("-o", "--out", type=Path, default=Path("ego.png"), metavar="FILE",
+    parser.add_argument("-o", "--out", type=out_file, default=Path("ego.png"), metavar="FILE",
                         help="the mask to write, a .png (default: ego.png)")
     parser.add_argument("--topic", help="image topic, for bags with several cameras")
     parser.add_argument("--duration", type=float, metavar="SECONDS",

@@ -166,7 +166,7 @@ def out_folder(text: str) -> Path:
 
 def cache_folder(text: str) -> Path:
     """The same for a folder that serves what is in it even where it can't be written."""
-    folder = Path(text)
+    folder = _place(text)
     there = _nearest(folder)
     if not there.is_dir():
         raise argparse.ArgumentTypeError(f"{there} is a file, not a folder: give another folder")
@@ -175,7 +175,7 @@ def cache_folder(text: str) -> Path:
 
 def out_file(text: str) -> Path:
     """Parse the name of a file for results, likewise; its folder need not be there."""
-    file = Path(text)
+    file = _place(text)
     if file.is_dir():
         raise argparse.ArgumentTypeError(f"{file} is a folder: give the name of a file")
     if file.exists():
@@ -203,6 +203,15 @@ def write_json(results: dict, file: Path) -> None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text + "\n")
+
+
+def _place(text: str) -> Path:
+    """A ~ is what the shell leaves where it doesn't begin the word, as in --out=~/run."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text} begins with a user who has no home here: give another place"
+                                         ) from None
 
 
 def _nearest(path: Path) -> Path:

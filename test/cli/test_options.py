@@ -8,7 +8,15 @@ import pytest
 from bags import write_bag
 
 from drive_seg.cli.main import load, main
-from drive_seg.cli.options import add_settings, given_settings, node_parameters, out_file, out_folder
+from drive_seg.cli.options import (
+    add_settings,
+    cache_folder,
+    given_settings,
+    json_file,
+    node_parameters,
+    out_file,
+    out_folder,
+)
 from drive_seg.core.engine import EngineError
 from drive_seg.replay.settings import that_count
 from drive_seg.settings import Settings
@@ -101,6 +109,14 @@ def test_folders_and_files_for_results(tmp_path):
         out_folder(str(tmp_path / "taken"))
     with pytest.raises(argparse.ArgumentTypeError, match="is a folder: give the name of a file"):
         out_file(str(tmp_path))
+
+
+def test_places_for_results_may_begin_with_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for place in (out_folder, cache_folder, out_file, json_file):
+        assert place("~/new/x") == tmp_path / "new" / "x"
+        with pytest.raises(argparse.ArgumentTypeError, match="a user who has no home here"):
+            place("~nobody-of-that-name/x")
 
 
 def test_a_place_that_may_not_be_written_is_reported(tmp_path, monkeypatch):
