@@ -31,7 +31,7 @@ from tqdm import tqdm
 from drive_seg.adaptation.footage import INDEX, Footage
 from drive_seg.adaptation.recipe import METHODS, AdaptRecipe
 from drive_seg.adaptation.run import FOOTAGE, adapt, look_at_footage
-from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder, settings_of
+from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder, settings_of, typed_settings
 from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.labelling.pick import expected, name_drives
@@ -100,12 +100,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recipe(args: argparse.Namespace) -> AdaptRecipe:
-    changes = {key: value for key in ("minutes", "steps", "method", "seed")
-               if (value := getattr(args, key)) is not None}
     if args.resume:
-        if changes or args.recipe or args.inputs:
+        if given := _of_a_new_run(args):
             raise CommandError("--resume goes on with the run's own footage and recipe",
-                               "leave INPUT, --recipe, --minutes, --steps, --method and --seed out")
+                               f"leave out {', '.join(given)}")
         if not (args.out / RECIPE).is_file():
             raise CommandError(f"{args.out} has no adaptation to go on with", "leave --resume out, or name its folder")
         return _loaded(args.out / RECIPE)
@@ -114,6 +112,8 @@ def _recipe(args: argparse.Namespace) -> AdaptRecipe:
     if (args.out / "checkpoint.pt").exists() or (args.out / FOOTAGE / INDEX).exists():
         raise CommandError(f"{args.out} holds an adaptation already", "add --resume to go on with it, or name another"
                            " folder")
+    changes = {key: value for key in ("minutes", "steps", "method", "seed")
+               if (value := getattr(args, key)) is not None}
     recipe = _loaded(args.recipe) if args.recipe else AdaptRecipe(minutes=60.0)
     if args.steps is not None:
         changes["minutes"] = None
@@ -121,6 +121,15 @@ def _recipe(args: argparse.Namespace) -> AdaptRecipe:
         return replace(recipe, **changes)
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+def _of_a_new_run(args: argparse.Namespace) -> list[str]:
+    """What was given that a run which goes on has no use for."""
+    given = {"INPUT": args.inputs, "--recipe": args.recipe, "--anyway": args.anyway}
+    given |= {"--" + name: getattr(args, name) is not None
+              for name in ("minutes", "steps", "method", "seed", "topic", "duration")}
+    network = ("--network", "--params-file", "--node")  # the former one is loaded again
+    return [name for name, value in given.items() if value] + [o for o in typed_settings(args) if o not in network]
 
 
 def _loaded(path: Path) -> AdaptRecipe:

@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         _check_resolutions(args)
     if args.count is not None and not 1 <= args.count <= 8:
         raise CommandError(f"--cameras must be from 1 to 8, it is {args.count}")
+    if args.count is not None and args.no_dds:
+        raise CommandError("--cameras measures nodes, which are fed over DDS", "leave out --no-dds")
     transport.apply()  # as the node's process does
     settings = settings_of(args)
     with tempfile.TemporaryDirectory(prefix="drive_seg-") as folder:
@@ -78,11 +80,11 @@ def _check_resolutions(args: argparse.Namespace) -> None:
         del taken["engine"]
     given = ["--size" if name == "input_height" else "--" + name.replace("_", "-") for name in taken
              if name not in ("network", "input_width")]
-    if args.source != DEFAULT:
-        given.append("--source")
+    given += [option for option, taken in (("--source", args.source != DEFAULT), ("--cameras", args.count is not None),
+                                           ("--no-dds", args.no_dds)) if taken]
     if given:
-        raise CommandError("--resolutions measures on OpenVINO, in the precision that it takes by itself, at sizes of"
-                           " its own and without footage",
+        raise CommandError("--resolutions measures inference alone, on OpenVINO, in the precision that it takes by"
+                           " itself, at sizes of its own and without footage",
                            f"leave out {', '.join(given)}")
 
 

@@ -29,6 +29,7 @@ from drive_seg.cli.options import (
     out_file,
     out_folder,
     positive,
+    typed_settings,
     write_json,
 )
 from drive_seg.cli.replay import add_limits
@@ -69,12 +70,28 @@ def run(args: argparse.Namespace) -> int:
     if any(networks):
         raise CommandError(f"{args.a} and {args.b} are a network and something else",
                            "give two .onnx files, or two results of `drive-seg replay`")
-    if args.data or args.on or args.page:
-        raise CommandError("--data, --on and --page are for two networks", "give two .onnx files")
+    if given := _of_networks(args):
+        raise CommandError(f"{', '.join(given)}: of two networks, these are two results of `drive-seg replay`",
+                           "leave that out, or give two .onnx files")
     try:
         return _run(args)
     except (ReplayError, BagError) as error:
         raise CommandError(*reason_and_fix(error)) from error
+
+
+def _of_networks(args: argparse.Namespace) -> list[str]:
+    """The options for two networks that were given."""
+    given = {"--data": args.data, "--on": args.on, "--page": args.page, "--topic": args.topic,
+             "--duration": args.duration is not None, "--every": args.every != 1, "--split": args.split != "val"}
+    return [option for option, value in given.items() if value] + typed_settings(args)
+
+
+def _of_results(args: argparse.Namespace) -> list[str]:
+    """The options for two results that were given."""
+    usual = Limits()
+    given = {"--min-labels": args.min_labels != usual.labels, "--min-drivable": args.min_drivable != usual.drivable,
+             "--max-frames": args.max_frames != usual.frames, "--pictures": args.pictures is not None}
+    return [option for option, value in given.items() if value]
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -117,8 +134,9 @@ def _compare_networks(args: argparse.Namespace) -> int:
     if not args.data and not args.on:
         raise CommandError("two networks are compared on pictures",
                            "give labelled ones with --data, drives with --on, or both")
-    if args.pictures is not None:
-        raise CommandError("--pictures is for two results of `drive-seg replay`", "give --page FILE.html")
+    if given := _of_results(args):
+        raise CommandError(f"{', '.join(given)}: of two results of `drive-seg replay`, these are two networks",
+                           "leave that out" + "; for pictures give --page FILE.html" * (args.pictures is not None))
     datasets = [Dataset.load(folder) for folder in args.data]
     sources = name_drives([open_source(text, duration=args.duration, topic=args.topic) for text in args.on])
     for drive in sources:

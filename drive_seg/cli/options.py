@@ -88,6 +88,13 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
+def typed_settings(args: argparse.Namespace) -> list[str]:
+    """The options of add_settings that were given, as they are typed: for a command that then has no use for them."""
+    typed = {name: getattr(args, name, None) for name in TABLE} | {"size": args.size, "params_file": args.params_file,
+                                                                  "node": args.node}
+    return ["--" + name.replace("_", "-") for name, value in typed.items() if value is not None]
+
+
 def _of_file(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of the parameter file, without those that the command has no use for."""
     found = read_parameters(args.params_file, args.node, _warn)

@@ -76,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(args: argparse.Namespace) -> list[Job]:
     if args.workers < 1:
         raise CommandError(f"--workers must be 1 or more, it is {args.workers}")
+    if args.ray is not None and args.workers != 1:
+        raise CommandError("--workers is of a replay without --ray: the cluster takes as many bags at a time as it has"
+                           " processors for", "leave out --workers")
     rig = rig_of(args)
     settings = rig.common
     Network.load(settings.network or default_network())  # an error of the command, not of every bag

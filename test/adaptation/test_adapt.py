@@ -358,6 +358,9 @@ def test_the_command_says_what_is_wrong_before_training(tmp_path, capsys, former
     assert "no footage" in capsys.readouterr().err
     assert main(["adapt", "-o", str(tmp_path / "nothing"), "--resume"]) == 2
     assert "no adaptation to go on with" in capsys.readouterr().err
+    assert main(["adapt", "x.mp4", "-o", str(tmp_path / "run"), "--resume", "--steps", "2", "--topic", "/t", "--anyway",
+                 "--duration", "5", "--network", str(former.path), "--engine", "openvino", "--size", "96x128"]) == 2
+    assert "leave out INPUT, --anyway, --steps, --topic, --duration, --engine, --size" in capsys.readouterr().err
 
 
 def test_a_network_that_can_t_be_trained_is_told_before_the_footage_is_looked_at(tmp_path, capsys, colour_network_path):

@@ -168,6 +168,8 @@ def test_resolutions(colour_network, tmp_path):
     (["--resolutions", "--engine", "onnxruntime"], "leave out --engine"),
     (["--resolutions", "--precision", "fp32", "--size", "96x160", "--source", "x.mp4"],
      "leave out --precision, --size, --source"),
+    (["--resolutions", "--cameras", "3", "--no-dds"], "leave out --cameras, --no-dds"),
+    (["--cameras", "3", "--no-dds"], "leave out --no-dds"),
     (["--cameras", "0"], "--cameras must be from 1 to 8"),
 ])
 def test_bad_arguments_end_with_one_line(arguments, says, colour_network_path, capsys):

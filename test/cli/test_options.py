@@ -78,6 +78,23 @@ def test_every_command_keeps_plans_where_it_is_asked_to(tmp_path, monkeypatch):
     assert that_count(here) == that_count(there), "no other result, so nothing to replay again"
 
 
+@pytest.mark.parametrize(("command", "says"), [
+    ("compare a b --topic /t --every 2 --duration 5 --split train --size 96x160 --engine openvino",
+     "--topic, --duration, --every, --split, --engine, --size: of two networks"),
+    ("compare a b --data d --params-file p.yaml", "--data, --params-file: of two networks"),
+    ("compare a.onnx b.onnx --on x.mp4 --min-labels 0.9 --min-drivable 0.9 --max-frames 3",
+     "--min-labels, --min-drivable, --max-frames: of two results"),
+    ("compare a.onnx b.onnx --on x.mp4 --pictures p", "for pictures give --page FILE.html"),
+    ("replay bag --out out --ray --workers 4", "leave out --workers"),
+])
+def test_options_that_would_be_ignored_are_refused(command, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 FIELDS = {
     "segment": (["in.png", "-o"], "folder"), "demo": (["--out"], "folder"), "replay": (["bag", "--out"], "folder"),
     "compare --pictures": (["a", "b", "--pictures"], "folder"), "build --plans": (["--plans"], "folder"),
