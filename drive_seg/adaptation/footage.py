@@ -52,6 +52,9 @@ _APART_NS = 60_000_000  # least time from a frame to the one that is stored as f
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 95)
 INDEX = "footage.json"
 
+MADE_HERE = ".drive_seg"
+"""A file in the folder from its beginning: the folder is ours, and may be emptied."""
+
 
 class FootageError(DriveSegError, ValueError):
     """Footage that a network can't be adapted to; the message gives the numbers."""
@@ -173,13 +176,18 @@ class _Look:
 
 def collect(drives: Sequence[Drive], segmenter: Segmenter, folder: Path, size: tuple[int, int], *, most: int = MOST,
             held_back: float = HELD_BACK, progress: Callable[[], None] = lambda: None) -> Footage:
-    """Look at all frames of the drives, keep at most about `most` of them in `folder`, which is emptied first.
+    """Look at all frames of the drives, keep at most about `most` of them in `folder`. One that `collect` made is
+    emptied first, any other must be empty.
 
     size: (height, width) of the network's input. Of drives whose length is not known beforehand every second kept frame
-    is dropped whenever there are too many. progress: called after each frame. Raises SourceError, EngineError, OSError.
+    is dropped whenever there are too many. progress: called after each frame. Raises FootageError, SourceError,
+    EngineError, OSError.
     """
+    if not may_empty(folder):
+        raise FootageError(f"{folder} is there already, with files that no adaptation made", "name another folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    (folder / MADE_HERE).touch()
     footage = Footage(folder, size)
     share = max(2, most // max(1, len(drives)))
     looks: list[_Look] = []
@@ -200,6 +208,13 @@ def collect(drives: Sequence[Drive], segmenter: Segmenter, folder: Path, size: t
         footage.unknown = float(np.mean([look.unknown for look in looks]))
     footage.save()
     return footage
+
+
+def may_empty(folder: Path) -> bool:
+    """Whether nothing of the user's is lost when a folder for footage is emptied."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and ((folder / MADE_HERE).exists() or not any(folder.iterdir()))
 
 
 def _collect_one(drive: Drive, segmenter: Segmenter, footage: Footage, most: int, looks: list[_Look],

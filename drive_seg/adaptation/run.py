@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from drive_seg.adaptation.footage import Footage, FootageError, collect
+from drive_seg.adaptation.footage import Footage, FootageError, collect, may_empty
 from drive_seg.adaptation.judge import Check, judge, least_share
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.comparison.networks import Compared, Side, compare_drive, compare_labelled
@@ -98,9 +98,11 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     """Train, measure and ship; see drive-seg adapt. rehearsal: labelled sets that are trained on and scored. scored:
     labelled sets that are only scored. Raises DriveSegError."""
     from drive_seg.adaptation.ship import provenance_of, write_network
-    from drive_seg.adaptation.trainer import Adaptation
+    from drive_seg.adaptation.trainer import Adaptation, AdaptError
     from drive_seg.training.restore import blend
 
+    if not resume and not may_empty(out / CANDIDATE):
+        raise AdaptError(f"{out / CANDIDATE} is there already, and would be emptied", "move it, or name another folder")
     run = Adaptation(footage, former, out, recipe, rehearsal=rehearsal, resume=resume, device=device)
     run.run(progress)
     outcome = Outcome(out, footage, steps=run.step, seconds=run.seconds)

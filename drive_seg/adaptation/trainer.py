@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from drive_seg.adaptation.footage import Footage, Still
+from drive_seg.adaptation.footage import Footage, Still, may_empty
 from drive_seg.adaptation.pseudo import Thresholds, mix_in, read_answer, steady, write_answer
 from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.errors import DriveSegError
@@ -119,6 +119,9 @@ class Adaptation:
             return
         if (out / CHECKPOINT).exists():
             raise AdaptError(f"{out} holds an adaptation already", "add --resume to go on with it, or name another"
+                             " folder")
+        if not may_empty(out / ANSWERS):
+            raise AdaptError(f"{out / ANSWERS} is there already, and would be emptied", "move it, or name another"
                              " folder")
         (out / LOG).unlink(missing_ok=True)
         shutil.rmtree(out / ANSWERS, ignore_errors=True)

@@ -28,9 +28,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from drive_seg.adaptation.footage import INDEX, Footage
+from drive_seg.adaptation.footage import INDEX, Footage, may_empty
 from drive_seg.adaptation.recipe import METHODS, AdaptRecipe
-from drive_seg.adaptation.run import FOOTAGE, adapt, look_at_footage
+from drive_seg.adaptation.run import CANDIDATE, FOOTAGE, NETWORK, adapt, look_at_footage
 from drive_seg.cli.options import add_settings, open_pipeline, open_recorded, out_folder, settings_of, typed_settings
 from drive_seg.errors import CommandError
 from drive_seg.evaluation.dataset import Dataset
@@ -109,9 +109,7 @@ def _recipe(args: argparse.Namespace) -> AdaptRecipe:
         return _loaded(args.out / RECIPE)
     if not args.inputs:
         raise CommandError("there is no footage to adapt to", f"give {RECORDED_KINDS}")
-    if (args.out / "checkpoint.pt").exists() or (args.out / FOOTAGE / INDEX).exists():
-        raise CommandError(f"{args.out} holds an adaptation already", "add --resume to go on with it, or name another"
-                           " folder")
+    _check_folder(args)
     changes = {key: value for key in ("minutes", "steps", "method", "seed")
                if (value := getattr(args, key)) is not None}
     recipe = _loaded(args.recipe) if args.recipe else AdaptRecipe(minutes=60.0)
@@ -121,6 +119,23 @@ def _recipe(args: argparse.Namespace) -> AdaptRecipe:
         return replace(recipe, **changes)
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+def _check_folder(args: argparse.Namespace) -> None:
+    """Refuse to write over an adaptation, or to empty a folder that none made."""
+    from drive_seg.adaptation.trainer import ANSWERS, CHECKPOINT
+
+    if any((args.out / name).exists() for name in (CHECKPOINT, NETWORK, f"{FOOTAGE}/{INDEX}")):
+        raise CommandError(f"{args.out} holds an adaptation already", "add --resume to go on with it, or name another"
+                           " folder")
+    for folder in (args.out / name for name in (FOOTAGE, CANDIDATE, ANSWERS)):
+        for text in args.inputs:
+            if Path(text).expanduser().resolve().is_relative_to(folder.resolve()):
+                raise CommandError(f"{text} lies in {folder}, which an adaptation in {args.out} empties",
+                                   "name another folder with -o")
+        if not may_empty(folder):
+            raise CommandError(f"{folder} is there already, and an adaptation in {args.out} would empty it",
+                               "name another folder with -o")
 
 
 def _of_a_new_run(args: argparse.Namespace) -> list[str]:

@@ -11,7 +11,7 @@ import yaml
 torch = pytest.importorskip("torch", reason="adapting needs torch: make test-train")
 pytest.importorskip("onnx", reason="adapting needs onnx: make test-train")
 
-from drive_seg.adaptation.footage import Footage, Still  # noqa: E402
+from drive_seg.adaptation.footage import MADE_HERE, Footage, Still  # noqa: E402
 from drive_seg.adaptation.pseudo import Thresholds, mix_in, read_answer, steady, write_answer  # noqa: E402
 from drive_seg.adaptation.recipe import AdaptRecipe  # noqa: E402
 from drive_seg.adaptation.run import adapt  # noqa: E402
@@ -361,6 +361,28 @@ def test_the_command_says_what_is_wrong_before_training(tmp_path, capsys, former
     assert main(["adapt", "x.mp4", "-o", str(tmp_path / "run"), "--resume", "--steps", "2", "--topic", "/t", "--anyway",
                  "--duration", "5", "--network", str(former.path), "--engine", "openvino", "--size", "96x128"]) == 2
     assert "leave out INPUT, --anyway, --steps, --topic, --duration, --engine, --size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["footage", "candidate", "answers"])
+@pytest.mark.parametrize("ours", [False, True])
+def test_the_user_s_own_folders_are_not_emptied(name, ours, tmp_path, capsys):
+    (tmp_path / name).mkdir()
+    drive = tmp_path / name / "drive.mp4"
+    drive.touch()
+    if ours:
+        (tmp_path / name / MADE_HERE).touch()
+    said = "lies in" if ours else "is there already"
+    inputs = [drive] if ours else [tmp_path / "other.mp4"]
+    assert main(["adapt", *map(str, inputs), "-o", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert said in err and "empt" in err and "name another folder with -o" in err
+    assert drive.exists() and [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_network_is_not_written_over(tmp_path, capsys):
+    (tmp_path / "adapted.onnx").touch()
+    assert main(["adapt", "drive.mp4", "-o", str(tmp_path)]) == 2
+    assert "holds an adaptation already" in capsys.readouterr().err
 
 
 def test_a_network_that_can_t_be_trained_is_told_before_the_footage_is_looked_at(tmp_path, capsys, colour_network_path):

@@ -92,6 +92,22 @@ def test_noise_is_no_road_for_the_network_that_ships(fine):
             assert not module._shows_road(pipeline.segment(image))
 
 
+def test_only_a_folder_that_is_ours_is_emptied(tmp_path, segmenter):
+    drive, folder = video(tmp_path / "drive.mp4", turning, 3), tmp_path / "kept"
+    folder.mkdir()
+    look(drive, segmenter, folder)
+    (folder / "footage.json").unlink()  # as after a kill
+    (folder / "left.jpg").touch()
+    look(drive, segmenter, folder)
+    assert not (folder / "left.jpg").exists()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "holiday.mp4").touch()
+    with pytest.raises(FootageError, match="files that no adaptation made"):
+        look(drive, segmenter, theirs)
+    assert [path.name for path in theirs.iterdir()] == ["holiday.mp4"]
+
+
 def test_seconds_count_too(tmp_path, segmenter):
     footage = look(video(tmp_path / "fast.mp4", turning, 90, rate=30.0), segmenter, tmp_path / "kept")
     assert [p for p in footage.problems() if p.startswith("too short: 3.0 s")]
