@@ -138,9 +138,10 @@ class Adaptation:
             stop_after: int | None = None) -> None:
         """To the end, or until step `stop_after`. progress: gets the share that is over and a line after each step."""
         if self.recipe.method == "statistics":
-            self._re_estimate()
-            self.step = _STATISTICS_STEPS
-            self.save()
+            if self.step < _STATISTICS_STEPS:  # or a run that goes on would do it twice
+                self._re_estimate()
+                self.step = _STATISTICS_STEPS
+                self.save()
             return
         losses: list[dict[str, float]] = []
         last = time.monotonic()
@@ -181,7 +182,7 @@ class Adaptation:
 
     def _restore(self) -> None:
         path = self.out / CHECKPOINT
-        state = read_state(path)
+        state, own = read_state(path), [group["base_lr"] for group in self.optimizer.param_groups]
         if state.get("former") != self.former.sha256:
             raise AdaptError(f"{self.out} began with another network than {self.former.path}",
                              "name that one, or start again with another --out")
@@ -195,6 +196,8 @@ class Adaptation:
             self.optimizer.load_state_dict(state["optimizer"])
             self.thresholds.values = state["thresholds"].numpy().copy()
             self.step, self.seconds, self.round = state["step"], state["seconds"], state["round"]
+        for group, rate in zip(self.optimizer.param_groups, own, strict=True):  # the recipe's, which may have changed
+            group["base_lr"] = rate
         shutil.rmtree(self.out / ANSWERS, ignore_errors=True)  # it may be of a later round
         log.cut(self.out / LOG, self.step)
 

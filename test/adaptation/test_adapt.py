@@ -307,6 +307,13 @@ def test_a_worse_network_is_refused(lr, reason, former, footage, labelled, tmp_p
     assert any(line.startswith("refused") for line in outcome.lines())
 
 
+def test_a_lower_rate_counts_when_a_run_goes_on(former, footage, tmp_path):
+    Adaptation(footage, former, tmp_path, RECIPE, device="cpu")
+    lower = replace(RECIPE, lr=3e-5, backbone_lr=7e-6)
+    resumed = Adaptation(footage, former, tmp_path, lower, resume=True, device="cpu")
+    assert [group["base_lr"] for group in resumed.optimizer.param_groups] == [7e-6, 3e-5]
+
+
 @pytest.mark.parametrize("method", ["entropy", "statistics"])
 def test_the_methods_to_compare_with_run(method, former, footage, labelled, tmp_path):
     run = Adaptation(footage, former, tmp_path / "run", AdaptRecipe(method=method, steps=2, batch=4),
@@ -317,6 +324,11 @@ def test_the_methods_to_compare_with_run(method, former, footage, labelled, tmp_
     assert changed
     if method == "statistics":
         assert all("running" in name or "num_batches" in name for name in changed)
+        again = Adaptation(footage, former, tmp_path / "run", run.recipe, rehearsal=[Dataset.load(labelled)],
+                           resume=True, device="cpu")
+        again.run()
+        assert all(torch.equal(value, run.average.state_dict()[name])
+                   for name, value in again.average.state_dict().items()), "once is enough"
     else:
         norms = {f"{name}.{part}" for name, module in run.average.named_modules()
                  if isinstance(module, torch.nn.BatchNorm2d) for part in ("weight", "bias")}
