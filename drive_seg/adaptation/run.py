@@ -126,14 +126,24 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
         outcome.tried.append({"former_weights": share, "passed": all(c.passed for c in outcome.checks),
                               "checks": [asdict(check) for check in outcome.checks]})
         if all(check.passed for check in outcome.checks):
+            _remove_network(out)
             for file in (out / CANDIDATE).iterdir():  # the network, its YAML, and what that names
                 file.replace(out / file.name)
             outcome.network, outcome.share = Network.load(out / NETWORK).path, share
             break
+    if outcome.network is None:
+        _remove_network(out)
     shutil.rmtree(out / CANDIDATE, ignore_errors=True)
     (out / RESULT).write_text(json.dumps(outcome.to_dict(), indent=1) + "\n")
     write_report(outcome, former, recipe)
     return outcome
+
+
+def _remove_network(out: Path) -> None:
+    """One that an earlier end of this run wrote: it is not what result.json tells of."""
+    path = out / NETWORK
+    for file in (path, path.with_suffix(".yaml"), *out.glob(f"{path.stem}.*.onnx")):
+        file.unlink(missing_ok=True)
 
 
 def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dataset], engine: str,

@@ -298,11 +298,13 @@ def test_a_worse_network_is_refused(lr, reason, former, footage, labelled, tmp_p
     from drive_seg.adaptation import run as module
 
     monkeypatch.setattr(module, "BLENDS", (0.0,))
+    for name in ("adapted.onnx", "adapted.yaml", "adapted.int8.onnx"):  # of an earlier end of the same run
+        (tmp_path / "run" / name).touch()
     recipe = AdaptRecipe(steps=6, batch=4, lr=lr, backbone_lr=lr, settle=1, ema=0.0, clip=1.0, hold=0.0)
     outcome = adapt(footage, former, tmp_path / "run", recipe, scored=[Dataset.load(labelled)], device="cpu")
     assert outcome.network is None and not all(check.passed for check in outcome.checks)
     assert reason in "".join(outcome.lines())
-    assert not list((tmp_path / "run").rglob("*.onnx"))
+    assert not list((tmp_path / "run").rglob("*.onnx")) and not (tmp_path / "run" / "adapted.yaml").exists()
     assert "worse: refused" in (tmp_path / "run" / "report.html").read_text()
     assert any(line.startswith("refused") for line in outcome.lines())
 
