@@ -22,6 +22,7 @@ goes on with --resume ends as one that was not.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from drive_seg.resources import default_network
 from drive_seg.sources.open import RECORDED_KINDS
 
 RECIPE = "adaptation.json"
+_MINUTES = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=out_folder, required=True, metavar="RUN", help="folder of the run")
     add_settings(parser, ("network",), without=("output_size", "temporal_filter"))
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="of training (default: the recipe's length, 60 without --recipe)")
+    length.add_argument("--minutes", type=float, help="of training (default: 60)")
     length.add_argument("--steps", type=int, help="of training, instead of minutes")
     parser.add_argument("--method", choices=METHODS, help="default: self-training; the others are to compare with")
     parser.add_argument("--data", type=Path, action="append", default=[], metavar="DIR",
@@ -112,7 +114,7 @@ def _recipe(args: argparse.Namespace) -> AdaptRecipe:
     _check_folder(args)
     changes = {key: value for key in ("minutes", "steps", "method", "seed")
                if (value := getattr(args, key)) is not None}
-    recipe = _loaded(args.recipe) if args.recipe else AdaptRecipe(minutes=60.0)
+    recipe = AdaptRecipe(minutes=_MINUTES) if args.recipe is None else _given(args.recipe)
     if args.steps is not None:
         changes["minutes"] = None
     try:
@@ -145,6 +147,12 @@ def _of_a_new_run(args: argparse.Namespace) -> list[str]:
               for name in ("minutes", "steps", "method", "seed", "topic", "duration")}
     network = ("--network", "--params-file", "--node")  # the former one is loaded again
     return [name for name, value in given.items() if value] + [o for o in typed_settings(args) if o not in network]
+
+
+def _given(path: Path) -> AdaptRecipe:
+    """A recipe of the user's; one that says no length is as long as without it."""
+    recipe = _loaded(path)
+    return recipe if {"minutes", "steps"} & json.loads(path.read_text()).keys() else replace(recipe, minutes=_MINUTES)
 
 
 def _loaded(path: Path) -> AdaptRecipe:

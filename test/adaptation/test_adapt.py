@@ -16,6 +16,7 @@ from drive_seg.adaptation.pseudo import Thresholds, mix_in, read_answer, steady,
 from drive_seg.adaptation.recipe import AdaptRecipe  # noqa: E402
 from drive_seg.adaptation.run import adapt  # noqa: E402
 from drive_seg.adaptation.trainer import ANSWERS, Adaptation, AdaptError  # noqa: E402
+from drive_seg.cli.adapt import _given  # noqa: E402
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
@@ -391,6 +392,15 @@ def test_the_user_s_own_folders_are_not_emptied(name, ours, tmp_path, capsys):
     err = capsys.readouterr().err
     assert said in err and "empt" in err and "name another folder with -o" in err
     assert drive.exists() and [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("values", "length"), [
+    ({"lr": 1e-5}, (60, 2000)), ({"minutes": 5}, (5, 2000)), ({"steps": 300}, (None, 300)),
+])
+def test_a_recipe_that_says_no_length_takes_an_hour_as_none_does(values, length, tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    recipe = _given(tmp_path / "recipe.json")
+    assert (recipe.minutes, recipe.steps) == length
 
 
 def test_a_network_is_not_written_over(tmp_path, capsys):
