@@ -98,9 +98,10 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
     """Train, measure and ship; see drive-seg adapt. rehearsal: labelled sets that are trained on and scored. scored:
     labelled sets that are only scored. Raises DriveSegError."""
     from drive_seg.adaptation.ship import provenance_of, write_network
-    from drive_seg.adaptation.trainer import Adaptation, AdaptError
+    from drive_seg.adaptation.trainer import Adaptation, AdaptError, check_ends
     from drive_seg.training.restore import blend
 
+    check_ends(rehearsal, scored, int8)
     if not resume and not may_empty(out / CANDIDATE):
         raise AdaptError(f"{out / CANDIDATE} is there already, and would be emptied", "move it, or name another folder")
     run = Adaptation(footage, former, out, recipe, rehearsal=rehearsal, resume=resume, device=device)

@@ -30,7 +30,7 @@ from drive_seg.adaptation.recipe import AdaptRecipe
 from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.network import STRIDE, Network
-from drive_seg.training import augment, data, log
+from drive_seg.training import augment, data, log, quantise
 from drive_seg.training.losses import IGNORE, CodeBook, marginal_cross_entropy
 from drive_seg.training.model import Segmenter, double
 from drive_seg.training.recipe import Phase, Recipe
@@ -62,6 +62,14 @@ def check(former: Network, recipe: AdaptRecipe, rehearsal: Sequence[Dataset], de
     check_file(former, _width(former))
     for dataset in rehearsal:
         dataset.pairs("train")
+
+
+def check_ends(rehearsal: Sequence[Dataset], scored: Sequence[Dataset], int8: bool) -> None:
+    """The same of what only the end of a run needs. Raises DatasetError, QuantiseError."""
+    for dataset in (*(d for d in rehearsal if "val" in d.splits), *scored):
+        dataset.pairs("val")
+    if int8:
+        quantise.check_installed()
 
 
 def _width(former: Network) -> float:

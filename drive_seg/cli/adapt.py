@@ -71,17 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Adapt; returns the exit code."""
     try:
-        import torch  # noqa: F401  said before the footage is looked at
+        from drive_seg.adaptation.trainer import check, check_ends
     except ImportError as error:
-        raise CommandError(f"adapting needs torch ({error})", "pip install 'drive-seg[train]'") from error
+        raise CommandError(f"adapting needs torch and onnx ({error})", "pip install 'drive-seg[train]'") from error
     recipe = _recipe(args)
     datasets = [Dataset.load(folder) for folder in args.data]
     scored = [Dataset.load(folder) for folder in args.score]
     network = settings_of(args).network
     former = Network.load(Path(network) if network else default_network())
+    check_ends(datasets, scored, args.int8)
     if not args.resume:
-        from drive_seg.adaptation.trainer import check
-
         check(former, recipe, datasets, args.device)
         args.out.mkdir(parents=True, exist_ok=True)
         recipe.save(args.out / RECIPE)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -26,6 +27,12 @@ LEAST_SAME = 0.98
 
 class QuantiseError(DriveSegError, RuntimeError):
     """The 8-bit network does not do what the float one does; the message says by how much."""
+
+
+def check_installed() -> None:
+    """Raise QuantiseError where nncf is missing; to be said before what takes long."""
+    if find_spec("nncf") is None:
+        raise QuantiseError("--int8 needs nncf, which is not installed", "pip install 'drive-seg[train]'")
 
 
 def to_int8(model: onnx.ModelProto, images: Sequence[np.ndarray]) -> onnx.ModelProto:

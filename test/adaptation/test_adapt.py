@@ -1,6 +1,8 @@
 """Self-training on footage: the parts, and whole runs of a few steps on a tiny network."""
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 
 import cv2
@@ -392,6 +394,27 @@ def test_the_user_s_own_folders_are_not_emptied(name, ours, tmp_path, capsys):
     err = capsys.readouterr().err
     assert said in err and "empt" in err and "name another folder with -o" in err
     assert drive.exists() and [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_the_end_needs_is_looked_for_at_the_start(former, labelled, tmp_path, monkeypatch, capsys):
+    shutil.copytree(labelled, tmp_path / "unscored")
+    shutil.rmtree(tmp_path / "unscored" / "val")
+    shutil.copytree(labelled, tmp_path / "broken")
+    (tmp_path / "broken" / "val" / "labels" / "0.png").unlink()
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    for options, said in ((["--score", "unscored"], "has no split 'val'; it has: train"),
+                          (["--score", "broken"], "has no labels"), (["--data", "broken"], "has no labels"),
+                          (["--int8"], "--int8 needs nncf, which is not installed: pip install 'drive-seg[train]'")):
+        where = [options[0], *(str(tmp_path / name) for name in options[1:])]
+        assert main(["adapt", "drive.mp4", "-o", str(tmp_path / "run"), "--network", str(former.path), *where]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_package_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "drive_seg.adaptation.trainer", None)
+    assert main(["adapt", "drive.mp4", "-o", "run"]) == 2
+    assert "adapting needs torch and onnx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("values", "length"), [
