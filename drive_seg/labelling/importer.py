@@ -24,6 +24,7 @@ from drive_seg.image_file import read_pixels
 from drive_seg.labelling import class_map, split
 from drive_seg.labelling.class_map import IGNORE, ClassMap
 from drive_seg.labelling.formats import coco, cvat, label_studio, labelme, masks
+from drive_seg.labelling.new_folder import named, new_folder
 from drive_seg.labelling.record import UNLABELLED, LabelError, Names, Pictures, Record
 from drive_seg.labelling.sheet import Cell, small, write_sheets
 from drive_seg.labelling.streaming_json import JsonError, elements
@@ -141,9 +142,7 @@ def import_labels(root: Path, out: Path, *, form: str | None = None, classes: Pa
     form = form or detect(root)
     table = _table(root, classes)
     result = Imported(form, out)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with new_folder(out) as partial:
         writer = _Writer(partial, table, result, _pattern(drive_pattern), _picked(root))
         records = _records(root, form, table, images, result.left_out)
         while True:
@@ -157,13 +156,8 @@ def import_labels(root: Path, out: Path, *, form: str | None = None, classes: Pa
                 break
             progress(record.name)
             writer.add(record)
-        writer.finish(out, name or out.name, licence, val_share, ignore_unknown)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        place = named(out)
+        writer.finish(place, name or place.name, licence, val_share, ignore_unknown)
     return result
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from drive_seg.labelling.formats.coco import CocoWriter
 from drive_seg.labelling.formats.cvat import CvatWriter
 from drive_seg.labelling.formats.label_studio import LabelStudioWriter
 from drive_seg.labelling.importer import CLASS_TABLE, PICKED
+from drive_seg.labelling.new_folder import named, new_folder
 from drive_seg.labelling.select import NEAR, Pick, select
 from drive_seg.labelling.sheet import Cell, small, write_sheets
 from drive_seg.replay.measure import Measure
@@ -153,16 +153,14 @@ def _write(drives: Sequence[Drive], segmenter: Segmenter, candidates: Sequence[C
     """Read the drives once more, for the chosen frames alone."""
     out, table = result.out, segmenter.table
     chosen = {(candidates[p.index].drive, candidates[p.index].name): (rank, p) for rank, p in enumerate(picks, 1)}
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "images").mkdir(parents=True)
     network = segmenter.engine.network
     cells: dict[int, Cell] = {}
     rows: dict[int, dict] = {}
-    try:
+    with new_folder(out) as partial:
+        (partial / "images").mkdir()
         with ExitStack() as stack:
             writers: list[_Writer] = [
-                stack.enter_context(CvatWriter(partial / "annotations.xml", out.name, table, len(picks))),
+                stack.enter_context(CvatWriter(partial / "annotations.xml", named(out).name, table, len(picks))),
                 stack.enter_context(LabelStudioWriter(partial / "label_studio", table, LABEL_STUDIO_PREFIX + "images/",
                                                       network.name)),
                 stack.enter_context(CocoWriter(partial / "coco", table)),
@@ -188,13 +186,7 @@ def _write(drives: Sequence[Drive], segmenter: Segmenter, candidates: Sequence[C
         result.frames = [rows[rank] for rank in sorted(rows)]
         _write_facts(partial, segmenter, result, table, network)
         files = write_sheets(partial / SHEET, [cells[rank] for rank in sorted(cells)])
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-        result.sheets = [out / file.name for file in files]
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    result.sheets = [out / file.name for file in files]
 
 
 def _save(shot: Shot, folder: Path, stem: str) -> str:

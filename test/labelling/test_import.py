@@ -488,6 +488,21 @@ def test_a_folder_that_is_there_stays(street_folder, truth, tmp_path):
     assert (tmp_path / "data" / "mine.txt").read_text() == "mine"
 
 
+def test_it_imports_into_the_present_folder(street_folder, truth, tmp_path, monkeypatch):
+    cvat_polygons(street_folder, truth)
+    file, text = street_folder / "annotations.xml", (street_folder / "annotations.xml").read_text()
+    file.write_text(text.replace('label="road"', 'label="Fahrbahn"'))
+    (tmp_path / "yard").mkdir()
+    monkeypatch.chdir(tmp_path / "yard")
+    with pytest.raises(UnknownClasses) as caught:
+        import_labels(street_folder, Path())
+    assert caught.value.template == tmp_path / "yard.classes.yaml"
+    file.write_text(text)
+    import_labels(street_folder, Path())
+    assert Dataset.load(".").name == "yard" and Path("dataset.yaml").is_file(), "the folder is the same one"
+    assert not (tmp_path / "yard.partial").exists()
+
+
 def test_cvat_s_task_is_the_drive_where_the_names_tell_none(street_folder, truth, tmp_path):
     cvat_masks(street_folder, truth)
     file = street_folder / "annotations.xml"

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -67,6 +68,14 @@ def test_pick(video, tmp_path, colour_network_path, capsys):
                                                "label_studio", "pick.json"}
     assert Network.load(colour_network_path).table.to_dicts() == yaml.safe_load(
         (out / "classes.yaml").read_text())["classes"]
+
+
+def test_it_picks_into_the_present_folder(video, tmp_path, monkeypatch, colour_network_path):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert run(video, "-o", ".", "-n", 2, "--every", 6, network=colour_network_path) == 0
+    assert Path("pick.json").is_file(), "the folder is the same one"
+    assert {path.name for path in tmp_path.iterdir()} == {"here", video.name}
 
 
 def test_recorded_bytes_are_kept_and_several_inputs_named(tmp_path, colour_network_path):
