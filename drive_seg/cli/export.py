@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=out_file, required=True, metavar="FILE.onnx")
     parser.add_argument("--size", type=size, metavar="HxW", help="input size (default: the recipe's last crop size)")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
-                        help="fp16 types weights and arithmetic half, for TensorRT (default: fp32)")
+                        help="of FILE.onnx: fp16 types weights and arithmetic half. FILE.fp16.onnx, which TensorRT"
+                             " runs, is written either way (default: fp32)")
     parser.add_argument("--int8", action="store_true",
                         help="also write FILE.int8.onnx, for processors with VNNI but without bf16, and"
                              " FILE.int8_gpu.onnx for TensorRT's `precision: int8` (needs nncf)")
@@ -59,13 +60,18 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.training.prior import fit_prior
         from drive_seg.training.restore import blend, read_network
         from drive_seg.training.run_folder import RunError, check_former, load_run
+
+        backbone = version(BACKBONE)
     except ImportError as error:
-        raise CommandError(f"export needs torch and onnx ({error})", "pip install 'drive-seg[train]'") from error
+        raise CommandError(f"export needs torch, onnx and {BACKBONE} ({error})",
+                           "pip install 'drive-seg[train]'") from error
     if args.output.suffix != ".onnx":
         raise CommandError(f"-o must name an .onnx file, this is {args.output}")
     if args.int8 and args.precision != "fp32":
         raise CommandError("--int8 quantises the fp32 network", "leave out --precision")
     try:
+        if args.int8:
+            quantise.check_installed()
         finished = load_run(args.run)
         datasets = _datasets(args, finished.folders)
         check_former(datasets, args.run, "name a run that has been trained", "export the run with its own data")
@@ -86,19 +92,22 @@ def run(args: argparse.Namespace) -> int:
         images = [pair.read()[0] for pair in checked[:: max(1, len(checked) // 20)]]
         report = export.check(model, network, images, shape)
         fp16 = None
-        if args.precision == "fp32":  # TensorRT's fp16 is made from it later
+        if args.precision == "fp32":  # which layers of the file beside it stay fp32; half, no layer could
             fp16 = fp16_report(model, images)
             keep_fp32(model, fp16.needs_fp32)
         versions: dict[str, Any] = {}  # of onnx.ModelProto
         int8_reports: dict[str, dict] = {}
         if args.int8:
             seen = [pair.read()[0] for dataset in datasets for pair in spread(dataset.pairs("train"), INT8_PICTURES)]
-            versions, int8_reports = quantise.versions(model, seen, images)
+            try:
+                versions, int8_reports = quantise.versions(model, seen, images)
+            except ImportError as error:  # it is there, and lacks something
+                raise CommandError(f"--int8 needs nncf ({error})", "pip install 'drive-seg[train]'") from error
         calibration = calibrate(network, sources, allowed, finished.table, finished.recipe)
         recipe = json.loads(json.dumps(asdict(finished.recipe)))
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,
-            "backbone": f"EfficientNet-Lite0, ImageNet weights of {BACKBONE} {version(BACKBONE)} (Apache-2.0)",
+            "backbone": f"EfficientNet-Lite0, ImageNet weights of {BACKBONE} {backbone} (Apache-2.0)",
             "steps": finished.step, "minutes": round(finished.seconds / 60, 1), "device": finished.device,
             "recipe": recipe, **({"earlier": _earlier(finished.earlier, recipe)} if finished.earlier else {}),
             **({"teacher": finished.teacher} if finished.teacher else {}),
@@ -108,8 +117,6 @@ def run(args: argparse.Namespace) -> int:
         }, calibration, versions)
         written = Network.load(args.output)
         trust.write(written, trust.fit(written, *datasets, engine="openvino"))
-    except ImportError as error:
-        raise CommandError(f"--int8 needs nncf ({error})", "pip install 'drive-seg[train]'") from error
     except (DatasetError, RunError, export.ExportError, quantise.QuantiseError, ValueError) as error:
         raise CommandError(*reason_and_fix(error)) from error
     if fp16 is not None:

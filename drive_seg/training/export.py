@@ -130,8 +130,8 @@ def check(model: onnx.ModelProto, network: Segmenter, images: Sequence[np.ndarra
 
 def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int, int], provenance: dict,
           calibration: Calibration | None = None, versions: dict[str, onnx.ModelProto] | None = None) -> None:
-    """Writes NAME.onnx and NAME.yaml, the two files that drive_seg.network.Network reads, NAME.fp16.onnx for TensorRT
-    (of an fp32 network), and NAME.VERSION.onnx of each of the versions (see quantise.versions)."""
+    """Writes NAME.onnx and NAME.yaml, the two files that drive_seg.network.Network reads, NAME.fp16.onnx for TensorRT,
+    and NAME.VERSION.onnx of each of the versions (see quantise.versions)."""
     content = model.SerializeToString()
     facts: dict = {
         "format": FORMAT, "name": path.stem, "onnx_sha256": hashlib.sha256(content).hexdigest(),
@@ -143,7 +143,7 @@ def write(model: onnx.ModelProto, path: Path, table: ClassTable, size: tuple[int
     facts |= {"classes": table.to_dicts(), "provenance": provenance}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    if model.graph.initializer and all(w.data_type != TensorProto.FLOAT16 for w in model.graph.initializer):
+    if model.graph.initializer:
         facts["fp16"] = fp16_beside(path, model)
     for name, version in (versions or {}).items():
         facts[name] = version_beside(path, name, version)

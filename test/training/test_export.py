@@ -1,6 +1,7 @@
 """Exported networks do what PyTorch does, in fp32 and in half precision."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -9,12 +10,15 @@ torch = pytest.importorskip("torch", reason="training needs torch: make test-tra
 onnx = pytest.importorskip("onnx", reason="training needs onnx: make test-train")
 pytest.importorskip("nncf", reason="training needs nncf: make test-train")
 
+from onnx import numpy_helper  # noqa: E402
+
 from drive_seg.cli.export import _earlier  # noqa: E402
 from drive_seg.cli.main import main  # noqa: E402
 from drive_seg.core.segmenter import Segmenter as Core  # noqa: E402
 from drive_seg.evaluation.dataset import Dataset, DatasetError  # noqa: E402
 from drive_seg.network import Network  # noqa: E402
 from drive_seg.runtimes import open_engine  # noqa: E402
+from drive_seg.runtimes.tensorrt.builder import typed_network  # noqa: E402
 from drive_seg.training import export, precision, quantise  # noqa: E402
 from drive_seg.training.data import class_table, load_sources  # noqa: E402
 from drive_seg.training.model import Lite0, Segmenter, load_imagenet  # noqa: E402
@@ -66,6 +70,17 @@ def test_half_precision_is_typed_throughout(network):
     assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [single, single]
 
 
+def test_tensorrt_gets_its_file_of_a_network_in_half_precision_too(network, world, tmp_path):
+    table = class_table(Dataset.load(world[0]))
+    for kind in ("fp32", "fp16"):
+        export.write(export.to_onnx(network, (96, 128), kind), tmp_path / f"{kind}.onnx", table, (96, 128), {})
+    one, other = (onnx.load(typed_network(Network.load(tmp_path / f"{kind}.onnx"))[0]) for kind in ("fp32", "fp16"))
+    half = onnx.TensorProto.FLOAT16
+    assert {v.type.tensor_type.elem_type for v in (*other.graph.input, *other.graph.output)} == {half}
+    weights = [{w.name: numpy_helper.to_array(w) for w in m.graph.initializer} for m in (one, other)]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0]), "the same network"
+
+
 def test_a_network_that_differs_is_not_exported(network, pictures):
     other = export.to_onnx(Segmenter(4), (96, 128))
     with pytest.raises(export.ExportError, match="differs from PyTorch"):
@@ -102,6 +117,16 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
         assert engine.precision == arithmetic
         engine.close()
         assert result.labels.shape == (96, 128)
+
+
+def test_the_package_that_is_missing_is_the_one_that_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("drive_seg.cli.export.BACKBONE", "a-package-that-is-not-there")
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "net.onnx")]) == 2
+    assert "No package metadata was found for a-package-that-is-not-there" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "net.onnx"), "--int8"]) == 2
+    assert "--int8 needs nncf, which is not installed" in capsys.readouterr().err, "before anything is read"
 
 
 def test_the_recipes_of_earlier_runs_tell_what_the_last_one_has_otherwise():
