@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from drive_seg.cli.options import (
     add_settings,
+    given_settings,
     is_standard_output,
     json_file,
     open_pipeline,
@@ -143,6 +144,7 @@ def _compare_networks(args: argparse.Namespace) -> int:
         if drive.source.live and args.duration is None:
             raise CommandError(f"{drive.source.source} never ends", "say how long with --duration SECONDS")
     text = sys.stderr if is_standard_output(args.json) else sys.stdout
+    given_settings(args)  # so that both have the file's
     with ExitStack() as stack:
         former, new = (_open(args, path, stack) for path in (args.a, args.b))
         frames = expected(sources, args.every)

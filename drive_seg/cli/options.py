@@ -31,7 +31,7 @@ def add_settings(parser: argparse.ArgumentParser, groups: Iterable[str], without
 
     without: names of settings that the command has no use for; what the file has of them is left out.
     """
-    parser.set_defaults(without=tuple(without))
+    parser.set_defaults(without=tuple(without), of_file=None)  # read once, or its warnings came again and again
     added = parser.add_argument_group("settings", "the node's parameters; an option overrides --params-file")
     added.add_argument("--params-file", type=Path, metavar="FILE", help="the node's YAML file of parameters")
     added.add_argument("--node", metavar="NAME",
@@ -81,8 +81,9 @@ def _parse(setting: Setting, text: str) -> Any:
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     """What the options of add_settings say, by name: options before the parameter file. Raises ParameterError."""
-    given = _of_file(args) if args.params_file else {}
-    given |= {name: value for name in TABLE if (value := getattr(args, name, None)) is not None}
+    if args.of_file is None:
+        args.of_file = _of_file(args) if args.params_file else {}
+    given = args.of_file | {name: value for name in TABLE if (value := getattr(args, name, None)) is not None}
     if args.size:
         given["input_height"], given["input_width"] = args.size
     return given

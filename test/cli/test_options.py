@@ -39,9 +39,10 @@ def test_what_a_command_has_no_use_for_is_left_out_of_the_file_too(tmp_path, cap
         "/**: {ros__parameters: {cameras: [front], output_size: network, temporal_filter: true, ego_mask: '',"
         " min_confidence: 0.5, front: {ego_mask: hood.png}}}")
     args = parser.parse_args(["--params-file", str(tmp_path / "robot.yaml")])
-    assert given_settings(args) == {"cameras": ["front"], "min_confidence": 0.5}
+    for _ in range(2):
+        assert given_settings(args) == {"cameras": ["front"], "min_confidence": 0.5}
     assert capsys.readouterr().err == (f"warning: {tmp_path}/robot.yaml: this command has no use for output_size,"
-                                       " temporal_filter, front.ego_mask, left out\n"), "of a default nothing is lost"
+                                       " temporal_filter, front.ego_mask, left out\n"), "once, of a default nothing"
 
 
 @pytest.mark.parametrize(("command", "settings"), [
