@@ -235,7 +235,7 @@ def _open_road(label, cls, confidence, drivable, vehicle, passed, least, is_open
 @njit(cache=True, nogil=True)
 def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
     """The runs (first, last, row), bottom up, of connected patches (8-neighbours) that are neither ground nor vehicle,
-    and small for where they stand. What touches the image's sides, or reaches above the ground, may be larger."""
+    and small for where they stand. What touches the image's edges, or reaches above the ground, may be larger."""
     height, width = labels.shape
     line, edges = np.zeros((width + 7) // 8 * 8, np.uint8), np.empty(width + 1, np.int32)
     words = line.view(np.uint64)
@@ -270,7 +270,7 @@ def _specks(labels, confidence, ego, has_ego, world, has_own, limit):
             left, right = edges[i], edges[i + 1]
             first[count], last[count], row[count], parent[count] = left, right, y, count
             left_most[count], right_most[count], lowest[count], highest[count] = left, right, y, y
-            open_end[count] = y == 0 or left == 0 or right == width
+            open_end[count] = y == 0 or y == height - 1 or left == 0 or right == width
             while candidate < below_end and last[candidate] < left:
                 candidate += 1
             other = candidate

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drive_seg.core.classes import UNKNOWN, Group
+from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.segmenter import Segmenter
 from drive_seg.evaluation.dataset import Dataset
 from drive_seg.evaluation.pasted import KINDS, paste
@@ -36,7 +37,8 @@ class Row:
 
 
 def measure_pasted(network: Network, dataset: Dataset, *, engine: str = "auto", split: str = "val", per_image: int = 3,
-                   seed: int = 0, strictness: Sequence[float] = STRICTNESS) -> tuple[list[Row], dict[str, float]]:
+                   seed: int = 0, strictness: Sequence[float] = STRICTNESS, rule: DrivableRule | None = None,
+                   ) -> tuple[list[Row], dict[str, float]]:
     """One row a strictness, and at strictness 1 the share of drivable pixels by kind of object."""
     road_ids = ids_of(dataset, Group.ROAD)
     rows, kinds = [], {}
@@ -44,7 +46,7 @@ def measure_pasted(network: Network, dataset: Dataset, *, engine: str = "auto", 
         rng = np.random.default_rng(seed)  # the same objects every time
         strict = network.with_strictness(value)
         runtime = open_engine(engine, strict)
-        segmenter = Segmenter(runtime, network.table, surface=strict.surface)
+        segmenter = Segmenter(runtime, network.table, rule, surface=strict.surface)
         counts = {True: [0, 0], False: [0, 0]}
         by_kind: dict[str, list[int]] = {kind: [0, 0] for kind in KINDS}
         unknown = drivable = total = 0

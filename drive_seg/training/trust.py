@@ -24,6 +24,7 @@ import yaml
 
 from drive_seg.core.classes import Group
 from drive_seg.core.decode import TrustModel
+from drive_seg.core.drivable import DrivableRule
 from drive_seg.core.frame import Frame
 from drive_seg.core.health.network import measure
 from drive_seg.core.segmenter import Segmenter
@@ -130,10 +131,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--surface", action="store_true", help="fit and use the check of the road's surface")
     parser.add_argument("--write", action="store_true", help="rewrite the YAML beside the network")
     parser.add_argument("--no-measure", action="store_true", help="fit only")
+    parser.add_argument("--min-confidence", type=float, default=DrivableRule.min_confidence, metavar="X",
+                        help=f"of what is measured (default: {DrivableRule.min_confidence})")
     args = parser.parse_args(argv)
     if args.write and args.network is None:
         parser.error("--write rewrites the YAML beside a network: name it with --network")
     try:
+        rule = DrivableRule(min_confidence=args.min_confidence)
         path = args.network or default_network()
         datasets, network = [Dataset.load(folder) for folder in args.data], replace(Network.load(path), surface=None)
         dataset = datasets[0]
@@ -150,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.write:
             write(network, fitted)
         if not args.no_measure:
-            print(table(*measure_pasted(network, dataset, engine=args.engine)))
+            print(table(*measure_pasted(network, dataset, engine=args.engine, rule=rule)))
     except (DriveSegError, FileNotFoundError) as error:
         print(f"trust: {error}", file=sys.stderr)
         return 2

@@ -177,11 +177,13 @@ def test_metres_come_from_the_camera_where_it_is_known():
 
 
 def test_what_is_only_partly_seen_is_no_speck():
-    """At the side of the image, or joined to what stands above the ground."""
+    """At the side or the lower edge of the image, or joined to what stands above the ground."""
     classes, sure = road_with((5, 5), 190, 0)
     assert not area(classes, sure, 0.1)[100, :5].any()
     classes, sure = road_with((150, 3), 190, 90)
     assert not area(classes, sure, 0.1)[:, 91][:189].any()
+    classes, sure = road_with((5, 5), 200, 90)
+    assert not area(classes, sure, 0.1)[:195, 90:95].any() and area(classes, sure, 0.1)[100, 80]
 
 
 def test_many_small_patches_that_touch_are_one():
