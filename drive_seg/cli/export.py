@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", type=_share, default=1.0, metavar="SHARE",
                         help="how much of the class prior's correction to apply, 0 to 1 (default: 1; the network that"
                              " ships has 0.25)")
+    parser.add_argument("--unknown-limit", type=float, metavar="X",
+                        help="of the standardised free energy, below which a pixel is unknown (default: fitted; the"
+                             " network that ships has -5)")
     parser.add_argument("--data", type=Path, action="append", metavar="DIR",
                         help="the run's data sets, where they have moved")
 
@@ -104,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
             except ImportError as error:  # it is there, and lacks something
                 raise CommandError(f"--int8 needs nncf ({error})", "pip install 'drive-seg[train]'") from error
         calibration = calibrate(network, sources, allowed, finished.table, finished.recipe)
+        if args.unknown_limit is not None:
+            calibration = replace(calibration, limit=args.unknown_limit)
         recipe = json.loads(json.dumps(asdict(finished.recipe)))
         export.write(model, args.output, finished.table, shape, {
             "data": finished.data,

@@ -83,9 +83,10 @@ def label(probability: np.ndarray, ego: np.ndarray | None, background: np.ndarra
 
 
 def build(teacher: RoadTeacher, inputs: Sequence[str], out: Path, *, every: int, held_back: float = 0.15,
-          others: BackgroundTeacher | None = None) -> int:
+          others: BackgroundTeacher | None = None, licence: str = "not stated") -> int:
     """Write the data set; returns the number of pictures. every: so many-th frame. held_back: share of each input, at
-    its end, that becomes val. others: say what is background. Raises SourceError, OSError."""
+    its end, that becomes val. others: say what is background. licence: of footage and labels. Raises SourceError,
+    OSError."""
     number = 0
     for split in ("train", "val"):
         for part in ("images", "labels"):
@@ -111,8 +112,8 @@ def build(teacher: RoadTeacher, inputs: Sequence[str], out: Path, *, every: int,
         for stem in kept[len(kept) - round(held_back * len(kept)):]:
             for file in (f"images/{stem}.jpg", f"labels/{stem}.png"):
                 (out / "train" / file).rename(out / "val" / file)
-    (out / "dataset.yaml").write_text(yaml.safe_dump({"name": out.name, "ignore": IGNORE, "classes": _CLASSES},
-                                                     sort_keys=False))
+    facts = {"name": out.name, "licence": licence, "ignore": IGNORE, "classes": _CLASSES}
+    (out / "dataset.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
     return number
 
 
@@ -126,10 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--background", type=Path, action="append", default=[], metavar="NETWORK.onnx",
                         help="a network of this package that says what is background; may be repeated")
     parser.add_argument("--every", type=int, default=5, metavar="N", help="only every so many-th frame (default: 5)")
+    parser.add_argument("--licence", default="not stated", help="of the footage and the network's labels")
     args = parser.parse_args(argv)
     try:
         others = BackgroundTeacher(args.background) if args.background else None
-        number = build(RoadTeacher(args.model), args.inputs, args.out, every=max(1, args.every), others=others)
+        number = build(RoadTeacher(args.model), args.inputs, args.out, every=max(1, args.every), others=others,
+                       licence=args.licence)
         print(f"{number} pictures in {args.out}")
     except (DriveSegError, OSError) as error:
         print(f"road_teacher: {error}", file=sys.stderr)

@@ -94,9 +94,10 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
     Trainer(datasets, tmp_path / "run", recipe, pretrained=False, device="cpu").train()
     file = tmp_path / "net.onnx"
     assert main(["export", str(tmp_path / "run"), "-o", str(file), "--size", "64x96", "--int8"]) == 0
-    half_file = ["-o", str(tmp_path / "half.onnx"), "--prior", "0.5"]
+    half_file = ["-o", str(tmp_path / "half.onnx"), "--prior", "0.5", "--unknown-limit", "-4.5"]
     assert main(["export", str(tmp_path / "run"), "--size", "64x96", *half_file]) == 0
     corrected, half = (Network.load(f).provenance["logit_offsets"] for f in (file, tmp_path / "half.onnx"))
+    assert Network.load(tmp_path / "half.onnx").trust.limit == -4.5
     assert any(corrected) and half == pytest.approx([offset / 2 for offset in corrected], abs=1e-4)
     capsys.readouterr()
     for given, message in ((world[::-1], "trained on labelled (6 pictures), partly (6 pictures), --data gives partly"),

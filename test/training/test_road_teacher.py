@@ -36,9 +36,10 @@ def test_footage_becomes_a_data_set_of_road_and_not_road(tmp_path, capsys):
         picture[36:, : i + 1] = 120
         cv2.imwrite(str(drive / f"{i:02d}.png"), picture)
     out = tmp_path / "roads"
-    assert main([str(write_teacher(tmp_path)), str(drive), "--out", str(out), "--every", "2"]) == 0
+    assert main([str(write_teacher(tmp_path)), str(drive), "--out", str(out), "--every", "2", "--licence", "MIT"]) == 0
     assert "10 pictures" in capsys.readouterr().out
     dataset = Dataset.load(out)
+    assert dataset.licence == "MIT"
     assert [len(dataset.pairs(split)) for split in ("train", "val")] == [8, 2], "the last ones are val"
     picture, labels = dataset.pairs("train")[0].read()
     assert picture.shape == (360, 640, 3) and labels.shape == (360, 640)
