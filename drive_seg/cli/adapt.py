@@ -9,6 +9,7 @@ the held-back frames and on the labelled sets that are given. A network that is 
 is 1. In the folder RUN:
 
     adapted.onnx, .yaml   the network, with calibration and self-test, for the node and every command
+    adapted.fp16.onnx     the same for TensorRT
     report.html           before and after, the checks, and the pictures that changed most
     result.json           the same as figures
     footage/              the sample of frames, as the network sees them
