@@ -249,8 +249,8 @@ class Pipeline:
         return reason
 
     def keep_budget(self, now: float) -> str | None:
-        """Take a smaller input size where every frame missed the latency budget for a second. Returns what is to be
-        said of that, None where nothing changes."""
+        """Take a smaller input size where every frame missed the latency budget for a second (see LatencyHealth).
+        Returns what is to be said of that, None where nothing changes."""
         if not self._spares or self.monitor.latency.over_budget_for(now) < _PATIENCE:
             return None
         self.segmenter.engine = engine = self._spares.pop(0)

@@ -195,8 +195,8 @@ class Settings:
         "health", CameraLimits.frozen, "FAULT when the same image comes for this long; 0 allows still images.",
         0.0, 3600.0, "s", live=True, own=True)
     latency_budget: float = _setting(
-        "health", 0.0, "Time from receiving a frame to publishing its masks; where it is missed for a second, a smaller"
-        " input size is used; 0 sets no budget.", 0.0, 10000.0, "ms")
+        "health", 0.0, "Time from receiving a frame to publishing its masks; where it is missed for a second, and by"
+        " five frames at least, a smaller input size is used; 0 sets no budget.", 0.0, 10000.0, "ms")
     fault_policy: str = _setting(
         "health", "silent", "In a fault publish nothing (silent), or everything as unknown.",
         choices=("silent", "unknown"), live=True, own=True)

@@ -143,8 +143,8 @@ def adapt(footage: Footage, former: Network, out: Path, recipe: AdaptRecipe, *, 
 def _remove_network(out: Path) -> None:
     """One that an earlier end of this run wrote: it is not what result.json tells of."""
     path = out / NETWORK
-    for file in (path, path.with_suffix(".yaml"), *out.glob(f"{path.stem}.*.onnx")):
-        file.unlink(missing_ok=True)
+    for suffix in (".onnx", ".yaml", ".fp16.onnx", ".int8.onnx", ".int8_gpu.onnx"):
+        path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _measure(outcome: Outcome, former: Network, new: Network, sets: Sequence[Dataset], engine: str,

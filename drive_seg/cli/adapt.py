@@ -127,9 +127,12 @@ def _check_folder(args: argparse.Namespace) -> None:
     """Refuse to write over an adaptation, or to empty a folder that none made."""
     from drive_seg.adaptation.trainer import ANSWERS, CHECKPOINT
 
-    if any((args.out / name).exists() for name in (CHECKPOINT, NETWORK, f"{FOOTAGE}/{INDEX}")):
+    if any((args.out / name).exists() for name in (CHECKPOINT, f"{FOOTAGE}/{INDEX}")):
         raise CommandError(f"{args.out} holds an adaptation already", "add --resume to go on with it, or name another"
                            " folder")
+    if (args.out / NETWORK).exists():
+        raise CommandError(f"{args.out / NETWORK} is there already, and would be replaced", "move it, or name another"
+                           " folder with -o")
     for folder in (args.out / name for name in (FOOTAGE, CANDIDATE, ANSWERS)):
         for text in args.inputs:
             if Path(text).expanduser().resolve().is_relative_to(folder.resolve()):

@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.a} and {args.b} are a network and something else",
                            "give two .onnx files, or two results of `drive-seg replay`")
     if given := _of_networks(args):
-        raise CommandError(f"{', '.join(given)}: of two networks, these are two results of `drive-seg replay`",
+        raise CommandError(f"{', '.join(given)} can only be used with two networks, these are two results of `drive-seg"
+                           " replay`",
                            "leave that out, or give two .onnx files")
     try:
         return _run(args)
@@ -136,7 +137,8 @@ def _compare_networks(args: argparse.Namespace) -> int:
         raise CommandError("two networks are compared on pictures",
                            "give labelled ones with --data, drives with --on, or both")
     if given := _of_results(args):
-        raise CommandError(f"{', '.join(given)}: of two results of `drive-seg replay`, these are two networks",
+        raise CommandError(f"{', '.join(given)} can only be used with two results of `drive-seg replay`, these are two"
+                           " networks",
                            "leave that out" + "; for pictures give --page FILE.html" * (args.pictures is not None))
     datasets = [Dataset.load(folder) for folder in args.data]
     sources = name_drives([open_source(text, duration=args.duration, topic=args.topic) for text in args.on])

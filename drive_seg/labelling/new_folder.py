@@ -15,16 +15,17 @@ def named(folder: Path) -> Path:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside to write to; it becomes `folder`, which is not there or empty, when the block ends well, else it
-    is removed."""
+    """A folder to write to; it becomes `folder`, which is not there or empty, when the block ends well, else it is
+    removed."""
     place = folder.resolve()
-    partial = place.with_name(f"{place.name}.partial")
+    # Inside an empty one, which may be a mount point or where the user stands: it is filled, not replaced.
+    partial = place / ".partial" if place.exists() else place.with_name(f"{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         yield partial
-        if place.exists():  # not replaced: it may be where the user stands
-            for file in partial.iterdir():
+        if partial.parent == place:
+            for file in list(partial.iterdir()):
                 file.rename(place / file.name)
         else:
             partial.rename(place)

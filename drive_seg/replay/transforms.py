@@ -72,7 +72,7 @@ class Transforms:
         """target <- source at a time. Raises TransformError.
 
         What moves is taken between its two neighbours in time; the newest serves while TF is a little behind, or with
-        moves_on the place to which it has moved on since, as it did between the last two. As with tf2, nothing needs to
+        moves_on the place to which it has moved on since, as it did for as long before. As with tf2, nothing needs to
         be known of what is above the frame where the two chains meet.
         """
         target, source = _name(target), _name(source)
@@ -122,14 +122,21 @@ def _at(frame: str, links: deque[_Link], stamp_ns: int, moves_on: bool) -> _Link
                                  " older than the image")
         if not moves_on or stamp_ns == links[-1].stamp_ns:
             return links[-1]
-        if len(links) == 1 or links[-2].parent != links[-1].parent:
-            raise TransformError(f"there is only one transform of {frame!r} yet: how it moves is not known")
-        after -= 1
+        last = links[-1]
+        before = _after(links, 2 * last.stamp_ns - stamp_ns) - 1  # of as long ago, so that no jitter counts many times
+        if before < 0 or links[before].parent != last.parent:
+            raise TransformError(f"there are too few transforms of {frame!r} yet: how it moves is not known")
+        return _towards(links[before], last, stamp_ns)
     if not after:
         raise TransformError(f"the transforms of {frame!r} begin after the image")
     first, second = links[after - 1], links[after]
     if first.parent != second.parent:
         return first
+    return _towards(first, second, stamp_ns)
+
+
+def _towards(first: _Link, second: _Link, stamp_ns: int) -> _Link:
+    """At a time between the two or, moving on evenly, after them."""
     share = (stamp_ns - first.stamp_ns) / (second.stamp_ns - first.stamp_ns)
     return _Link(stamp_ns, first.parent, first.translation + share * (second.translation - first.translation),
                  _between(first.quaternion, second.quaternion, share))

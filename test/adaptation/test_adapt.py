@@ -429,7 +429,7 @@ def test_a_recipe_that_says_no_length_takes_an_hour_as_none_does(values, length,
 def test_a_network_is_not_written_over(tmp_path, capsys):
     (tmp_path / "adapted.onnx").touch()
     assert main(["adapt", "drive.mp4", "-o", str(tmp_path)]) == 2
-    assert "holds an adaptation already" in capsys.readouterr().err
+    assert "adapted.onnx is there already, and would be replaced: move it" in capsys.readouterr().err
 
 
 def test_a_network_that_can_t_be_trained_is_told_before_the_footage_is_looked_at(tmp_path, capsys, colour_network_path):

@@ -81,10 +81,10 @@ def test_every_command_keeps_plans_where_it_is_asked_to(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("command", "says"), [
     ("compare a b --topic /t --every 2 --duration 5 --split train --size 96x160 --engine openvino",
-     "--topic, --duration, --every, --split, --engine, --size: of two networks"),
-    ("compare a b --data d --params-file p.yaml", "--data, --params-file: of two networks"),
+     "--topic, --duration, --every, --split, --engine, --size can only be used with two networks"),
+    ("compare a b --data d --params-file p.yaml", "--data, --params-file can only be used with two networks"),
     ("compare a.onnx b.onnx --on x.mp4 --min-labels 0.9 --min-drivable 0.9 --max-frames 3",
-     "--min-labels, --min-drivable, --max-frames: of two results"),
+     "--min-labels, --min-drivable, --max-frames can only be used with two results"),
     ("compare a.onnx b.onnx --on x.mp4 --pictures p", "for pictures give --page FILE.html"),
     ("replay bag --out out --ray --workers 4", "leave out --workers"),
 ])
