@@ -3,7 +3,7 @@
 The plan is the network in fp16 or int8 for one GPU, kept for the next start. The engine builds it by itself when none
 fits; this does so beforehand, and for GPUs that are not in this machine where the installed TensorRT can (TensorRT for
 RTX).
-Where there is no GPU, --cpu compiles what the CPU runs and builds no plan.
+On a machine without a GPU use --cpu: it compiles what the CPU runs and builds no plan.
 """
 
 from __future__ import annotations

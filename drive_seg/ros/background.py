@@ -31,7 +31,7 @@ def attempt(node: LifecycleNode, trigger: Callable[[], TransitionCallbackReturn]
 def configure_in_background(node: LifecycleNode, began: Callable[[threading.Thread], None]) -> None:
     """Let `change_state` run the transition `configure` in a thread of its own; its answer comes when that is done.
 
-    began: told of each such thread, before it starts.
+    began: called with each such thread before it starts.
     Another `change_state` waits for it; all else the node goes on with. One that the state does not allow is answered
     with success = false on every ROS distribution, see `attempt`.
     """

@@ -69,7 +69,7 @@ def first_gpu() -> Device:
 
 
 def newest_cuda() -> tuple[int, int] | None:
-    """The newest CUDA that the driver runs, e.g. (12, 4); None where there is no driver to ask."""
+    """The newest CUDA version that the driver supports, e.g. (12, 4); None without a driver."""
     try:
         version = _get(ctypes.CDLL("libcuda.so.1"), "cuDriverGetVersion", c_int, ...)
     except (OSError, AttributeError, EngineError):

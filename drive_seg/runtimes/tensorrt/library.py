@@ -74,7 +74,7 @@ def check_driver(library: Library) -> None:
     """
     name, driver = library.flavour.replace("_", "-"), newest_cuda()
     if driver is None or driver >= (13, 0) or not _installed(f"{name}-cu13-bindings") or _installed(
-            f"{name}-cu12-bindings"):  # with both, whose files are there can't be told
+            f"{name}-cu12-bindings"):  # with both installed it isn't known which was loaded
         return
     old = " ".join(f"{name}-cu13{part}" for part in ("", "-libs", "-bindings"))
     new = f"--no-deps {name}-cu12-libs {name}-cu12-bindings" if library.is_rtx else "'drive-seg[tensorrt-cu12]'"
