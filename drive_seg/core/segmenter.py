@@ -8,6 +8,7 @@ import numpy as np
 from drive_seg.core.classes import ClassTable
 from drive_seg.core.decode import Decoded
 from drive_seg.core.drivable import DrivableRule, drivable_area
+from drive_seg.core.ego_edge import end_at_mask, upper_edge
 from drive_seg.core.engine import Engine
 from drive_seg.core.frame import Frame
 from drive_seg.core.segmentation import Segmentation
@@ -33,6 +34,7 @@ class Segmenter:
         self.temporal = temporal
         self._ego = None if ego is None else (np.asarray(ego) != 0).astype(np.uint8)
         self._scaled_ego: np.ndarray | None = None
+        self._ego_edge: np.ndarray | None = None
         warm_up(table)  # the engine is warm; let the first frame find this compiled as well
 
     def segment(self, frame: Frame | np.ndarray, *, size: tuple[int, int] | None = None,
@@ -54,6 +56,9 @@ class Segmenter:
 
         stages: milliseconds so far, which go on in the result's.
         """
+        ego = self._ego_mask(decoded.labels.shape)
+        if self._ego_edge is not None:
+            end_at_mask(decoded, self.table, self._ego_edge)
         if self.surface is not None:
             with stage(stages, "surface"):
                 distrust(frame, decoded.labels, self.surface)
@@ -63,8 +68,7 @@ class Segmenter:
         mask = None
         if drivable:
             with stage(stages, "drivable"):
-                mask = drivable_area(decoded.labels, decoded.classes, decoded.confidence, self.table, self.rule,
-                                     self._ego_mask(decoded.labels.shape))
+                mask = drivable_area(decoded.labels, decoded.classes, decoded.confidence, self.table, self.rule, ego)
         return Segmentation(decoded.labels, decoded.classes, mask, decoded.confidence, stages)
 
     def _ego_mask(self, size: tuple[int, int]) -> np.ndarray | None:
@@ -73,6 +77,7 @@ class Segmenter:
         if self._scaled_ego is None or self._scaled_ego.shape != size:
             scaled = cv2.resize(self._ego, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
             self._scaled_ego = scaled.astype(np.bool_)
+            self._ego_edge = upper_edge(self._scaled_ego)
         return self._scaled_ego
 
 
@@ -81,6 +86,7 @@ def warm_up(table: ClassTable) -> None:
     tiny = np.zeros((2, 2), np.uint8)
     drivable_area(tiny, tiny, tiny, table, DrivableRule())
     drivable_area(tiny, tiny, tiny, table, DrivableRule(), np.zeros((2, 2), np.bool_))
+    end_at_mask(Decoded(tiny, tiny, tiny), table, upper_edge(np.zeros((2, 2), np.bool_)))
     patch = np.zeros((64, 64, 3), np.uint8)
     patch[:16, :16] = 200  # strange enough for what is done then to be compiled too
     distrust(Frame.from_array(patch), np.ones((64, 64), np.uint8), SurfaceRule(1e-3))

@@ -61,6 +61,23 @@ def test_the_ego_mask_hides_the_vehicle(colour_engine, colour_network, scene):
     assert not drivable[-60:].any()
 
 
+def test_beside_an_ego_mask_the_network_s_own_edge_does_not_count(colour_engine, colour_network, scene):
+    from dataclasses import replace
+
+    from drive_seg.core.classes import ClassTable
+
+    table = ClassTable([replace(c, ego=True, group=Group.BACKGROUND) if c.name == "car" else c
+                        for c in colour_network.table.classes])
+    scene[-60:] = (20, 30, 200)  # a red bonnet, which this network takes for the vehicle itself
+    mask = np.zeros(scene.shape[:2], np.uint8)
+    mask[-54:] = 255  # begins a little below
+    without = Segmenter(colour_engine, table).segment(scene)
+    result = Segmenter(colour_engine, table, ego=mask).segment(scene)
+    assert table.names[without.classes[-57, 320]] == "car"
+    assert table.names[result.classes[-57, 320]] == "road"
+    assert result.labels[-57, 320] == Group.ROAD
+
+
 def test_results_come_in_the_size_asked_for(segmenter, scene):
     assert segmenter.segment(scene, size=(96, 160)).labels.shape == (96, 160)
     assert segmenter.segment(scene[:101, :333]).labels.shape == (101, 333)
