@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         sources, allowed = load_sources(datasets, "train", finished.table, finished.recipe.ego_sets, FIT_PICTURES)
         prior = [0.0] * len(finished.table)
         if args.prior:
-            fitted = fit_prior(network, sources, allowed, finished.table, shape)
+            shares = finished.recipe.shares_of([source.name for source in sources])
+            fitted = fit_prior(network, sources, allowed, finished.table, shape, shares=shares)
             prior = [round(args.prior * offset, 4) for offset in fitted]
         network.shift_logits(prior)
         model = export.to_onnx(network, shape, args.precision)

@@ -69,7 +69,8 @@ def _mean_iou(matrix: np.ndarray) -> float:
 
 
 def as_exported(run: Run, dataset: Dataset, size: tuple[int, int]) -> Segmenter:
-    """The run's network with the correction of the class prior that `drive-seg export` makes at this size.
+    """The run's network with the correction of the class prior that `drive-seg export` would make at this size of the
+    first data set alone.
 
     dataset: taken for the run's first one where it has its name; else that is read where the run says it lies. Raises
     DatasetError.
