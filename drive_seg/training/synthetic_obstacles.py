@@ -28,19 +28,19 @@ def add_thing(rng: Random, image: np.ndarray, codes: np.ndarray, road: list[int]
     for _ in range(10):
         foot = int(rng.integers(horizon + max(2, (height - horizon) // 10), height))
         columns = np.flatnonzero(is_road[foot])
-        tall = int((foot - horizon) * np.exp(rng.uniform(np.log(0.11), np.log(0.8))))
-        if tall < 4 or columns.size < 4:
+        tall = int((foot - horizon) * np.exp(rng.uniform(np.log(0.17), np.log(0.8))))
+        if tall < 5 or columns.size < 4:
             continue
         mask = _outline(rng, tall, max(4, int(tall * np.exp(rng.normal(0, 0.45)))))
         centre = int(rng.choice(columns))
         top, left = foot - mask.shape[0], centre - mask.shape[1] // 2
         y0, x0, x1 = max(0, top), max(0, left), min(width, left + mask.shape[1])
         mask = mask[y0 - top:, x0 - left:x1 - left]
-        if mask.sum() < 10 or is_road[y0:foot, x0:x1][mask > 0].mean() < 0.5:
+        if mask.sum() < 20 or is_road[y0:foot, x0:x1][mask > 0].mean() < 0.5:
             continue
         alike = rng.random() < 0.2
         texture = _road_texture(rng, mask.shape, image[is_road]) if alike else _texture(rng, mask.shape, other)
-        edge = rng.uniform(0.4, np.clip(tall / 10, 0.5, 1.4))  # a small one must not be washed out
+        edge = rng.uniform(0.4, 1.4)
         if rng.random() < 0.6:
             _contact_shadow(rng, image, is_road, foot, x0, x1)
         target = image[y0:foot, x0:x1]
