@@ -31,7 +31,8 @@ FIT_PICTURES = 240
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run, or a network that was exported"
+                        " before, to fit prior, temperature and trust anew (with --data)")
     parser.add_argument("-o", "--output", type=out_file, required=True, metavar="FILE.onnx")
     parser.add_argument("--size", type=size, metavar="HxW", help="input size (default: the recipe's last crop size)")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
@@ -44,8 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="mix in so much (0 to 1) of the weights of another exported network, such as the one that"
                              " the run started from: it forgets less, and has learned less")
     parser.add_argument("--prior", type=_share, default=1.0, metavar="SHARE",
-                        help="how much of the class prior's correction to apply, 0 to 1 (default: 1; the network that"
-                             " ships has 0.25)")
+                        help="how much of the class prior's correction to apply, 0 to 1 (default: 1)")
     parser.add_argument("--unknown-limit", type=float, metavar="X",
                         help="of the standardised free energy, below which a pixel is unknown (default: fitted; the"
                              " network that ships has -5)")
@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         from drive_seg.training.data import load_sources, spread
         from drive_seg.training.prior import fit_prior
         from drive_seg.training.restore import blend, read_network
-        from drive_seg.training.run_folder import RunError, check_former, load_run
+        from drive_seg.training.restore import finished as finished_run
+        from drive_seg.training.run_folder import RunError, check_former, check_same, load_run
 
         backbone = version(BACKBONE)
     except ImportError as error:
@@ -75,11 +76,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.int8:
             quantise.check_installed()
-        finished = load_run(args.run)
+        exported = read_network(args.run) if args.run.suffix == ".onnx" else None
+        finished = load_run(args.run) if exported is None else finished_run(exported)
+        if exported is not None and not args.data:
+            raise CommandError("a network's file does not say where its data lies", "name all data sets of its training"
+                               f" by --data: {', '.join(one['name'] for one in finished.data)}")
         datasets = _datasets(args, finished.folders)
-        check_former(datasets, args.run, "name a run that has been trained", "export the run with its own data")
-        shape = args.size or finished.recipe.phases[-1].size
-        network, blended = finished.network, {}
+        if exported is None:
+            check_former(datasets, args.run, "name a run that has been trained", "export the run with its own data")
+        else:
+            check_same(datasets, finished.data, args.run, "train a network on these")
+        shape = args.size or (finished.recipe.phases[-1].size if exported is None else exported.input_size)
+        network = finished.network
+        before = [0.0] * len(finished.table)
+        blended = {}
+        if exported is not None:
+            before = exported.provenance.get("logit_offsets", before)
+            blended = {key: value for key, value in exported.provenance.items() if key == "blended_with"}
         if args.blend is not None:
             former, share = read_network(args.blend[0]), args.blend[1]
             network = blend(network, finished.table, former, share)
@@ -118,7 +131,8 @@ def run(args: argparse.Namespace) -> int:
             "recipe": recipe, **({"earlier": _earlier(finished.earlier, recipe)} if finished.earlier else {}),
             **({"teacher": finished.teacher} if finished.teacher else {}),
             **blended, "precision": args.precision,
-            "logit_offsets": prior, "against_pytorch": report,
+            "logit_offsets": [round(old + new, 4) for old, new in zip(before, prior, strict=True)],
+            "against_pytorch": report,
             **int8_reports, "quick_val": finished.quick_val,
         }, calibration, versions)
         written = Network.load(args.output)

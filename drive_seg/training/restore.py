@@ -13,7 +13,8 @@ from drive_seg.core.classes import ClassTable
 from drive_seg.network import Network, NetworkError
 from drive_seg.training.export import fold
 from drive_seg.training.model import ConvNorm, Segmenter
-from drive_seg.training.run_folder import RunError
+from drive_seg.training.recipe import Recipe
+from drive_seg.training.run_folder import Run, RunError
 
 HEADS = ("auxiliary16.", "auxiliary8.", "boundary.")
 """Parts that only training has; no file brings them."""
@@ -61,8 +62,7 @@ def blend(trained: Segmenter, table: ClassTable, former: Network, share: float) 
     """
     width = trained.classify.in_channels / Segmenter(1).classify.in_channels
     folded = _read(former, width)
-    plain = {name: (torch.zeros(()), torch.ones(())) for name, module in folded.named_modules()
-             if isinstance(module, ConvNorm)}
+    plain = _plain(folded)
     start = _unfold(folded, plain, former.table, table, width)
     ours, theirs = fold(trained), fold(start)
     mixed = {name: value.lerp(theirs.state_dict()[name], share) for name, value in ours.state_dict().items()}
@@ -71,6 +71,32 @@ def blend(trained: Segmenter, table: ClassTable, former: Network, share: float) 
         mixed[name][new] = ours.state_dict()[name][new]
     ours.load_state_dict(mixed)
     return _unfold(ours, plain, table, table, width)
+
+
+@torch.no_grad()
+def finished(network: Network) -> Run:
+    """An exported network as the finished run that it came from, to be exported once more: batch norms folded, without
+    the heads of training; where the data lay is not known. Raises RunError, ValueError (what is not a recipe)."""
+    facts, runs = network.provenance, history(network)
+    if not isinstance(facts.get("recipe"), dict):
+        raise RunError(f"{network.path.with_suffix('.yaml')} does not say by which recipe the network was trained",
+                       "name the folder of its run")
+    try:
+        recipe = Recipe(**Recipe.read(facts["recipe"]))
+    except TypeError as error:  # a value that recipes do not have
+        raise RunError(f"the recipe in {network.path.with_suffix('.yaml')} can't be used ({error})",
+                       "name the folder of its run") from error
+    folded = _read(network, recipe.width)
+    restored = _unfold(folded, _plain(folded), network.table, network.table, recipe.width)
+    return Run(restored.eval(), network.table, recipe, facts.get("steps", 0), 60 * facts.get("minutes", 0.0),
+               facts.get("device", "cpu"), facts.get("data", []), [], facts.get("quick_val", {}), runs[:-1],
+               facts.get("teacher"))
+
+
+def _plain(folded: Segmenter) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Statistics of batch norms for a network that is not trained further."""
+    return {name: (torch.zeros(()), torch.ones(())) for name, module in folded.named_modules()
+            if isinstance(module, ConvNorm)}
 
 
 def _read(network: Network, width: float) -> Segmenter:

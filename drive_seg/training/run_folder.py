@@ -104,12 +104,7 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str, tab
     fix: what to do where the folder holds no run. instead: what to do where the same data can't be given. table: the
     classes that the new run is given, None where they are the first data set's, or the run's own. Raises RunError."""
     _check_files(out, RECIPE, CLASSES, DATA, fix=fix)
-    began = [(d["name"], d["images"]) for d in _read_data(out)]
-    given = [(d.name, len(d.pairs("train"))) for d in datasets]
-    if given != began:
-        then, asked = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
-        raise RunError(f"{out} was trained on {then}, --data gives {asked}",
-                       f"give the same data sets in the same order, or {instead}")
+    check_same(datasets, _read_data(out), out, instead)
     former, from_file = read_table(out)
     if table is None and from_file:
         return
@@ -123,6 +118,18 @@ def check_former(datasets: list[Dataset], out: Path, fix: str, instead: str, tab
         given_by, what = ("--data", "data set") if table is None else ("--classes", "file")
         raise RunError(f"{out} has the classes {', '.join(names)}, {given_by} gives {', '.join(now)}",
                        f"give the same {what}, or {instead}")
+
+
+def check_same(datasets: list[Dataset], data: list[dict], trained: Path, instead: str) -> None:
+    """Whether these are the data sets of `data` (see Run.data), by name and number of pictures. trained: what was
+    trained on them. Raises RunError."""
+    began = [(d["name"], d["images"]) for d in data]
+    given = [(d.name, len(d.pairs("train"))) for d in datasets]
+    if given != began:
+        then, asked = (", ".join(f"{name} ({images} pictures)" for name, images in sets) for sets in (began, given))
+        raise RunError(f"{trained} was trained on {then}, --data gives {asked}",
+                       f"give the same data sets in the same order, or {instead}")
+
 
 
 def checkpoint(out: Path, replica: int) -> Path:

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,33 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
         assert engine.precision == arithmetic
         engine.close()
         assert result.labels.shape == (96, 128)
+
+
+def test_an_exported_network_is_fitted_anew(world, tmp_path, capsys):
+    first = Recipe(steps=1, batch=2, workers=0, lovasz_pixels=100, phases=(Phase(1.0, (64, 96), (1.0, 1.2)),))
+    labelled = Dataset.load(world[0])
+    Trainer([labelled], tmp_path / "first", first, pretrained=False, device="cpu").train()
+    Trainer([labelled], tmp_path / "run", replace(first, seed=3), device="cpu", start_from=tmp_path / "first").train()
+    file, again, same = (tmp_path / name for name in ("net.onnx", "again.onnx", "same.onnx"))
+    assert main(["export", str(tmp_path / "run"), "-o", str(file), "--prior", "0.5"]) == 0
+    assert main(["export", str(file), "-o", str(tmp_path / "other.onnx")]) == 2
+    assert "by --data: labelled" in capsys.readouterr().err
+    assert main(["export", str(file), "-o", str(tmp_path / "other.onnx"), "--data", str(world[1])]) == 2
+    assert "was trained on labelled (6 pictures), --data gives partly" in capsys.readouterr().err
+    assert main(["export", str(file), "-o", str(same), "--data", str(world[0]), "--prior", "0"]) == 0
+    assert main(["export", str(file), "-o", str(again), "--data", str(world[0])]) == 0
+    before, kept, fitted = (Network.load(one) for one in (file, same, again))
+    biases = [{one.name: numpy_helper.to_array(one) for one in onnx.load(net.path).graph.initializer}
+              for net in (before, kept, fitted)]
+    for name in biases[0]:
+        np.testing.assert_allclose(biases[1][name], biases[0][name], atol=1e-5)
+    moved = biases[2]["classify.bias"] - biases[0]["classify.bias"]
+    assert np.abs(moved).max() > 0.05
+    assert fitted.input_size == before.input_size == (64, 96)
+    offsets = [np.array(net.provenance["logit_offsets"]) for net in (before, fitted)]
+    np.testing.assert_allclose(offsets[1] - offsets[0], moved, atol=1e-3)
+    for key in ("recipe", "earlier", "data", "steps", "minutes", "quick_val"):
+        assert fitted.provenance[key] == before.provenance[key], key
 
 
 def test_the_package_that_is_missing_is_the_one_that_is_named(tmp_path, monkeypatch, capsys):
