@@ -32,9 +32,10 @@ FIT_PICTURES = 240
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run, or a network that was exported"
-                        " before, to fit prior, temperature and trust anew (with --data)")
+                        " before, to fit prior, temperature and trust again (with --data)")
     parser.add_argument("-o", "--output", type=out_file, required=True, metavar="FILE.onnx")
-    parser.add_argument("--size", type=size, metavar="HxW", help="input size (default: the recipe's last crop size)")
+    parser.add_argument("--size", type=size, metavar="HxW", help="input size (default: the recipe's last crop size, or"
+                        " that of the network that was exported before)")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32",
                         help="of FILE.onnx: fp16 types weights and arithmetic half. FILE.fp16.onnx, which TensorRT"
                              " runs, is written either way (default: fp32)")

@@ -24,6 +24,8 @@ _MANY = 0.7
 """Classes that a set must show, as a share of the most that any shows, for their IoU to count."""
 _FEWEST = 100
 """Cells below which a set does not show a class."""
+_LEAST_GAIN = 2e-5
+"""Of the score, below which an offset is not changed."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def ascend(sets: Sequence[Cells], table: ClassTable) -> list[float]:
                     tried[c] += change
                     found = {i: score(i, tried) for i in concerned}
                     gain = sum(found[i] - scores[i] for i in concerned)
-                    if gain - COST * float((tried ** 2).sum() - (offsets ** 2).sum()) > 2e-5:
+                    if gain - COST * float((tried ** 2).sum() - (offsets ** 2).sum()) > _LEAST_GAIN:
                         offsets = tried
                         scores = [found[i] if i in found else score(i, offsets) for i in range(len(sets))]
                         break

@@ -77,7 +77,7 @@ def blend(trained: Segmenter, table: ClassTable, former: Network, share: float) 
 def finished(network: Network) -> Run:
     """An exported network as the finished run that it came from, to be exported once more: batch norms folded, without
     the heads of training; where the data lay is not known. Raises RunError, ValueError (what is not a recipe)."""
-    facts, runs = network.provenance, history(network)
+    facts = network.provenance
     if not isinstance(facts.get("recipe"), dict):
         raise RunError(f"{network.path.with_suffix('.yaml')} does not say by which recipe the network was trained",
                        "name the folder of its run")
@@ -89,8 +89,8 @@ def finished(network: Network) -> Run:
     folded = _read(network, recipe.width)
     restored = _unfold(folded, _plain(folded), network.table, network.table, recipe.width)
     return Run(restored.eval(), network.table, recipe, facts.get("steps", 0), 60 * facts.get("minutes", 0.0),
-               facts.get("device", "cpu"), facts.get("data", []), [], facts.get("quick_val", {}), runs[:-1],
-               facts.get("teacher"))
+               facts.get("device", "cpu"), facts.get("data", []), [], facts.get("quick_val", {}),
+               history(network)[:-1], facts.get("teacher"))
 
 
 def _plain(folded: Segmenter) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -131,7 +131,6 @@ def check_same(datasets: list[Dataset], data: list[dict], trained: Path, instead
                        f"give the same data sets in the same order, or {instead}")
 
 
-
 def checkpoint(out: Path, replica: int) -> Path:
     """Where a replica keeps its state."""
     return out / (CHECKPOINT if replica == 0 else f"checkpoint_{replica}.pt")

@@ -121,7 +121,7 @@ def test_a_run_becomes_a_network_that_the_core_runs(world, pictures, tmp_path, m
         assert result.labels.shape == (96, 128)
 
 
-def test_an_exported_network_is_fitted_anew(world, tmp_path, capsys):
+def test_an_exported_network_is_fitted_again(world, tmp_path, capsys):
     first = Recipe(steps=1, batch=2, workers=0, lovasz_pixels=100, phases=(Phase(1.0, (64, 96), (1.0, 1.2)),))
     labelled = Dataset.load(world[0])
     Trainer([labelled], tmp_path / "first", first, pretrained=False, device="cpu").train()
