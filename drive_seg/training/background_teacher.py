@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import yaml
 
-from drive_seg.core.classes import Group
+from drive_seg.core.classes import ClassTable, Group
 from drive_seg.core.frame import Frame
 from drive_seg.core.resize import network_input
 from drive_seg.errors import DriveSegError
@@ -46,13 +46,21 @@ class BackgroundTeacher:
 
     def background(self, bgr: np.ndarray) -> np.ndarray:
         """The mean probability of background, (H, W) float32, for an image (H, W, 3) uint8 BGR."""
+        return self.mean(bgr, lambda probabilities, table: probabilities[
+            table.group_lut[:len(probabilities)] == Group.BACKGROUND].sum(0))
+
+    def mean(self, bgr: np.ndarray, answer: Callable[[np.ndarray, ClassTable], np.ndarray]) -> np.ndarray:
+        """The networks' mean answer, (H, W) float32, for an image (H, W, 3) uint8 BGR.
+
+        answer: from probabilities (C, h, w) float32 and the classes that they are of to (h, w) float32.
+        """
         total = np.zeros(bgr.shape[:2], np.float32)
         for number, (engine, network) in enumerate(self._engines):
             picture = np.ascontiguousarray(bgr[:, ::-1]) if number % 2 else bgr
             logits = engine.infer(network_input(Frame.from_array(picture), engine.input_size)) / network.temperature
             scores = np.exp(logits - logits.max(0))
-            share = scores[network.table.group_lut[:len(scores)] == Group.BACKGROUND].sum(0) / scores.sum(0)
-            whole = cv2.resize(share, bgr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            found = answer(scores / scores.sum(0), network.table)
+            whole = cv2.resize(found, bgr.shape[1::-1], interpolation=cv2.INTER_LINEAR)
             total += whole[:, ::-1] if number % 2 else whole
         return total / len(self._engines)
 

@@ -52,7 +52,7 @@ def test_no_fault_and_no_warning_on_real_roads(clips, segmenter, name):
     assert reported == []
 
 
-@pytest.mark.parametrize("name", ["bridge"])
+@pytest.mark.parametrize("name", ["bridge", "underpass", "hills"])
 def test_a_camera_upside_down_is_unlike_the_training_data(clips, segmenter, name):
     health = NetworkHealth(segmenter.engine.network.typical)
     reported = []
