@@ -24,7 +24,7 @@ from drive_seg.core.frame import FrameError
 from drive_seg.errors import DriveSegError
 from drive_seg.openvino_core import CORE
 from drive_seg.sources.open import open_source
-from drive_seg.training.background_teacher import BackgroundTeacher
+from drive_seg.training.former_networks import FormerNetworks
 
 ROAD, NOT_ROAD, BACKGROUND, IGNORE = 0, 1, 2, 255
 _CLASSES = {ROAD: {"name": "road", "group": "road"},
@@ -83,7 +83,7 @@ def label(probability: np.ndarray, ego: np.ndarray | None, background: np.ndarra
 
 
 def build(teacher: RoadTeacher, inputs: Sequence[str], out: Path, *, every: int, held_back: float = 0.15,
-          others: BackgroundTeacher | None = None, licence: str = "not stated") -> int:
+          others: FormerNetworks | None = None, licence: str = "not stated") -> int:
     """Write the data set; returns the number of pictures. every: so many-th frame. held_back: share of each input, at
     its end, that becomes val. others: say what is background. licence: of footage and labels. Raises SourceError,
     OSError."""
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--licence", default="not stated", help="of the footage and the network's labels")
     args = parser.parse_args(argv)
     try:
-        others = BackgroundTeacher(args.background) if args.background else None
+        others = FormerNetworks(args.background) if args.background else None
         number = build(RoadTeacher(args.model), args.inputs, args.out, every=max(1, args.every), others=others,
                        licence=args.licence)
         print(f"{number} pictures in {args.out}")

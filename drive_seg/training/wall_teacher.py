@@ -11,21 +11,18 @@ is copied unchanged.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-import yaml
 
 from drive_seg.core.classes import ClassTable
 from drive_seg.errors import DriveSegError
 from drive_seg.evaluation.dataset import Dataset, DatasetError
 from drive_seg.network import NetworkError
-from drive_seg.training.background_teacher import BackgroundTeacher
-from drive_seg.yaml_file import read_yaml
+from drive_seg.training.former_networks import FormerNetworks
+from drive_seg.training.relabel import relabel
 
 LEAST = 0.6
 """Probability, of wall or of building, from which a pixel is labelled so."""
@@ -46,35 +43,24 @@ def wall_share(probabilities: np.ndarray, table: ClassTable) -> np.ndarray:
     return wall / np.maximum(wall + building, 1e-6)
 
 
-def build(dataset: Dataset, out: Path, teacher: BackgroundTeacher) -> tuple[float, float]:
+def build(dataset: Dataset, out: Path, networks: FormerNetworks) -> tuple[float, float]:
     """Write the data set. Returns the shares of the building's pixels that are wall and ignored now. Raises
     DatasetError, NetworkError, EngineError, OSError."""
     ids = {c.name: c.id for c in dataset.classes if c.id != dataset.ignore}
     if _OUTER not in ids or _INNER in ids:
         raise DatasetError(f"{dataset.name}: it has no class {_OUTER}, or labels {_INNER} by itself",
                            f"this is for data sets that count a {_INNER} as {_OUTER}")
-    taken = set(ids.values()) | {dataset.ignore}
-    new = next(i for i in range(256) if i not in taken)
     walls = ignored = buildings = 0
-    for split in dataset.splits:
-        for part in ("images", "labels"):
-            (out / split / part).mkdir(parents=True)
-        for pair in dataset.pairs(split):
-            shutil.copyfile(pair.image, out / split / "images" / pair.image.name)
-            target = out / split / "labels" / pair.labels.name
-            if split != "train":
-                shutil.copyfile(pair.labels, target)
-                continue
-            image, labels = pair.read()
-            share, building = teacher.mean(image, wall_share), labels == ids[_OUTER]
-            wall, between = building & (share >= LEAST), building & (share < LEAST) & (share > 1 - LEAST)
-            walls, ignored = walls + int(wall.sum()), ignored + int(between.sum())
-            buildings += int(building.sum())
-            labels[wall], labels[between] = new, dataset.ignore
-            cv2.imwrite(str(target), labels)
-    facts = read_yaml(dataset.root / "dataset.yaml")
-    facts["classes"][new] = {"name": _INNER, "group": ["obstacle", "background"]}
-    (out / "dataset.yaml").write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
+
+    def change(image: np.ndarray, labels: np.ndarray, new: int) -> None:
+        nonlocal walls, ignored, buildings
+        share, building = networks.mean(image, wall_share), labels == ids[_OUTER]
+        wall, between = building & (share >= LEAST), building & (share < LEAST) & (share > 1 - LEAST)
+        walls, ignored = walls + int(wall.sum()), ignored + int(between.sum())
+        buildings += int(building.sum())
+        labels[wall], labels[between] = new, dataset.ignore
+
+    relabel(dataset, out, _INNER, ["obstacle", "background"], change)
     return walls / max(1, buildings), ignored / max(1, buildings)
 
 
@@ -88,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="a network of this package that says what is wall; may be repeated")
     args = parser.parse_args(argv)
     try:
-        walls, ignored = build(Dataset.load(args.data), args.out, BackgroundTeacher(args.network))
+        walls, ignored = build(Dataset.load(args.data), args.out, FormerNetworks(args.network))
         print(f"{args.out}: of the {_OUTER} {100 * walls:.0f} % are {_INNER}, {100 * ignored:.0f} % are ignored")
     except (DriveSegError, OSError) as error:
         print(f"wall_teacher: {error}", file=sys.stderr)
